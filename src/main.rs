@@ -1,0 +1,2 @@
+//! mxtrunk
+fn main() {}
