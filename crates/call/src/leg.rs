@@ -1,0 +1,224 @@
+//! The vocabulary between a call and the two things it is made of: the signalling of its legs, and their media.
+
+use std::fmt;
+
+use crate::Reason;
+
+/// One leg of one call; unique within the process, also across calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LegId(pub u64);
+
+impl fmt::Display for LegId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "leg{}", self.0)
+    }
+}
+
+/// The network that a leg is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LegKind {
+    /// A Matrix client: its media is WebRTC, which is up only some time after the answer.
+    Matrix,
+    /// A telephone behind a SIP trunk: its media is plain RTP, which is up with the answer.
+    Sip,
+}
+
+impl LegKind {
+    /// Whether media needs a handshake after the answer. A person's first word would be lost if the
+    /// other side were told "answered" before that handshake is through.
+    #[must_use]
+    pub fn media_follows_answer(self) -> bool {
+        match self {
+            LegKind::Matrix => true,
+            LegKind::Sip => false,
+        }
+    }
+}
+
+/// A leg's identity: which one, and on which network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Leg {
+    /// Its id.
+    pub id: LegId,
+    /// Its network.
+    pub kind: LegKind,
+}
+
+/// A session description. Signalling passes it on and never looks inside.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Sdp(pub String);
+
+impl fmt::Debug for Sdp {
+    // It holds addresses and key fingerprints of people, and fills a screen: the log needs neither.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sdp({} bytes)", self.0.len())
+    }
+}
+
+impl From<&str> for Sdp {
+    fn from(text: &str) -> Self {
+        Sdp(text.to_owned())
+    }
+}
+
+impl From<String> for Sdp {
+    fn from(text: String) -> Self {
+        Sdp(text)
+    }
+}
+
+/// The device of a person that answered, as that person's network names it (Matrix: the party id).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Device(pub String);
+
+/// What a leg's signalling tells the call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LegEvent {
+    /// The far end alerts the person (SIP 180, or 183; Matrix: the invite stands in the room).
+    Ringing,
+    /// The far end plays something before it answers (SIP 183 with SDP).
+    EarlyMedia {
+        /// Its answer to our offer, so far.
+        sdp: Sdp,
+    },
+    /// A person picked up.
+    Answered {
+        /// The answer to our offer.
+        sdp: Sdp,
+        /// Which of the person's devices it was, where the network says so.
+        device: Option<Device>,
+    },
+    /// The far end trickled ICE candidates, as `candidate:` lines. An empty line means "no more".
+    Candidates(Vec<String>),
+    /// The far end offers anew in the middle of the call (hold, resume, ICE restart, session refresh).
+    Reoffered {
+        /// The new offer.
+        sdp: Sdp,
+    },
+    /// The far end refused, hung up, or could not be reached. The leg is gone.
+    Ended(Reason),
+}
+
+/// What the call asks of a leg's signalling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LegAction {
+    /// Call the far end (SIP INVITE, `m.call.invite`).
+    Offer {
+        /// Our offer.
+        sdp: Sdp,
+    },
+    /// Tell the caller that it rings (SIP 180; Element plays its ringback by itself).
+    Ring,
+    /// Tell the caller that the callee picked up.
+    Answer {
+        /// Our answer to the caller's offer.
+        sdp: Sdp,
+    },
+    /// Answer the far end's new offer.
+    AnswerReoffer {
+        /// Our answer.
+        sdp: Sdp,
+    },
+    /// Turn the far end's new offer down; the call goes on as it was.
+    RefuseReoffer,
+    /// Turn the caller away before an answer (SIP 4xx to 6xx, `m.call.reject`).
+    Refuse(Reason),
+    /// Take back our offer before it was answered (SIP CANCEL, `m.call.hangup`).
+    Cancel(Reason),
+    /// End an answered leg (SIP BYE, `m.call.hangup`).
+    HangUp(Reason),
+}
+
+/// What a leg's media tells the call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MediaEvent {
+    /// The description asked for by [`MediaAction::Open`] or [`MediaAction::Reoffer`].
+    LocalDescription {
+        /// Our offer, or our answer.
+        sdp: Sdp,
+    },
+    /// Media can flow (WebRTC: ICE and DTLS are through).
+    Connected,
+    /// A new offer cannot be met; the leg's media goes on as it was.
+    ReofferRefused,
+    /// The leg's media could not be set up. It is gone.
+    Failed {
+        /// Why; for the log and the record.
+        why: String,
+        /// Whether the far end's description was at fault (no codec in common, broken SDP).
+        by_description: bool,
+    },
+    /// The far end stopped consenting to receive (RFC 7675).
+    Lost,
+    /// The leg's media is closed and its ports are free. Always the last event of a leg.
+    Closed,
+}
+
+/// What the call asks of the media plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MediaAction {
+    /// Make a leg. With the far end's offer it yields our answer, without one our offer.
+    Open {
+        /// The leg.
+        leg: Leg,
+        /// A leg that it will be bridged to, so that both live on one thread.
+        beside: Option<LegId>,
+        /// The far end's offer.
+        offer: Option<Sdp>,
+    },
+    /// The far end answered our offer.
+    ApplyAnswer {
+        /// The leg.
+        leg: LegId,
+        /// Its answer.
+        sdp: Sdp,
+    },
+    /// The far end offered anew.
+    Reoffer {
+        /// The leg.
+        leg: LegId,
+        /// Its offer.
+        sdp: Sdp,
+    },
+    /// The far end trickled candidates.
+    AddCandidates {
+        /// The leg.
+        leg: LegId,
+        /// `candidate:` lines.
+        candidates: Vec<String>,
+    },
+    /// Let sound and keys flow between two legs.
+    Bridge {
+        /// One leg.
+        a: LegId,
+        /// The other.
+        b: LegId,
+    },
+    /// End a leg's media. Answered by [`MediaEvent::Closed`].
+    Close {
+        /// The leg.
+        leg: LegId,
+    },
+}
+
+/// What happens to a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A leg's signalling spoke.
+    Leg(LegId, LegEvent),
+    /// A leg's media spoke.
+    Media(LegId, MediaEvent),
+    /// The gateway itself wants the call to end (shut-down, the operator, a fault of ours).
+    Finish(Reason),
+}
+
+/// What a call wants done, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// For a leg's signalling.
+    Leg(LegId, LegAction),
+    /// For the media plane.
+    Media(MediaAction),
+    /// The call is over and owns nothing any more: complete its record and forget it. Always the last action.
+    Finished,
+}

@@ -1,0 +1,308 @@
+//! The call machine. [`setup`] takes a call from the offer to the answer, [`talk`] handles what may
+//! happen between two people who talk, [`ending`] winds a call down from wherever it was.
+
+mod ending;
+mod setup;
+mod talk;
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "virtual time has to begin somewhere"
+)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::{
+    Action, Input, Leg, LegAction, LegEvent, LegId, MediaAction, MediaEvent, Reason, Sdp, Side,
+    Story,
+};
+
+/// How long a call waits for what. Every wait of a call is here, so that none is endless.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timings {
+    /// For the media plane to come up with our descriptions.
+    pub describe: Duration,
+    /// For a person to pick up, from the moment the callee was offered the call.
+    pub answer: Duration,
+    /// For WebRTC to connect after the callee picked up, before the caller is told "answered" all
+    /// the same: a caller who hears nothing for longer than this believes that nobody answered.
+    pub connect: Duration,
+    /// For WebRTC to connect at all, once both sides have answered.
+    pub media: Duration,
+    /// For the media plane to give back what the call held, once it is over.
+    pub close: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Timings {
+            describe: Duration::from_secs(5),
+            answer: Duration::from_secs(120),
+            connect: Duration::from_secs(1),
+            media: Duration::from_secs(15),
+            close: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Why a call wants to be woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadline {
+    /// The media plane owes us a description.
+    Describe,
+    /// Nobody picked up.
+    Answer,
+    /// The callee's sound should be up by now: tell the caller.
+    Connect,
+    /// The sound connection was never made.
+    Media,
+    /// The media plane did not close.
+    Close,
+}
+
+/// Where a call stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    /// The media plane is asked for our answer to the caller and our offer to the callee.
+    Describing {
+        answer: Option<Sdp>,
+        offer: Option<Sdp>,
+        until: Instant,
+    },
+    /// The callee has our offer.
+    Offered { answer: Sdp, until: Instant },
+    /// The callee picked up; the caller is told once the callee's sound is up.
+    Connecting { answer: Sdp, until: Instant },
+    /// Both sides have answered. `media_until` is set until the WebRTC side is connected.
+    Talking { media_until: Option<Instant> },
+    /// Both legs are told; the media plane is closing.
+    Ending { until: Instant },
+    /// Nothing is left.
+    Ended,
+}
+
+/// What one leg's signalling has been through, which decides how the leg is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signalled {
+    /// The callee's leg, before our offer went out.
+    Nothing,
+    /// An offer waits for its answer.
+    Offered,
+    /// Offer and answer are exchanged.
+    Answered,
+    /// The far end is gone, or has been told to go.
+    Gone,
+}
+
+/// Which of the two legs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Caller,
+    Callee,
+}
+
+impl From<End> for Side {
+    fn from(end: End) -> Side {
+        match end {
+            End::Caller => Side::Caller,
+            End::Callee => Side::Callee,
+        }
+    }
+}
+
+/// One side of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct CallSide {
+    leg: Leg,
+    signalled: Signalled,
+    /// WebRTC handshake through, or none needed.
+    connected: bool,
+    /// A new offer of the far end is with the media plane.
+    reoffered: bool,
+    media_open: bool,
+}
+
+impl CallSide {
+    fn new(leg: Leg, signalled: Signalled) -> Self {
+        CallSide {
+            leg,
+            signalled,
+            connected: !leg.kind.media_follows_answer(),
+            reoffered: false,
+            media_open: true,
+        }
+    }
+}
+
+/// One call: the caller's leg, the callee's leg, and what joins them.
+#[derive(Debug, Clone)]
+pub struct Call {
+    caller: CallSide,
+    callee: CallSide,
+    state: State,
+    timings: Timings,
+    story: Story,
+    actions: VecDeque<Action>,
+}
+
+impl Call {
+    /// Starts a call: `caller` offered `offer`, and `callee` is to be called.
+    #[must_use]
+    pub fn new(now: Instant, timings: Timings, caller: Leg, callee: Leg, offer: Sdp) -> Self {
+        let mut call = Call {
+            caller: CallSide::new(caller, Signalled::Offered),
+            callee: CallSide::new(callee, Signalled::Nothing),
+            state: State::Describing {
+                answer: None,
+                offer: None,
+                until: now + timings.describe,
+            },
+            timings,
+            story: Story::begin(now),
+            actions: VecDeque::new(),
+        };
+        call.media(MediaAction::Open {
+            leg: caller,
+            beside: None,
+            offer: Some(offer),
+        });
+        call.media(MediaAction::Open {
+            leg: callee,
+            beside: Some(caller.id),
+            offer: None,
+        });
+        call
+    }
+
+    /// Takes one input in. What belongs to no leg of this call, or comes too late, changes nothing.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Finish(reason) => self.end(now, Side::Gateway, reason, None),
+            Input::Leg(leg, event) => {
+                if let Some(end) = self.end_of(leg) {
+                    self.handle_leg(now, end, event);
+                }
+            }
+            Input::Media(leg, event) => {
+                if let Some(end) = self.end_of(leg) {
+                    self.handle_media(now, end, event);
+                }
+            }
+        }
+    }
+
+    /// Acts on a deadline that has passed. Too early, it does nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let Some((at, deadline)) = self.poll_timeout() else {
+            return;
+        };
+        if now < at {
+            return;
+        }
+        match deadline {
+            Deadline::Describe => self.end(now, Side::Gateway, Reason::MediaFailed, None),
+            Deadline::Answer => self.end(now, Side::Gateway, Reason::NoAnswer, None),
+            Deadline::Connect => self.tell_caller_answered(now),
+            Deadline::Media => self.end(now, Side::Gateway, Reason::MediaFailed, None),
+            Deadline::Close => self.finish(),
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Call::handle_timeout`] wants to be called, and why.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Instant, Deadline)> {
+        match self.state {
+            State::Describing { until, .. } => Some((until, Deadline::Describe)),
+            State::Offered { until, .. } => Some((until, Deadline::Answer)),
+            State::Connecting { until, .. } => Some((until, Deadline::Connect)),
+            State::Talking { media_until } => media_until.map(|at| (at, Deadline::Media)),
+            State::Ending { until } => Some((until, Deadline::Close)),
+            State::Ended => None,
+        }
+    }
+
+    /// What has happened so far, for the record.
+    #[must_use]
+    pub fn story(&self) -> &Story {
+        &self.story
+    }
+
+    /// Whether both sides have answered and neither has ended.
+    #[must_use]
+    pub fn is_talking(&self) -> bool {
+        matches!(self.state, State::Talking { .. })
+    }
+
+    fn handle_leg(&mut self, now: Instant, end: End, event: LegEvent) {
+        match event {
+            LegEvent::Ringing => self.on_ringing(now, end),
+            LegEvent::EarlyMedia { .. } => self.on_ringing(now, end),
+            LegEvent::Answered { sdp, device } => self.on_answered(now, end, sdp, device),
+            LegEvent::Candidates(candidates) => self.on_candidates(end, candidates),
+            LegEvent::Reoffered { sdp } => self.on_reoffer(end, sdp),
+            LegEvent::Ended(reason) => {
+                self.side_mut(end).signalled = Signalled::Gone;
+                self.end(now, end.into(), reason, None);
+            }
+        }
+    }
+
+    fn handle_media(&mut self, now: Instant, end: End, event: MediaEvent) {
+        match event {
+            MediaEvent::LocalDescription { sdp } => self.on_description(now, end, sdp),
+            MediaEvent::Connected => self.on_connected(now, end),
+            MediaEvent::ReofferRefused => self.on_reoffer_refused(end),
+            MediaEvent::Failed {
+                why,
+                by_description,
+            } => {
+                let reason = if by_description {
+                    Reason::Incompatible
+                } else {
+                    Reason::MediaFailed
+                };
+                self.end(now, Side::Gateway, reason, Some(why));
+            }
+            MediaEvent::Lost => self.end(now, Side::Gateway, Reason::MediaLost, None),
+            MediaEvent::Closed => self.on_closed(end),
+        }
+    }
+
+    fn end_of(&self, leg: LegId) -> Option<End> {
+        match leg {
+            id if id == self.caller.leg.id => Some(End::Caller),
+            id if id == self.callee.leg.id => Some(End::Callee),
+            _ => None,
+        }
+    }
+
+    fn side(&self, end: End) -> &CallSide {
+        match end {
+            End::Caller => &self.caller,
+            End::Callee => &self.callee,
+        }
+    }
+
+    fn side_mut(&mut self, end: End) -> &mut CallSide {
+        match end {
+            End::Caller => &mut self.caller,
+            End::Callee => &mut self.callee,
+        }
+    }
+
+    fn leg(&mut self, end: End, action: LegAction) {
+        let id = self.side(end).leg.id;
+        self.actions.push_back(Action::Leg(id, action));
+    }
+
+    fn media(&mut self, action: MediaAction) {
+        self.actions.push_back(Action::Media(action));
+    }
+}

@@ -1,0 +1,93 @@
+//! From the caller's offer to the answer.
+
+use std::time::Instant;
+
+use super::{Call, End, Signalled, State};
+use crate::{Device, LegAction, MediaAction, Sdp};
+
+impl Call {
+    /// One of our descriptions is ready. The callee is called when both are: an answer that comes
+    /// back at once must find the caller's ready.
+    pub(super) fn on_description(&mut self, now: Instant, end: End, sdp: Sdp) {
+        let State::Describing { answer, offer, .. } = &mut self.state else {
+            self.on_reoffer_described(end, sdp);
+            return;
+        };
+        match end {
+            End::Caller => *answer = Some(sdp),
+            End::Callee => *offer = Some(sdp),
+        }
+        let (Some(answer), Some(offer)) = (answer.clone(), offer.clone()) else {
+            return;
+        };
+        self.state = State::Offered {
+            answer,
+            until: now + self.timings.answer,
+        };
+        self.callee.signalled = Signalled::Offered;
+        self.leg(End::Callee, LegAction::Offer { sdp: offer });
+    }
+
+    /// The callee rings. The caller is told once: a phone that gets a second 180 starts its
+    /// ringback anew, and a 180 after the answer confuses it altogether.
+    pub(super) fn on_ringing(&mut self, now: Instant, end: End) {
+        match (&self.state, end) {
+            (State::Offered { .. }, End::Callee) if self.story.rang.is_none() => {
+                self.story.rang = Some(now);
+                self.leg(End::Caller, LegAction::Ring);
+            }
+            (State::Offered { .. }, End::Callee) => {}
+            // A 180 that a 200 has overtaken, or a caller that claims to ring.
+            _ => {}
+        }
+    }
+
+    pub(super) fn on_answered(&mut self, now: Instant, end: End, sdp: Sdp, device: Option<Device>) {
+        let (State::Offered { answer, .. }, End::Callee) = (&self.state, end) else {
+            // A second answer, or one that our CANCEL has crossed: the leg's own machine ends that dialog.
+            return;
+        };
+        let answer = answer.clone();
+        self.callee.signalled = Signalled::Answered;
+        self.story.answered = Some(now);
+        self.story.device = device;
+        let leg = self.callee.leg.id;
+        self.media(MediaAction::ApplyAnswer { leg, sdp });
+        self.media(MediaAction::Bridge {
+            a: self.caller.leg.id,
+            b: leg,
+        });
+        self.state = State::Connecting {
+            answer,
+            until: now + self.timings.connect,
+        };
+        if self.callee.connected {
+            self.tell_caller_answered(now);
+        }
+    }
+
+    /// The caller hears that the call is answered.
+    pub(super) fn tell_caller_answered(&mut self, now: Instant) {
+        let State::Connecting { answer, .. } = &self.state else {
+            return;
+        };
+        let answer = answer.clone();
+        self.caller.signalled = Signalled::Answered;
+        self.leg(End::Caller, LegAction::Answer { sdp: answer });
+        let all_connected = self.caller.connected && self.callee.connected;
+        self.state = State::Talking {
+            media_until: (!all_connected).then(|| now + self.timings.media),
+        };
+    }
+
+    pub(super) fn on_connected(&mut self, now: Instant, end: End) {
+        self.side_mut(end).connected = true;
+        match (&self.state, end) {
+            (State::Connecting { .. }, End::Callee) => self.tell_caller_answered(now),
+            (State::Talking { .. }, _) if self.caller.connected && self.callee.connected => {
+                self.state = State::Talking { media_until: None };
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What a call record needs to know, kept by the call as it goes.
+
+use std::time::Instant;
+
+use crate::{Device, Reason};
+
+/// Which side of a call did something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The side that started the call.
+    Caller,
+    /// The side that was called.
+    Callee,
+    /// The gateway.
+    Gateway,
+}
+
+/// The milestones of one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Story {
+    /// When the caller's offer arrived.
+    pub started: Instant,
+    /// When the callee began to ring.
+    pub rang: Option<Instant>,
+    /// When the callee picked up.
+    pub answered: Option<Instant>,
+    /// The callee's device that picked up, where the network tells.
+    pub device: Option<Device>,
+    /// How it ended.
+    pub ended: Option<Ended>,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// When.
+    pub at: Instant,
+    /// Who ended it.
+    pub by: Side,
+    /// Why.
+    pub reason: Reason,
+    /// What the media plane said, where it was the cause.
+    pub detail: Option<String>,
+}
+
+impl Story {
+    pub(crate) fn begin(now: Instant) -> Self {
+        Story {
+            started: now,
+            rang: None,
+            answered: None,
+            device: None,
+            ended: None,
+        }
+    }
+}
