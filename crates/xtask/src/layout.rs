@@ -1,0 +1,120 @@
+//! Where the provisioned things lie, all under `target/testbed/` of the checkout.
+
+use std::path::{Path, PathBuf};
+
+/// The root of the checkout this crate was built from.
+pub fn root() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.ancestors().nth(2).unwrap_or(own).to_path_buf()
+}
+
+/// Everything that provisioning and test runs write.
+pub fn testbed() -> PathBuf {
+    root().join("target/testbed")
+}
+
+/// The directory of the logs and generated configurations of one run.
+pub fn run(name: &str) -> PathBuf {
+    testbed().join("run").join(name)
+}
+
+/// Programs that provisioning fetched for the build itself (cargo-deny).
+pub fn tools() -> PathBuf {
+    root().join("target/tools")
+}
+
+/// The Python virtual environment: cmake, Synapse, pesq.
+pub fn venv() -> PathBuf {
+    testbed().join("venv")
+}
+
+/// A program of the virtual environment, such as `python` or `cmake`.
+pub fn venv_program(name: &str) -> PathBuf {
+    venv().join("bin").join(name)
+}
+
+/// The prefix with Debian `sid`'s Asterisk, SIPp and English prompts.
+pub fn debian_sid() -> PathBuf {
+    testbed().join("debian")
+}
+
+/// The prefix with Debian 12's Chromium, its driver, baresip and the codec2 voices.
+pub fn debian_bookworm() -> PathBuf {
+    testbed().join("debian-bookworm")
+}
+
+/// The wav files (8 kHz mono, 16 bit) of Asterisk's English prompts, some in folders below.
+pub fn asterisk_sounds() -> PathBuf {
+    debian_sid().join("usr/share/asterisk/sounds/en_US_f_Allison")
+}
+
+/// The wav files (8 and 16 kHz mono) of codec2's example voices.
+pub fn codec2_voices() -> PathBuf {
+    debian_bookworm().join("usr/share/codec2/wav")
+}
+
+/// The source of the softphone page.
+pub fn softphone_source() -> PathBuf {
+    root().join("crates/testbed/softphone")
+}
+
+/// The built softphone page, ready to be served.
+pub fn softphone() -> PathBuf {
+    testbed().join("softphone")
+}
+
+/// The variables that let a program of [`debian_bookworm`] run where it was unpacked:
+/// its libraries and its fonts, beside the machine's own C library.
+pub fn bookworm_env() -> Vec<(&'static str, PathBuf)> {
+    let prefix = debian_bookworm();
+    let folders = [
+        "usr/lib/x86_64-linux-gnu",
+        "lib/x86_64-linux-gnu",
+        "usr/lib/x86_64-linux-gnu/pulseaudio",
+    ];
+    let libraries: Vec<String> = folders
+        .iter()
+        .map(|folder| prefix.join(folder).display().to_string())
+        .collect();
+    vec![
+        ("LD_LIBRARY_PATH", PathBuf::from(libraries.join(":"))),
+        ("FONTCONFIG_FILE", fonts_conf()),
+    ]
+}
+
+/// The font configuration that names the prefix's fonts only.
+pub fn fonts_conf() -> PathBuf {
+    debian_bookworm().join("fonts.conf")
+}
+
+/// Chromium itself; run it with [`bookworm_env`] and `--headless --no-sandbox`.
+pub fn chromium() -> PathBuf {
+    debian_bookworm().join("usr/lib/chromium/chromium")
+}
+
+/// Chromium's WebDriver server; run it with [`bookworm_env`].
+pub fn chromedriver() -> PathBuf {
+    debian_bookworm().join("usr/bin/chromedriver")
+}
+
+/// The desk phone; run it with [`bookworm_env`].
+pub fn baresip() -> PathBuf {
+    debian_bookworm().join("usr/bin/baresip")
+}
+
+/// Where baresip's modules lie.
+pub fn baresip_modules() -> PathBuf {
+    debian_bookworm().join("usr/lib/baresip/modules")
+}
+
+/// The command line that runs a program of [`debian_sid`]: the prefix's own loader first,
+/// because its C library is newer than the machine's.
+pub fn sid_command(program: &str) -> Vec<PathBuf> {
+    let prefix = debian_sid();
+    vec![
+        prefix.join("usr/lib64/ld-linux-x86-64.so.2"),
+        PathBuf::from("--library-path"),
+        prefix.join("usr/lib/x86_64-linux-gnu"),
+        prefix.join(program),
+    ]
+}

@@ -1,0 +1,58 @@
+//! The softphone page: its npm packages, and its bundle.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::step::{Step, key_of, quietly};
+use crate::{Doing, Failure, layout};
+
+/// Builds the page anew whenever a file of its source changed.
+pub(super) fn softphone() -> Result<(), Failure> {
+    let source = layout::softphone_source();
+    if !source.join("package-lock.json").exists() {
+        return Ok(());
+    }
+    let lock = fs::read(source.join("package-lock.json")).doing("package-lock.json")?;
+    let packages = Step {
+        stamp: "npm",
+        title: "matrix-js-sdk",
+        key: key_of(&[&lock]),
+    };
+    packages.run(|| npm(&source, &["ci", "--no-audit", "--no-fund"]))?;
+
+    let mut contents = vec![lock];
+    collect(&source, &mut contents)?;
+    let parts: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
+    let page = Step {
+        stamp: "softphone",
+        title: "Softphone page",
+        key: key_of(&parts),
+    };
+    page.run(|| npm(&source, &["run", "build"]))
+}
+
+fn npm(folder: &Path, arguments: &[&str]) -> Result<(), Failure> {
+    let mut command = Command::new("npm");
+    command.current_dir(folder).args(arguments);
+    quietly(&mut command).map(drop)
+}
+
+/// Names and contents of all source files below `folder`, in a fixed order.
+fn collect(folder: &Path, contents: &mut Vec<Vec<u8>>) -> Result<(), Failure> {
+    let entries = fs::read_dir(folder).doing(folder.display())?;
+    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        if path.file_name().is_some_and(|name| name == "node_modules") {
+            continue;
+        }
+        if path.is_dir() {
+            collect(&path, contents)?;
+            continue;
+        }
+        contents.push(path.to_string_lossy().as_bytes().to_vec());
+        contents.push(fs::read(&path).doing(path.display())?);
+    }
+    Ok(())
+}

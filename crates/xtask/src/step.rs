@@ -1,0 +1,78 @@
+//! Steps that are done once: a stamp file holds the version key of what was put in place.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::{Doing, Failure, layout};
+
+/// One thing to put in place, and the key that says which version of it is meant.
+#[derive(Debug)]
+pub struct Step {
+    /// The name of the stamp file.
+    pub stamp: &'static str,
+    /// What the progress line calls it.
+    pub title: &'static str,
+    /// Changes whenever the thing must be put in place anew.
+    pub key: String,
+}
+
+impl Step {
+    /// Whether the stamp says that this very version is in place.
+    pub fn is_done(&self) -> bool {
+        fs::read_to_string(self.path()).is_ok_and(|key| key == self.key)
+    }
+
+    /// Runs `work` unless it is done, with a progress line before and after.
+    pub fn run(&self, work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+        if self.is_done() {
+            return Ok(());
+        }
+        println!("{} …", self.title);
+        let started = Instant::now();
+        let path = self.path();
+        // An interrupted step must not look done.
+        if path.exists() {
+            fs::remove_file(&path).doing(path.display())?;
+        }
+        work().doing(self.title)?;
+        let folder = layout::testbed().join("stamps");
+        fs::create_dir_all(&folder).doing(folder.display())?;
+        fs::write(&path, &self.key).doing(path.display())?;
+        println!("{} {:.0} s", self.title, started.elapsed().as_secs_f32());
+        Ok(())
+    }
+
+    fn path(&self) -> PathBuf {
+        layout::testbed().join("stamps").join(self.stamp)
+    }
+}
+
+/// A short key over `parts`; the same parts give the same key.
+pub fn key_of(parts: &[&[u8]]) -> String {
+    let mut hasher = DefaultHasher::new();
+    parts.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// Runs a command in silence and returns its standard output; on failure the message holds
+/// the end of what it wrote.
+pub fn quietly(command: &mut Command) -> Result<String, Failure> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .output()
+        .doing(format!("cannot run {program} (is it installed?)"))?;
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(stdout);
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = stdout.lines().chain(stderr.lines()).collect();
+    let tail = lines[lines.len().saturating_sub(15)..].join("\n");
+    Err(Failure::new(format!(
+        "{program}: {}\n{tail}",
+        output.status
+    )))
+}
