@@ -1,1 +1,3 @@
 //! mxtrunk-signaling
+pub mod directory;
+pub mod numbers;

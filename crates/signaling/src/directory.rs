@@ -1,0 +1,141 @@
+//! Who has which telephone line.
+
+use std::collections::HashMap;
+
+use crate::numbers::{Number, NumberPlan};
+
+/// One person's telephone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The person's Matrix id, `@alice:example.org`.
+    pub user: String,
+    /// The number by which the PBX calls this person.
+    pub extension: Number,
+    /// The person's number from outside, where there is one.
+    pub did: Option<Number>,
+    /// What called telephones are shown; the extension where nothing is set.
+    pub caller_id: Number,
+    /// The name that called telephones are shown.
+    pub name: Option<String>,
+}
+
+/// A directory that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DirectoryError {
+    /// Two lines would answer the same number.
+    #[error("lines of {first} and {second} both have the number {number}: give each number to one line")]
+    SameNumber {
+        /// The number.
+        number: Number,
+        /// One user.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// One person has two lines.
+    #[error("{user} has two lines: keep one")]
+    SameUser {
+        /// The user.
+        user: String,
+    },
+}
+
+/// The lines of a site, and how it writes numbers.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    plan: NumberPlan,
+    lines: Vec<Line>,
+    by_user: HashMap<String, usize>,
+    by_number: HashMap<Number, usize>,
+}
+
+impl Directory {
+    /// Puts lines in order.
+    ///
+    /// # Errors
+    /// Where two lines claim the same number or the same person.
+    pub fn new(plan: NumberPlan, lines: Vec<Line>) -> Result<Self, DirectoryError> {
+        let mut by_user = HashMap::new();
+        let mut by_number: HashMap<Number, usize> = HashMap::new();
+        for (index, line) in lines.iter().enumerate() {
+            if by_user.insert(line.user.clone(), index).is_some() {
+                return Err(DirectoryError::SameUser { user: line.user.clone() });
+            }
+            for number in std::iter::once(&line.extension).chain(&line.did) {
+                let first = by_number.insert(number.clone(), index).filter(|first| *first != index);
+                if let Some(first) = first {
+                    return Err(DirectoryError::SameNumber {
+                        number: number.clone(),
+                        first: lines[first].user.clone(),
+                        second: line.user.clone(),
+                    });
+                }
+            }
+        }
+        Ok(Directory { plan, lines, by_user, by_number })
+    }
+
+    /// The line of a Matrix user.
+    #[must_use]
+    pub fn line_of(&self, user: &str) -> Option<&Line> {
+        self.by_user.get(user).map(|index| &self.lines[*index])
+    }
+
+    /// The line that a trunk calls, by extension or DID, in whatever form the trunk writes it.
+    #[must_use]
+    pub fn line_called(&self, raw: &str) -> Option<&Line> {
+        let number = self.plan.normalise(raw)?;
+        self.by_number.get(&number).map(|index| &self.lines[*index])
+    }
+
+    /// How this site writes numbers.
+    #[must_use]
+    pub fn plan(&self) -> &NumberPlan {
+        &self.plan
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> NumberPlan {
+        NumberPlan {
+            country: "33".into(),
+            national_prefix: "0".into(),
+            international_prefix: "00".into(),
+            extension_digits: 4,
+            dialable: vec![],
+        }
+    }
+
+    fn line(user: &str, extension: &str, did: Option<&str>) -> Line {
+        let number = |raw| plan().normalise(raw).expect("a test number");
+        Line {
+            user: user.into(),
+            extension: number(extension),
+            did: did.map(number),
+            caller_id: number(extension),
+            name: None,
+        }
+    }
+
+    #[test]
+    fn a_line_is_found_by_user_by_extension_and_by_its_outside_number() {
+        let lines = vec![line("@alice:x", "2001", Some("+33177000001")), line("@bob:x", "2002", None)];
+        let directory = Directory::new(plan(), lines).unwrap();
+        assert_eq!(directory.line_of("@bob:x").unwrap().extension.as_str(), "2002");
+        assert_eq!(directory.line_called("2001").unwrap().user, "@alice:x");
+        assert_eq!(directory.line_called("0177000001").unwrap().user, "@alice:x");
+        assert_eq!(directory.line_called("2003"), None);
+        assert_eq!(directory.line_of("@eve:x"), None);
+    }
+
+    #[test]
+    fn two_lines_cannot_share_a_number_or_a_person() {
+        let twice = vec![line("@alice:x", "2001", None), line("@bob:x", "2001", None)];
+        assert!(matches!(Directory::new(plan(), twice), Err(DirectoryError::SameNumber { .. })));
+        let person = vec![line("@alice:x", "2001", None), line("@alice:x", "2002", None)];
+        assert!(matches!(Directory::new(plan(), person), Err(DirectoryError::SameUser { .. })));
+    }
+}

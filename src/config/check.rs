@@ -1,0 +1,172 @@
+//! What is wrong with a configuration, where, and how to mend it.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use super::{Config, lines};
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    place: String,
+    wrong: String,
+    mend: String,
+}
+
+impl Problem {
+    pub(crate) fn new(place: impl Into<String>, wrong: impl Into<String>, mend: impl Into<String>) -> Self {
+        Problem { place: place.into(), wrong: wrong.into(), mend: mend.into() }
+    }
+
+    /// What TOML itself objects to: syntax, a missing key, an unknown one.
+    pub(super) fn of_syntax(text: &str, error: &toml::de::Error) -> Self {
+        let place = match error.span() {
+            Some(span) => format!("line {}", 1 + text[..span.start.min(text.len())].matches('\n').count()),
+            None => "the file".into(),
+        };
+        let mend = if error.message().starts_with("unknown field") {
+            "correct the spelling or remove the key; gateway.toml in the source lists all of them"
+        } else {
+            "gateway.toml in the source shows how it is written"
+        };
+        Problem::new(place, error.message().trim(), mend)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}\n    to mend it: {}", self.place, self.wrong, self.mend)
+    }
+}
+
+impl Config {
+    /// Everything that TOML's own types could not refuse.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.matrix.problems();
+        problems.extend(self.sip.problems());
+        if self.trunks.is_empty() {
+            problems.push(Problem::new("trunk", "there is none", "add a [[trunk]] with a name and a target"));
+        }
+        let mut names = HashSet::new();
+        for trunk in &self.trunks {
+            problems.extend(trunk.problems(&self.sip.listen));
+            if !names.insert(&trunk.name) {
+                problems.push(Problem::new(
+                    format!("trunk {:?}", trunk.name),
+                    "exists twice",
+                    "give each trunk a name of its own",
+                ));
+            }
+        }
+        problems.extend(self.media.problems());
+        problems.extend(self.numbers.problems());
+        if let Err(found) = lines::directory(&self.numbers, &self.lines, &self.matrix.server_name) {
+            problems.extend(found);
+        }
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHIPPED: &str = include_str!("../../gateway.toml");
+
+    fn complaints(text: &str) -> String {
+        let problems = Config::parse(text).expect_err("it must be refused");
+        problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_shipped_file_is_sound() {
+        Config::parse(SHIPPED).unwrap();
+    }
+
+    /// The shipped file promises to show the defaults: a file that leaves out every key that may be
+    /// left out means the same.
+    #[test]
+    fn the_shipped_file_shows_the_defaults() {
+        let short = r#"
+            [matrix]
+            homeserver = "http://127.0.0.1:8008"
+            server_name = "example.org"
+            as_token = "change-me-as"
+            hs_token = "change-me-hs"
+            [sip]
+            listen = ["udp:127.0.0.1:5070", "tcp:127.0.0.1:5070"]
+            [[trunk]]
+            name = "pbx"
+            target = "127.0.0.1:5060"
+        "#;
+        let short = Config::parse(short).unwrap();
+        let mut shipped = Config::parse(SHIPPED).unwrap();
+        shipped.lines.clear();
+        assert_eq!(format!("{short:#?}"), format!("{shipped:#?}"));
+        let sections = |c: &Config| {
+            (
+                c.matrix.listen,
+                c.matrix.url(),
+                c.matrix.sender.clone(),
+                c.matrix.user_prefix.clone(),
+                c.matrix.join_seconds,
+                c.trunks[0].transport,
+                c.trunks[0].options_seconds,
+                c.trunks[0].max_calls,
+                c.trunks[0].answer_within_seconds,
+            )
+        };
+        assert_eq!(sections(&short), sections(&shipped));
+    }
+
+    /// Every key that a section knows stands in the shipped file, set or commented out: asked by an
+    /// unknown key, serde names those it knows.
+    #[test]
+    fn the_shipped_file_lists_every_key() {
+        for section in ["[matrix]", "[sip]", "[[trunk]]", "[media]", "[numbers]", "[[line]]", "[calls]", "[store]", "[log]"] {
+            let with_typo = SHIPPED.replacen(section, &format!("{section}\nno_such_key = 1"), 1);
+            let complaint = complaints(&with_typo);
+            let known = complaint.split("expected").nth(1).unwrap_or_else(|| panic!("{complaint}"));
+            let keys: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+            assert!(!keys.is_empty(), "{complaint}");
+            let after = SHIPPED.split(section).nth(1).expect("the section is there");
+            for key in keys {
+                let stands = after.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} =")));
+                assert!(stands, "{section} does not show {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mistyped_key_is_refused_with_its_line_and_a_way_out() {
+        let complaint = complaints(&SHIPPED.replace("homeserver =", "homesever ="));
+        assert!(complaint.contains("homesever") && complaint.contains("line "), "{complaint}");
+        assert!(complaint.contains("to mend it: "), "{complaint}");
+    }
+
+    #[test]
+    fn every_problem_is_found_at_once() {
+        let broken = SHIPPED
+            .replace("homeserver = \"http://", "homeserver = \"ftp://")
+            .replace("phone_ports = [20000, 29999]", "phone_ports = [20000, 20000]")
+            .replace("@bob:example.org", "@alice:example.org")
+            .replace("as_token = \"change-me-as\"", "")
+            .replace("opus_complexity = 5", "opus_complexity = 11");
+        let complaint = complaints(&broken);
+        for part in ["matrix.homeserver", "media.phone_ports", "two lines", "matrix.as_token", "opus_complexity"] {
+            assert!(complaint.contains(part), "{part} is missing in:\n{complaint}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_another_homeserver_is_refused() {
+        let complaint = complaints(&SHIPPED.replace("@bob:example.org", "@bob:elsewhere.org"));
+        assert!(complaint.contains("elsewhere.org"), "{complaint}");
+    }
+
+    #[test]
+    fn a_trunk_needs_a_listener_of_its_transport() {
+        let complaint = complaints(&SHIPPED.replace(", \"tcp:127.0.0.1:5070\"]", "]").replace("transport = \"udp\"", "transport = \"tcp\""));
+        assert!(complaint.contains("nothing listens"), "{complaint}");
+    }
+}

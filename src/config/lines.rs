@@ -1,0 +1,119 @@
+//! `[numbers]` and `[[line]]`
+
+use mxtrunk_signaling::directory::{self, Directory};
+use mxtrunk_signaling::numbers::{Number, NumberPlan};
+use serde::Deserialize;
+
+use super::Problem;
+
+/// `[numbers]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Numbers {
+    country: String,
+    national_prefix: String,
+    international_prefix: String,
+    extension_digits: usize,
+    dialable: Vec<String>,
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Numbers {
+            country: "33".into(),
+            national_prefix: "0".into(),
+            international_prefix: "00".into(),
+            extension_digits: 5,
+            dialable: Vec::new(),
+        }
+    }
+}
+
+impl Numbers {
+    fn plan(&self) -> NumberPlan {
+        NumberPlan {
+            country: self.country.clone(),
+            national_prefix: self.national_prefix.clone(),
+            international_prefix: self.international_prefix.clone(),
+            extension_digits: self.extension_digits,
+            dialable: self.dialable.clone(),
+        }
+    }
+
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        [
+            ("numbers.country", &self.country, "write the calling code without +, for instance 33"),
+            ("numbers.national_prefix", &self.national_prefix, "write digits, for instance 0, or nothing"),
+            ("numbers.international_prefix", &self.international_prefix, "write digits, for instance 00"),
+        ]
+        .into_iter()
+        .filter(|(_, value, _)| !digits(value))
+        .map(|(key, value, mend)| Problem::new(key, format!("{value:?} is not made of digits"), mend))
+        .collect()
+    }
+}
+
+/// `[[line]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Line {
+    user: String,
+    extension: String,
+    did: Option<String>,
+    caller_id: Option<String>,
+    name: Option<String>,
+}
+
+/// The directory of both sections.
+pub(crate) fn directory(numbers: &Numbers, lines: &[Line], server_name: &str) -> Result<Directory, Vec<Problem>> {
+    let plan = numbers.plan();
+    let mut problems = Vec::new();
+    let mut ready = Vec::new();
+    for line in lines {
+        match line.resolve(&plan, server_name) {
+            Ok(line) => ready.push(line),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Directory::new(plan, ready)
+        .map_err(|error| vec![Problem::new("line", error.to_string(), "each person and each number has one line")])
+}
+
+impl Line {
+    fn resolve(&self, plan: &NumberPlan, server_name: &str) -> Result<directory::Line, Problem> {
+        let place = format!("line {:?}", self.user);
+        let local = self.user.strip_prefix('@').and_then(|rest| rest.split_once(':'));
+        match local {
+            Some((name, server)) if !name.is_empty() && server == server_name => {}
+            Some((_, server)) if server != server_name => {
+                return Err(Problem::new(
+                    place,
+                    format!("is a user of {server}, not of {server_name}"),
+                    "only users of your own homeserver can have a line",
+                ));
+            }
+            _ => {
+                return Err(Problem::new(place, "is no Matrix id", format!("write @name:{server_name}")));
+            }
+        }
+        let number = |key: &str, raw: &str| -> Result<Number, Problem> {
+            plan.normalise(raw).ok_or_else(|| {
+                Problem::new(&place, format!("{key} {raw:?} is no number"), "write digits, with + for an outside number")
+            })
+        };
+        let extension = number("extension", &self.extension)?;
+        let did = self.did.as_deref().map(|raw| number("did", raw)).transpose()?;
+        let caller_id = self.caller_id.as_deref().map(|raw| number("caller_id", raw)).transpose()?;
+        Ok(directory::Line {
+            user: self.user.clone(),
+            caller_id: caller_id.unwrap_or_else(|| extension.clone()),
+            extension,
+            did,
+            name: self.name.clone(),
+        })
+    }
+}

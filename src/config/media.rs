@@ -1,0 +1,89 @@
+//! `[media]`
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde::Deserialize;
+
+use super::Problem;
+
+/// `[media]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Media {
+    pub(crate) browser_bind: IpAddr,
+    pub(crate) browser_port: u16,
+    pub(crate) browser_advertise: Vec<IpAddr>,
+    pub(crate) ice: Ice,
+    pub(crate) phone_bind: IpAddr,
+    pub(crate) phone_advertise: Option<IpAddr>,
+    pub(crate) phone_ports: (u16, u16),
+    pub(crate) workers: usize,
+    pub(crate) opus_complexity: u8,
+    pub(crate) opus_bitrate: u32,
+    pub(crate) opus_fec: bool,
+    pub(crate) opus_dtx: bool,
+}
+
+/// Who checks connectivity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Ice {
+    Full,
+    Lite,
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Media {
+            browser_bind: Ipv4Addr::LOCALHOST.into(),
+            browser_port: 40000,
+            browser_advertise: Vec::new(),
+            ice: Ice::Full,
+            phone_bind: Ipv4Addr::LOCALHOST.into(),
+            phone_advertise: None,
+            phone_ports: (20000, 29999),
+            workers: 0,
+            opus_complexity: 5,
+            opus_bitrate: 24_000,
+            opus_fec: false,
+            opus_dtx: false,
+        }
+    }
+}
+
+impl Media {
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let (first, last) = self.phone_ports;
+        if first == 0 || last < first.saturating_add(1) {
+            problems.push(Problem::new(
+                "media.phone_ports",
+                format!("[{first}, {last}] holds no pair of ports"),
+                "write the first and the last port, for instance [20000, 29999]",
+            ));
+        }
+        if self.opus_complexity > 10 {
+            problems.push(Problem::new("media.opus_complexity", "is over 10", "use 0 to 10; 5 is the default"));
+        }
+        if !(6_000..=128_000).contains(&self.opus_bitrate) {
+            problems.push(Problem::new(
+                "media.opus_bitrate",
+                format!("{} bit/s is out of range", self.opus_bitrate),
+                "use 6000 to 128000; telephone speech gains nothing above 24000",
+            ));
+        }
+        for (key, address, advertised) in [
+            ("media.browser_bind", self.browser_bind, !self.browser_advertise.is_empty()),
+            ("media.phone_bind", self.phone_bind, self.phone_advertise.is_some()),
+        ] {
+            if address.is_unspecified() && !advertised {
+                problems.push(Problem::new(
+                    key,
+                    format!("{address} is no address that could be told to the other side"),
+                    "name the address itself, or set the matching …_advertise",
+                ));
+            }
+        }
+        problems
+    }
+}

@@ -1,0 +1,139 @@
+//! `gateway.toml`: one file for each section, what it may say, and what is wrong with it.
+
+mod check;
+mod lines;
+mod matrix;
+mod media;
+mod secret;
+mod sip;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+pub(crate) use check::Problem;
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) matrix: matrix::Matrix,
+    pub(crate) sip: sip::Sip,
+    #[serde(default, rename = "trunk")]
+    pub(crate) trunks: Vec<sip::Trunk>,
+    #[serde(default)]
+    pub(crate) media: media::Media,
+    #[serde(default)]
+    pub(crate) numbers: lines::Numbers,
+    #[serde(default, rename = "line")]
+    pub(crate) lines: Vec<lines::Line>,
+    #[serde(default)]
+    pub(crate) calls: Calls,
+    #[serde(default)]
+    pub(crate) store: StoreFile,
+    #[serde(default)]
+    pub(crate) log: Log,
+}
+
+/// `[calls]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Calls {
+    answer_seconds: u64,
+    connect_ms: u64,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Calls { answer_seconds: 120, connect_ms: 1000 }
+    }
+}
+
+impl Calls {
+    pub(crate) fn timings(&self) -> mxtrunk_call::Timings {
+        mxtrunk_call::Timings {
+            answer: Duration::from_secs(self.answer_seconds),
+            connect: Duration::from_millis(self.connect_ms),
+            ..mxtrunk_call::Timings::default()
+        }
+    }
+}
+
+/// `[store]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct StoreFile {
+    pub(crate) path: PathBuf,
+}
+
+impl Default for StoreFile {
+    fn default() -> Self {
+        StoreFile { path: PathBuf::from("mxtrunk.db") }
+    }
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    pub(crate) level: Level,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { level: Level::Info }
+    }
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+            Level::Trace => "trace",
+        })
+    }
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// With every problem found, each saying where it is and how to mend it.
+    pub(crate) fn load(path: &Path) -> Result<Config, Vec<Problem>> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            vec![Problem::new(
+                path.display().to_string(),
+                format!("cannot be read: {error}"),
+                "name the file with --config, and see that this user may read it",
+            )]
+        })?;
+        Config::parse(&text)
+    }
+
+    /// As [`Config::load`], from text.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub(crate) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
+        let config: Config =
+            toml::from_str(text).map_err(|error| vec![Problem::of_syntax(text, &error)])?;
+        let problems = config.problems();
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+}

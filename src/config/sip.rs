@@ -1,0 +1,166 @@
+//! `[sip]` and `[[trunk]]`
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer};
+
+use super::Problem;
+use super::secret::{self, Secret};
+
+/// `[sip]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sip {
+    pub(crate) listen: Vec<Listen>,
+    pub(crate) advertise: Option<SocketAddr>,
+    #[serde(default = "default_user_agent")]
+    pub(crate) user_agent: String,
+    #[serde(default = "default_max_calls")]
+    pub(crate) max_calls: usize,
+}
+
+/// One `udp:…` or `tcp:…`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Listen {
+    pub(crate) transport: Transport,
+    pub(crate) address: SocketAddr,
+}
+
+/// How SIP travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Transport {
+    Udp,
+    Tcp,
+}
+
+/// `[[trunk]]`
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Trunk {
+    pub(crate) name: String,
+    pub(crate) target: SocketAddr,
+    #[serde(default = "default_transport")]
+    pub(crate) transport: Transport,
+    #[serde(default)]
+    pub(crate) allow: Vec<IpAddr>,
+    pub(crate) username: Option<String>,
+    password: Option<String>,
+    password_file: Option<PathBuf>,
+    pub(crate) realm: Option<String>,
+    pub(crate) domain: Option<String>,
+    #[serde(default = "default_options_seconds")]
+    pub(crate) options_seconds: u64,
+    #[serde(default = "default_trunk_calls")]
+    pub(crate) max_calls: usize,
+    #[serde(default = "default_answer_within")]
+    pub(crate) answer_within_seconds: u64,
+}
+
+fn default_user_agent() -> String {
+    "mxtrunk".into()
+}
+
+fn default_max_calls() -> usize {
+    500
+}
+
+fn default_transport() -> Transport {
+    Transport::Udp
+}
+
+fn default_options_seconds() -> u64 {
+    30
+}
+
+fn default_trunk_calls() -> usize {
+    200
+}
+
+fn default_answer_within() -> u64 {
+    8
+}
+
+impl std::fmt::Debug for Trunk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trunk").field("name", &self.name).field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no listener: write udp:ADDRESS:PORT or tcp:ADDRESS:PORT");
+        let (transport, address) = text.split_once(':').ok_or_else(wrong)?;
+        let transport = match transport {
+            "udp" => Transport::Udp,
+            "tcp" => Transport::Tcp,
+            _ => return Err(wrong()),
+        };
+        let address = address.parse().map_err(|_| wrong())?;
+        Ok(Listen { transport, address })
+    }
+}
+
+impl<'de> Deserialize<'de> for Listen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl Sip {
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        if self.listen.is_empty() {
+            return vec![Problem::new("sip.listen", "is empty", "name at least one, for instance \"udp:127.0.0.1:5070\"")];
+        }
+        Vec::new()
+    }
+}
+
+impl Trunk {
+    /// The password that goes with `username`.
+    pub(crate) fn password(&self) -> Result<Option<Secret>, Problem> {
+        secret::read(
+            &format!("trunk {:?}: password", self.name),
+            self.password.as_deref(),
+            self.password_file.as_ref(),
+        )
+    }
+
+    pub(super) fn problems(&self, listen: &[Listen]) -> Vec<Problem> {
+        let place = format!("trunk {:?}", self.name);
+        let mut problems = Vec::new();
+        match (self.password(), &self.username) {
+            (Err(problem), _) => problems.push(problem),
+            (Ok(Some(_)), None) => {
+                problems.push(Problem::new(&place, "has a password and no username", "set username as well"));
+            }
+            (Ok(None), Some(_)) => {
+                problems.push(Problem::new(&place, "has a username and no password", "set password or password_file"));
+            }
+            (Ok(_), _) => {}
+        }
+        if self.target.port() == 0 {
+            problems.push(Problem::new(&place, "has a target without a port", "write ADDRESS:PORT, usually :5060"));
+        }
+        if !listen.iter().any(|l| l.transport == self.transport) {
+            problems.push(Problem::new(
+                &place,
+                format!("uses {:?}, and nothing listens on that", self.transport),
+                "add such an entry to sip.listen, or change the trunk's transport",
+            ));
+        }
+        if !(1..=8).contains(&self.answer_within_seconds) {
+            problems.push(Problem::new(
+                &place,
+                "answer_within_seconds is not between 1 and 8",
+                "use 8: the person who calls hears within 10 s that the PBX is down",
+            ));
+        }
+        problems
+    }
+}
