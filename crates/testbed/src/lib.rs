@@ -1,1 +1,17 @@
-//! mxtrunk-testbed
+//! Real peers for tests and the demo: Synapse, Asterisk, SIPp, a desk phone, browsers; and
+//! the judges of what was heard.
+//!
+//! `cargo xtask setup` puts the peers in place; [`layout`] says where. Everything runs inside
+//! a network namespace with loopback only ([`namespace`]), so ports are fixed and no test
+//! traffic leaves the machine.
+
+pub mod asterisk;
+pub mod baresip;
+pub mod judge;
+pub mod namespace;
+pub mod process;
+pub mod run;
+pub mod sipp;
+pub mod synapse;
+
+pub use xtask::layout::{self, root};

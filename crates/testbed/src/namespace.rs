@@ -1,0 +1,218 @@
+//! Network namespaces with loopback only: no test traffic can leave the machine, and every
+//! run has all ports to itself.
+//!
+//! A test or program runs itself again inside a fresh namespace: `unshare -n` as root,
+//! `unshare -rn` as an ordinary user.
+
+use std::any::type_name;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Output};
+
+use anyhow::{Context as _, bail, ensure};
+
+use crate::layout;
+use crate::run::Run;
+
+/// Set inside the namespace.
+const MARKER: &str = "MXTRUNK_TESTBED_NAMESPACE";
+
+/// Brings the loopback up and becomes the program named by its arguments. In Python, because
+/// `ip` is not on every machine and the virtual environment is.
+const LOOPBACK_UP: &str = "\
+import fcntl, os, socket, struct, sys
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+    request = struct.pack('16sh14x', b'lo', 0)
+    flags = struct.unpack('16sh14x', fcntl.ioctl(s, SIOCGIFFLAGS, request))[1]
+    fcntl.ioctl(s, SIOCSIFFLAGS, struct.pack('16sh14x', b'lo', flags | IFF_UP))
+os.execv(sys.argv[1], sys.argv[1:])
+";
+
+/// Runs a test's body inside a namespace of its own, one such test at a time on the machine.
+///
+/// Call it as the whole body of a `#[test]`:
+/// ```no_run
+/// # use mxtrunk_testbed::namespace;
+/// #[test]
+/// fn a_call_rings() {
+///     namespace::test(async |run| {
+///         // start peers, place the call
+///         Ok(())
+///     });
+/// }
+/// ```
+/// The body gets the [`Run`] whose folder bears the test's name. When it fails, the end of
+/// every peer's log is printed.
+///
+/// # Panics
+/// When the body fails or panics: that is the test's failure.
+#[allow(clippy::panic, reason = "a panic is how a test fails")]
+pub fn test<Body>(body: Body)
+where
+    Body: AsyncFnOnce(Run) -> anyhow::Result<()>,
+{
+    let name = test_name::<Body>();
+    let outcome = if is_inside() {
+        run_inside(&name, body)
+    } else {
+        run_again_inside(&name)
+    };
+    if let Err(error) = outcome {
+        panic!("{error:#}");
+    }
+}
+
+/// For a program: `None` inside a namespace; else the program has just been run inside one
+/// with the same arguments, and this is what it exited with.
+pub fn run_program_inside() -> anyhow::Result<Option<ExitCode>> {
+    if is_inside() {
+        return Ok(None);
+    }
+    let _turn = take_turn()?;
+    let mut command = inside_command()?;
+    let status = command.args(std::env::args_os().skip(1)).status()?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(Some(ExitCode::from(code.unwrap_or(1))))
+}
+
+/// Whether this process is inside a namespace that this module made.
+pub fn is_inside() -> bool {
+    std::env::var_os(MARKER).is_some()
+}
+
+/// The test's path as the test harness knows it. The closure's type is named after the
+/// function that holds it: `crate::module::test::{{closure}}`.
+fn test_name<Body>() -> String {
+    let name = type_name::<Body>();
+    let name = name.split("::{{closure}}").next().unwrap_or(name);
+    let (_, path) = name.split_once("::").unwrap_or(("", name));
+    path.to_owned()
+}
+
+fn run_inside<Body>(name: &str, body: Body) -> anyhow::Result<()>
+where
+    Body: AsyncFnOnce(Run) -> anyhow::Result<()>,
+{
+    let run = Run::start(name)?;
+    let mut logs = LogsOnFailure {
+        run: &run,
+        passed: false,
+    };
+    let runtime = tokio::runtime::Runtime::new()?;
+    let outcome = runtime.block_on(body(run.clone()));
+    logs.passed = outcome.is_ok();
+    outcome
+}
+
+/// Prints the ends of the logs unless the body passed; a panic comes by here too.
+struct LogsOnFailure<'a> {
+    run: &'a Run,
+    passed: bool,
+}
+
+impl Drop for LogsOnFailure<'_> {
+    fn drop(&mut self) {
+        if !self.passed {
+            eprintln!("{}", self.run.log_tails());
+        }
+    }
+}
+
+fn run_again_inside(name: &str) -> anyhow::Result<()> {
+    let missing = xtask::provision::missing();
+    ensure!(
+        missing.is_empty(),
+        "not in place: {}. Run: cargo xtask setup",
+        missing.join(", ")
+    );
+    let _turn = take_turn()?;
+    let mut command = inside_command()?;
+    let output = command
+        .args([name, "--exact", "--nocapture", "--include-ignored"])
+        .output()?;
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = output;
+    let stdout = String::from_utf8_lossy(&stdout);
+    // A name that matches nothing would pass without having run.
+    if status.success() && stdout.contains("1 passed") {
+        return Ok(());
+    }
+    println!("{stdout}");
+    eprintln!("{}", String::from_utf8_lossy(&stderr));
+    bail!("{name} failed inside its namespace ({status})")
+}
+
+/// This very program under `unshare`, with the loopback up.
+fn inside_command() -> anyhow::Result<Command> {
+    let program = std::env::current_exe().context("the path of this program")?;
+    let python = layout::venv_program("python");
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]);
+    command.args(["unshare", unshare_flags()?]);
+    command.arg(python).args(["-c", LOOPBACK_UP]).arg(program);
+    command.env(MARKER, "1");
+    Ok(command)
+}
+
+fn unshare_flags() -> anyhow::Result<&'static str> {
+    for flags in ["-n", "-rn"] {
+        let tried = Command::new("unshare").args([flags, "true"]).output();
+        let tried = tried.context("cannot run unshare (package util-linux)")?;
+        if tried.status.success() {
+            return Ok(flags);
+        }
+    }
+    bail!(
+        "this machine lets neither this user nor a user namespace make a network namespace. \
+         As root, run: sysctl -w kernel.unprivileged_userns_clone=1"
+    )
+}
+
+/// One run at a time: two at once would disturb each other's sound on a small machine.
+fn take_turn() -> anyhow::Result<File> {
+    let path: PathBuf = layout::testbed().join("run/turn.lock");
+    fs::create_dir_all(layout::testbed().join("run"))?;
+    let file = File::create(&path).with_context(|| path.display().to_string())?;
+    file.lock()?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn inside_only_the_loopback_is_there() {
+        test(async |_run| {
+            let listener = TcpListener::bind("127.0.0.1:5060")?;
+            TcpStream::connect(listener.local_addr()?)?;
+            let interfaces = fs::read_to_string("/proc/net/dev")?;
+            let names: Vec<&str> = interfaces
+                .lines()
+                .filter_map(|line| Some(line.split_once(':')?.0.trim()))
+                .filter(|name| *name != "lo")
+                .collect();
+            // Tunnel stubs that some kernels put into every namespace are down.
+            for name in names {
+                let state = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+                ensure!(!state.contains(name), "{name} has an address");
+            }
+            Ok(())
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "failed inside its namespace")]
+    fn a_failure_inside_is_a_failure_outside() {
+        if is_inside() {
+            return;
+        }
+        run_again_inside("no::such::test").unwrap_or_else(|error| panic!("{error}"));
+    }
+}

@@ -1,0 +1,70 @@
+//! SIPp: scripted SIP dialogs, good and bad, as XML scenarios.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use crate::layout;
+use crate::process::Peer;
+use crate::run::Run;
+
+/// A SIPp scenario to run against a SIP peer.
+#[derive(Debug, Clone)]
+pub struct Scenario<'a> {
+    /// The name of its log in the run's folder.
+    pub name: &'a str,
+    /// The scenario's XML text.
+    pub xml: &'a str,
+    /// What SIPp talks to, `127.0.0.1:5070`.
+    pub target: &'a str,
+    /// The port it talks from.
+    pub port: u16,
+    /// The called number, `[service]` in the scenario.
+    pub service: &'a str,
+    /// How many calls to make.
+    pub calls: u32,
+}
+
+impl Scenario<'_> {
+    /// Starts the scenario without waiting for its end.
+    pub fn start(&self, run: &Run) -> anyhow::Result<Peer> {
+        let file = run.write(&format!("{}.xml", self.name), self.xml)?;
+        Peer::start(run, self.name, self.command(run.folder(), &file))
+    }
+
+    /// Runs the scenario to its end; an error when SIPp calls any call failed.
+    pub async fn run(&self, run: &Run, within: Duration) -> anyhow::Result<()> {
+        let mut peer = self.start(run)?;
+        let status = peer.exited(within).await?;
+        let name = self.name;
+        ensure!(
+            status.success(),
+            "SIPp scenario {name}: {status}\n{}",
+            peer.logged()
+        );
+        Ok(())
+    }
+
+    fn command(&self, folder: &Path, file: &Path) -> Command {
+        let line = layout::sid_command("usr/bin/sipp");
+        let mut command = Command::new(&line[0]);
+        command
+            .args(&line[1..])
+            .arg(self.target)
+            .arg("-sf")
+            .arg(file)
+            .args(["-i", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(["-s", self.service])
+            .args(["-m", &self.calls.to_string()])
+            .args(["-trace_err", "-trace_msg", "-nostdin"])
+            // It draws on a terminal; without one it only needs the kind named.
+            .env("TERM", "dumb")
+            .current_dir(folder);
+        command
+    }
+}
+
+/// Asks with OPTIONS whether the peer is there; any 200 will do.
+pub const OPTIONS: &str = include_str!("sipp/options.xml");
