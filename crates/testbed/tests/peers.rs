@@ -1,11 +1,11 @@
 //! Each peer of the testbed alone: it starts, and does what the scenarios rely on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::ensure;
 use mxtrunk_testbed::asterisk::{self, Asterisk, extension};
-use mxtrunk_testbed::baresip::{Answering, DeskPhone};
+use mxtrunk_testbed::baresip::{Answering, DeskPhone, Happened};
 use mxtrunk_testbed::process::until;
 use mxtrunk_testbed::run::Run;
 use mxtrunk_testbed::sipp::{self, Scenario};
@@ -108,7 +108,7 @@ fn one_desk_phone_calls_the_other_and_both_hang_up_together() {
                 "a call",
                 Duration::from_secs(5),
                 |happened| match happened {
-                    mxtrunk_testbed::baresip::Happened::Incoming(from) => Some(from.clone()),
+                    Happened::Incoming(from) => Some(from.clone()),
                     _ => None,
                 },
             )
@@ -151,11 +151,11 @@ async fn phone(
 
 /// A few seconds of a real voice.
 fn clip() -> PathBuf {
-    layout::asterisk_sounds().join("demo-echotest.wav")
+    layout::asterisk_sounds().join("demo-thanks.wav")
 }
 
 /// The largest sample of a wav, in absolute value.
-fn loudest(wav: &std::path::Path) -> anyhow::Result<u16> {
+fn loudest(wav: &Path) -> anyhow::Result<u16> {
     let mut reader = hound::WavReader::open(wav)?;
     let samples: Result<Vec<i16>, _> = reader.samples::<i16>().collect();
     let peak = samples?.iter().map(|sample| sample.unsigned_abs()).max();

@@ -25,13 +25,9 @@ pub(super) fn write(run: &Run, sockets: &Path) -> anyhow::Result<PathBuf> {
         fs::write(etc.join(name), contents)?;
     }
     // Optional files whose absence Asterisk reports as errors.
-    for name in [
-        "cdr.conf",
-        "cel.conf",
-        "features.conf",
-        "udptl.conf",
-        "ccss.conf",
-    ] {
+    let optional = "acl ccss cdr cel features indications musiconhold pjproject udptl";
+    for name in optional.split(' ') {
+        let name = format!("{name}.conf");
         fs::write(etc.join(name), "")?;
     }
     Ok(etc.join("asterisk.conf"))
@@ -60,6 +56,7 @@ astsbindir => {prefix}/usr/sbin
 
 [options]
 verbose = 5
+nocolor = yes
 systemname = testbed
 "
     )
@@ -75,7 +72,7 @@ fn modules() -> String {
         res_pjsip_logger res_pjsip_nat res_pjsip_refer res_pjsip_rfc3326 res_pjsip_dlg_options \
         res_pjsip_pubsub res_pjsip_outbound_publish res_pjsip_exten_state \
         res_rtp_asterisk res_srtp res_timing_timerfd res_musiconhold res_format_attr_opus \
-        chan_pjsip codec_ulaw codec_alaw codec_g722 codec_gsm codec_resample \
+        chan_pjsip codec_ulaw codec_alaw codec_g722 codec_resample \
         codec_opus_open_source format_wav format_pcm bridge_simple bridge_native_rtp \
         bridge_softmix bridge_holding bridge_builtin_features pbx_config \
         app_dial app_echo app_mixmonitor app_originate app_playback app_playtones app_read \
