@@ -231,19 +231,22 @@ impl Store {
         Ok(())
     }
 
-    /// The calls in progress whose lease has run out at `now`: nobody runs them any more. Oldest first.
+    /// The calls in progress that nobody runs any more, oldest first: those whose lease has run out at
+    /// `now`, and those of `owner` itself, which asks before it runs any.
     ///
     /// # Errors
     /// [`StoreError::Query`], [`StoreError::UnknownWord`].
     pub async fn orphans(
         &self,
+        owner: &str,
         now: UnixMillis,
     ) -> Result<Vec<(CallRecord, LiveCall)>, StoreError> {
         let rows = sqlx::query(
             "SELECT * FROM live_calls JOIN call_records ON call_records.id = live_calls.record_id
-             WHERE lease_until <= ? ORDER BY started_at",
+             WHERE lease_until <= ? OR owner = ? ORDER BY started_at",
         )
         .bind(now.0)
+        .bind(owner)
         .fetch_all(&self.pool)
         .await?;
         rows.iter()
@@ -405,8 +408,17 @@ mod tests {
         // No close: the process is gone, the file is what there is.
         let reopened = Store::open(&path).await.unwrap();
 
-        assert_eq!(reopened.orphans(UnixMillis(LEASE.0 - 1)).await.unwrap(), []);
-        assert_eq!(reopened.orphans(LEASE).await.unwrap(), [(record, live)]);
+        assert_eq!(
+            reopened
+                .orphans("another", UnixMillis(LEASE.0 - 1))
+                .await
+                .unwrap(),
+            []
+        );
+        assert_eq!(
+            reopened.orphans("another", LEASE).await.unwrap(),
+            [(record, live)]
+        );
     }
 
     #[tokio::test]
@@ -422,8 +434,20 @@ mod tests {
             .renew_leases("gateway-1", UnixMillis(LEASE.0 + 5_000))
             .await
             .unwrap();
-        let orphans = store.orphans(LEASE).await.unwrap();
+        let orphans = store.orphans("another", LEASE).await.unwrap();
         assert_eq!(orphans, [(record, live)]);
+    }
+
+    #[tokio::test]
+    async fn an_owner_that_starts_again_finds_its_own_calls_before_their_lease_is_out() {
+        let store = Store::in_memory().await.unwrap();
+        let (record, live) = call("mine");
+        store.begin_call(&record, &live).await.unwrap();
+        let early = UnixMillis(LEASE.0 - 1);
+        assert_eq!(
+            store.orphans(&live.owner, early).await.unwrap(),
+            [(record, live)]
+        );
     }
 
     #[tokio::test]
@@ -441,7 +465,13 @@ mod tests {
         store.finish_call(&record).await.unwrap();
 
         assert_eq!(store.records(10).await.unwrap(), [record]);
-        assert_eq!(store.orphans(UnixMillis(i64::MAX)).await.unwrap(), []);
+        assert_eq!(
+            store
+                .orphans("another", UnixMillis(i64::MAX))
+                .await
+                .unwrap(),
+            []
+        );
     }
 
     #[tokio::test]
@@ -451,7 +481,13 @@ mod tests {
         store.begin_call(&record, &live).await.unwrap();
         store.finish_call(&record).await.unwrap();
         store.update_live(&live).await.unwrap();
-        assert_eq!(store.orphans(UnixMillis(i64::MAX)).await.unwrap(), []);
+        assert_eq!(
+            store
+                .orphans("another", UnixMillis(i64::MAX))
+                .await
+                .unwrap(),
+            []
+        );
     }
 
     #[tokio::test]
