@@ -1,0 +1,510 @@
+//! Call events of clients: tolerant in form, strict in size.
+
+use std::time::Duration;
+
+use mxtrunk_call::Sdp;
+use ruma::{OwnedUserId, UserId};
+use serde_json::{Map, Value};
+
+use super::{CallEventKind, Version};
+
+/// The largest description taken in, in bytes. An audio offer of a browser has about 2,000.
+pub const MAX_SDP_BYTES: usize = 64 * 1024;
+
+/// The most candidates taken in from one event, and the longest one in bytes.
+const MAX_CANDIDATES: usize = 64;
+const MAX_CANDIDATE_BYTES: usize = 1024;
+
+/// The longest `call_id`, `party_id` or `reason` taken in, in bytes.
+const MAX_ID_BYTES: usize = 255;
+
+/// What an invite without a lifetime is given (the value of every known client).
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+
+/// The longest lifetime believed: a telephone is not rung for longer.
+const MAX_LIFETIME: Duration = Duration::from_secs(300);
+
+/// A call event that a client sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallEventIn {
+    /// The user calls.
+    Invite(Invite),
+    /// More ways to reach the user's device.
+    Candidates {
+        /// The call.
+        call_id: String,
+        /// The device; `None` in version 0.
+        party_id: Option<String>,
+        /// `candidate:` lines; an empty one means "no more".
+        candidates: Vec<String>,
+    },
+    /// The user picked up.
+    Answer {
+        /// The call.
+        call_id: String,
+        /// The device; `None` in version 0.
+        party_id: Option<String>,
+        /// The answer to our offer.
+        sdp: Sdp,
+    },
+    /// The user's device names the one that it talks to.
+    SelectAnswer {
+        /// The call.
+        call_id: String,
+        /// The device.
+        party_id: Option<String>,
+        /// The party whose answer it took.
+        selected_party_id: String,
+    },
+    /// The user declined on some device.
+    Reject {
+        /// The call.
+        call_id: String,
+        /// The device; `None` in version 0.
+        party_id: Option<String>,
+        /// Why, in the protocol's words.
+        reason: Option<String>,
+    },
+    /// The user hung up, or gave up calling.
+    Hangup {
+        /// The call.
+        call_id: String,
+        /// The device; `None` in version 0.
+        party_id: Option<String>,
+        /// Why, in the protocol's words.
+        reason: Option<String>,
+    },
+    /// The user's device offers anew, or answers our new offer.
+    Negotiate {
+        /// The call.
+        call_id: String,
+        /// The device; `None` in version 0.
+        party_id: Option<String>,
+        /// The new description.
+        description: Description,
+    },
+}
+
+/// An `m.call.invite` of a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invite {
+    /// The call.
+    pub call_id: String,
+    /// The device; `None` in version 0.
+    pub party_id: Option<String>,
+    /// The version that the caller speaks.
+    pub version: Version,
+    /// How long the invite stands, from the moment it was sent.
+    pub lifetime: Duration,
+    /// The offer.
+    pub sdp: Sdp,
+    /// The one member of the room who is called; `None` means every member.
+    pub invitee: Option<OwnedUserId>,
+}
+
+/// A description inside `m.call.negotiate`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Description {
+    /// A new offer.
+    Offer(Sdp),
+    /// The answer to a new offer.
+    Answer(Sdp),
+}
+
+/// Why the content of a call event was not understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// The content is no JSON object.
+    #[error("the content is no object")]
+    NoObject,
+    /// A field is missing, or of the wrong type.
+    #[error("{0} is missing or of the wrong type")]
+    Field(&'static str),
+    /// A field is longer than any client makes it.
+    #[error("{0} is too long")]
+    TooLong(&'static str),
+    /// A version that we do not speak.
+    #[error("the version is neither 0 nor 1")]
+    Version,
+}
+
+impl CallEventIn {
+    /// Reads the content of a call event.
+    ///
+    /// # Errors
+    /// [`ParseError`], when what the event cannot do without is missing, broken or oversized. What it
+    /// can do without is taken as absent when it is broken.
+    pub fn parse(kind: CallEventKind, content: &Value) -> Result<Self, ParseError> {
+        let content = Content(content.as_object().ok_or(ParseError::NoObject)?);
+        let call_id = content.id("call_id")?;
+        let party_id = content.party_id()?;
+        Ok(match kind {
+            CallEventKind::Invite => CallEventIn::Invite(Invite {
+                call_id,
+                party_id,
+                version: content.version()?,
+                lifetime: content.lifetime(),
+                sdp: content.sdp("offer")?,
+                invitee: content.invitee()?,
+            }),
+            CallEventKind::Candidates => CallEventIn::Candidates {
+                call_id,
+                party_id,
+                candidates: content.candidates()?,
+            },
+            CallEventKind::Answer => CallEventIn::Answer {
+                call_id,
+                party_id,
+                sdp: content.sdp("answer")?,
+            },
+            CallEventKind::SelectAnswer => CallEventIn::SelectAnswer {
+                call_id,
+                party_id,
+                selected_party_id: content.id("selected_party_id")?,
+            },
+            CallEventKind::Reject => CallEventIn::Reject {
+                call_id,
+                party_id,
+                reason: content.reason(),
+            },
+            CallEventKind::Hangup => CallEventIn::Hangup {
+                call_id,
+                party_id,
+                reason: content.reason(),
+            },
+            CallEventKind::Negotiate => CallEventIn::Negotiate {
+                call_id,
+                party_id,
+                description: content.description()?,
+            },
+        })
+    }
+
+    /// The call that the event is about.
+    #[must_use]
+    pub fn call_id(&self) -> &str {
+        match self {
+            CallEventIn::Invite(Invite { call_id, .. })
+            | CallEventIn::Candidates { call_id, .. }
+            | CallEventIn::Answer { call_id, .. }
+            | CallEventIn::SelectAnswer { call_id, .. }
+            | CallEventIn::Reject { call_id, .. }
+            | CallEventIn::Hangup { call_id, .. }
+            | CallEventIn::Negotiate { call_id, .. } => call_id,
+        }
+    }
+
+    /// The device that sent it; `None` in version 0.
+    #[must_use]
+    pub fn party_id(&self) -> Option<&str> {
+        match self {
+            CallEventIn::Invite(Invite { party_id, .. })
+            | CallEventIn::Candidates { party_id, .. }
+            | CallEventIn::Answer { party_id, .. }
+            | CallEventIn::SelectAnswer { party_id, .. }
+            | CallEventIn::Reject { party_id, .. }
+            | CallEventIn::Hangup { party_id, .. }
+            | CallEventIn::Negotiate { party_id, .. } => party_id.as_deref(),
+        }
+    }
+}
+
+/// The content of an event, field by field.
+struct Content<'a>(&'a Map<String, Value>);
+
+impl Content<'_> {
+    fn id(&self, field: &'static str) -> Result<String, ParseError> {
+        let id = self.0.get(field).and_then(Value::as_str);
+        let id = id.ok_or(ParseError::Field(field))?;
+        if id.len() > MAX_ID_BYTES {
+            return Err(ParseError::TooLong(field));
+        }
+        Ok(id.to_owned())
+    }
+
+    fn party_id(&self) -> Result<Option<String>, ParseError> {
+        match self.0.get("party_id") {
+            None | Some(Value::Null) => Ok(None),
+            Some(_) => self.id("party_id").map(Some),
+        }
+    }
+
+    /// Version 1 is the string "1", version 0 the number 0; clients are known to mix them up.
+    fn version(&self) -> Result<Version, ParseError> {
+        match self.0.get("version") {
+            None | Some(Value::Null) => Ok(Version::V0),
+            Some(Value::String(word)) => Version::from_word(word).ok_or(ParseError::Version),
+            Some(Value::Number(number)) => match number.as_f64() {
+                Some(0.0) => Ok(Version::V0),
+                Some(1.0) => Ok(Version::V1),
+                _ => Err(ParseError::Version),
+            },
+            Some(_) => Err(ParseError::Version),
+        }
+    }
+
+    fn lifetime(&self) -> Duration {
+        let millis = self.0.get("lifetime").and_then(Value::as_u64);
+        millis
+            .map_or(DEFAULT_LIFETIME, Duration::from_millis)
+            .min(MAX_LIFETIME)
+    }
+
+    fn sdp(&self, field: &'static str) -> Result<Sdp, ParseError> {
+        let description = self.0.get(field).and_then(Value::as_object);
+        sdp_of(description.ok_or(ParseError::Field(field))?)
+    }
+
+    fn description(&self) -> Result<Description, ParseError> {
+        let description = self.0.get("description").and_then(Value::as_object);
+        let description = description.ok_or(ParseError::Field("description"))?;
+        let sdp = sdp_of(description)?;
+        match description.get("type").and_then(Value::as_str) {
+            Some("offer") => Ok(Description::Offer(sdp)),
+            Some("answer") => Ok(Description::Answer(sdp)),
+            _ => Err(ParseError::Field("description.type")),
+        }
+    }
+
+    /// An invitee that is no Mxid must not turn into "everybody": the call would be for somebody else.
+    fn invitee(&self) -> Result<Option<OwnedUserId>, ParseError> {
+        match self.0.get("invitee") {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(user)) => UserId::parse(user.as_str())
+                .map(Some)
+                .map_err(|_| ParseError::Field("invitee")),
+            Some(_) => Err(ParseError::Field("invitee")),
+        }
+    }
+
+    /// One broken candidate does not spoil the others.
+    fn candidates(&self) -> Result<Vec<String>, ParseError> {
+        let candidates = self.0.get("candidates").and_then(Value::as_array);
+        let candidates = candidates.ok_or(ParseError::Field("candidates"))?;
+        Ok(candidates
+            .iter()
+            .filter_map(|candidate| candidate.get("candidate").and_then(Value::as_str))
+            .filter(|line| line.len() <= MAX_CANDIDATE_BYTES)
+            .take(MAX_CANDIDATES)
+            .map(str::to_owned)
+            .collect())
+    }
+
+    fn reason(&self) -> Option<String> {
+        let reason = self.0.get("reason").and_then(Value::as_str)?;
+        (reason.len() <= MAX_ID_BYTES).then(|| reason.to_owned())
+    }
+}
+
+fn sdp_of(description: &Map<String, Value>) -> Result<Sdp, ParseError> {
+    let sdp = description.get("sdp").and_then(Value::as_str);
+    let sdp = sdp.ok_or(ParseError::Field("sdp"))?;
+    if sdp.len() > MAX_SDP_BYTES {
+        return Err(ParseError::TooLong("sdp"));
+    }
+    Ok(Sdp::from(sdp))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn sample(text: &str) -> (CallEventKind, Value) {
+        let event: Value = serde_json::from_str(text).unwrap();
+        let kind = CallEventKind::from_event_type(event["type"].as_str().unwrap()).unwrap();
+        (kind, event["content"].clone())
+    }
+
+    fn parse_sample(text: &str) -> CallEventIn {
+        let (kind, content) = sample(text);
+        CallEventIn::parse(kind, &content).unwrap()
+    }
+
+    fn invite() -> Value {
+        json!({ "call_id": "c", "party_id": "P", "version": "1", "lifetime": 60000,
+                "offer": { "type": "offer", "sdp": "v=0" } })
+    }
+
+    #[test]
+    fn the_invite_of_a_real_client_is_understood() {
+        let event = parse_sample(include_str!("../../tests/fixtures/m.call.invite.json"));
+        let CallEventIn::Invite(invite) = event else {
+            panic!("{event:?}");
+        };
+        assert_eq!(invite.call_id, "179534578651212WYcK34tFvRmmJO");
+        assert_eq!(invite.party_id.as_deref(), Some("ALICEDEV"));
+        assert_eq!(invite.version, Version::V1);
+        assert_eq!(invite.lifetime, Duration::from_secs(60));
+        assert!(invite.sdp.0.starts_with("v=0\r\n") && invite.sdp.0.contains("opus/48000/2"));
+        assert_eq!(invite.invitee, None);
+    }
+
+    #[test]
+    fn the_other_events_of_real_clients_are_understood() {
+        let event = parse_sample(include_str!("../../tests/fixtures/m.call.answer.json"));
+        assert!(
+            matches!(&event, CallEventIn::Answer { sdp, .. } if sdp.0.contains("setup:active"))
+        );
+        assert_eq!(event.party_id(), Some("BOBDEV"));
+        assert_eq!(event.call_id(), "179534578651212WYcK34tFvRmmJO");
+
+        let event = parse_sample(include_str!(
+            "../../tests/fixtures/m.call.candidates.end.json"
+        ));
+        let CallEventIn::Candidates { candidates, .. } = event else {
+            panic!("{event:?}");
+        };
+        assert_eq!(candidates.len(), 4);
+        assert!(candidates[0].starts_with("candidate:3722267957 1 udp"));
+        assert_eq!(candidates[3], "");
+
+        let event = parse_sample(include_str!(
+            "../../tests/fixtures/m.call.select_answer.json"
+        ));
+        assert!(
+            matches!(event, CallEventIn::SelectAnswer { selected_party_id, .. } if selected_party_id == "BOBDEV")
+        );
+        let event = parse_sample(include_str!("../../tests/fixtures/m.call.reject.json"));
+        assert!(matches!(event, CallEventIn::Reject { reason: None, .. }));
+        let event = parse_sample(include_str!("../../tests/fixtures/m.call.hangup.json"));
+        assert!(
+            matches!(event, CallEventIn::Hangup { reason: Some(reason), .. } if reason == "user_hangup")
+        );
+        let event = parse_sample(include_str!(
+            "../../tests/fixtures/m.call.negotiate.offer.json"
+        ));
+        assert!(
+            matches!(event, CallEventIn::Negotiate { description: Description::Offer(sdp), .. } if sdp.0.contains("a=sendonly"))
+        );
+        let event = parse_sample(include_str!(
+            "../../tests/fixtures/m.call.negotiate.answer.json"
+        ));
+        assert!(
+            matches!(event, CallEventIn::Negotiate { description: Description::Answer(sdp), .. } if sdp.0.contains("a=recvonly"))
+        );
+    }
+
+    #[test]
+    fn both_versions_are_understood_however_they_are_written() {
+        let expected = [
+            (json!("1"), Ok(Version::V1)),
+            (json!(1), Ok(Version::V1)),
+            (json!("0"), Ok(Version::V0)),
+            (json!(0), Ok(Version::V0)),
+            (Value::Null, Ok(Version::V0)),
+            (json!("2"), Err(ParseError::Version)),
+            (json!([1]), Err(ParseError::Version)),
+        ];
+        for (written, meant) in expected {
+            let mut content = invite();
+            content["version"] = written.clone();
+            let version = match CallEventIn::parse(CallEventKind::Invite, &content) {
+                Ok(CallEventIn::Invite(invite)) => Ok(invite.version),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => Err(error),
+            };
+            assert_eq!(version, meant, "{written}");
+        }
+    }
+
+    #[test]
+    fn json_of_the_wrong_type_is_an_error_and_never_a_panic() {
+        let wrong = [
+            Value::Null,
+            json!(7),
+            json!([]),
+            json!({}),
+            json!("x"),
+            json!(true),
+        ];
+        let fields = [
+            "call_id", "party_id", "version", "lifetime", "offer", "invitee",
+        ];
+        for field in fields {
+            for value in &wrong {
+                let mut content = invite();
+                content[field] = value.clone();
+                let _ = CallEventIn::parse(CallEventKind::Invite, &content);
+            }
+        }
+        let broken = [
+            (CallEventKind::Invite, "call_id", json!(7)),
+            (CallEventKind::Invite, "party_id", json!(["P"])),
+            (CallEventKind::Invite, "offer", json!("v=0")),
+            (CallEventKind::Invite, "offer", json!({ "sdp": 7 })),
+            (CallEventKind::Invite, "invitee", json!("nobody")),
+            (CallEventKind::Answer, "answer", json!([])),
+            (
+                CallEventKind::Candidates,
+                "candidates",
+                json!("candidate:1"),
+            ),
+            (
+                CallEventKind::Negotiate,
+                "description",
+                json!({ "sdp": "v=0", "type": "pranswer" }),
+            ),
+            (CallEventKind::SelectAnswer, "selected_party_id", json!({})),
+        ];
+        for (kind, field, value) in broken {
+            let mut content = invite();
+            content[field] = value.clone();
+            assert!(
+                CallEventIn::parse(kind, &content).is_err(),
+                "{kind} {field} {value}"
+            );
+        }
+        assert_eq!(
+            CallEventIn::parse(CallEventKind::Hangup, &json!("bye")),
+            Err(ParseError::NoObject)
+        );
+    }
+
+    #[test]
+    fn an_oversized_description_is_refused() {
+        let mut content = invite();
+        content["offer"]["sdp"] = json!("a".repeat(MAX_SDP_BYTES));
+        assert!(CallEventIn::parse(CallEventKind::Invite, &content).is_ok());
+        content["offer"]["sdp"] = json!("a".repeat(MAX_SDP_BYTES + 1));
+        assert_eq!(
+            CallEventIn::parse(CallEventKind::Invite, &content),
+            Err(ParseError::TooLong("sdp"))
+        );
+    }
+
+    #[test]
+    fn a_broken_candidate_does_not_spoil_the_others() {
+        let content = json!({ "call_id": "c", "version": 0, "candidates": [
+            { "candidate": "candidate:1" }, { "candidate": 7 }, "candidate:2", null,
+            { "candidate": "x".repeat(MAX_CANDIDATE_BYTES + 1) }, { "candidate": "" } ] });
+        assert_eq!(
+            CallEventIn::parse(CallEventKind::Candidates, &content),
+            Ok(CallEventIn::Candidates {
+                call_id: "c".to_owned(),
+                party_id: None,
+                candidates: vec!["candidate:1".to_owned(), String::new()],
+            })
+        );
+    }
+
+    #[test]
+    fn a_lifetime_without_reason_is_bounded() {
+        let mut content = invite();
+        for (written, meant) in [
+            (json!(u64::MAX), MAX_LIFETIME),
+            (json!(-1), DEFAULT_LIFETIME),
+            (json!("long"), DEFAULT_LIFETIME),
+            (json!(0), Duration::ZERO),
+        ] {
+            content["lifetime"] = written;
+            let CallEventIn::Invite(invite) =
+                CallEventIn::parse(CallEventKind::Invite, &content).unwrap()
+            else {
+                panic!("an invite");
+            };
+            assert_eq!(invite.lifetime, meant);
+        }
+    }
+}
