@@ -1,2 +1,74 @@
-//! mxtrunk
-fn main() {}
+//! mxtrunk: a gateway that joins Matrix to the telephone.
+
+mod config;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use config::{Config, Problem};
+
+/// Joins Matrix to the telephone: Element dials a desk phone, a desk phone dials Element.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway until it is told to stop (Ctrl-C or SIGTERM).
+    Run(File),
+    /// Say whether a configuration is sound, and if not, what is wrong, where, and how to mend it.
+    Check(File),
+    /// Print the registration file for the homeserver (list it in Synapse's `app_service_config_files`).
+    Registration(File),
+}
+
+#[derive(Debug, clap::Args)]
+struct File {
+    /// The configuration; gateway.toml in the source shows every setting.
+    #[arg(long, short, value_name = "FILE", default_value = "gateway.toml")]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    // Two cryptography providers are linked in by way of dependencies: rustls wants to be told.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match Arguments::parse().command {
+        Command::Run(file) => with_config(&file, |config| run::run(config)),
+        Command::Check(file) => with_config(&file, |config| {
+            println!("{} is sound: {}", file.config.display(), config.summary());
+            Ok(())
+        }),
+        Command::Registration(file) => with_config(&file, |config| {
+            print!("{}", run::registration(config)?);
+            Ok(())
+        }),
+    }
+}
+
+fn with_config(file: &File, command: impl FnOnce(&Config) -> anyhow::Result<()>) -> ExitCode {
+    let config = match Config::load(&file.config) {
+        Ok(config) => config,
+        Err(problems) => return refuse(file, &problems),
+    };
+    match command(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mxtrunk: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn refuse(file: &File, problems: &[Problem]) -> ExitCode {
+    eprintln!("{} cannot be used as it is:", file.config.display());
+    for problem in problems {
+        eprintln!("  {problem}");
+    }
+    ExitCode::from(2)
+}

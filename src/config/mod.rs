@@ -3,9 +3,9 @@
 mod check;
 mod lines;
 mod matrix;
-mod media;
+pub(crate) mod media;
 mod secret;
-mod sip;
+pub(crate) mod sip;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub(crate) use check::Problem;
+pub(crate) use secret::Secret;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -66,11 +67,12 @@ impl Calls {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct StoreFile {
     pub(crate) path: PathBuf,
+    pub(crate) instance: String,
 }
 
 impl Default for StoreFile {
     fn default() -> Self {
-        StoreFile { path: PathBuf::from("mxtrunk.db") }
+        StoreFile { path: PathBuf::from("mxtrunk.db"), instance: "mxtrunk".into() }
     }
 }
 
@@ -135,5 +137,19 @@ impl Config {
             toml::from_str(text).map_err(|error| vec![Problem::of_syntax(text, &error)])?;
         let problems = config.problems();
         if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+
+    /// The lines, and how numbers are written.
+    ///
+    /// # Errors
+    /// With every problem found.
+    pub(crate) fn directory(&self) -> Result<mxtrunk_signaling::Directory, Vec<Problem>> {
+        lines::directory(&self.numbers, &self.lines, &self.matrix.server_name)
+    }
+
+    /// What it sets up, in one line.
+    pub(crate) fn summary(&self) -> String {
+        let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        format!("{} over {}", count(self.lines.len(), "line"), count(self.trunks.len(), "trunk"))
     }
 }

@@ -88,6 +88,16 @@ impl Directory {
         self.by_number.get(&number).map(|index| &self.lines[*index])
     }
 
+    /// The name under which a number appears in Matrix: that of the line which has it, else the number.
+    #[must_use]
+    pub fn display_name(&self, number: &str) -> String {
+        let named = self.line_called(number).and_then(|line| line.name.as_deref());
+        match named {
+            Some(name) => format!("{name} ({number})"),
+            None => number.to_owned(),
+        }
+    }
+
     /// How this site writes numbers.
     #[must_use]
     pub fn plan(&self) -> &NumberPlan {

@@ -1,3 +1,81 @@
-//! mxtrunk-signaling
+//! The bridge between the networks: it routes each event to its call, drives the pure
+//! [`mxtrunk_call::Call`], and has its actions performed by the application service, the SIP user
+//! agent and the media plane.
+//!
+//! Where to look:
+//! - [`router`]: which call does this event belong to, and may a new one begin?
+//! - [`outgoing`], [`incoming`]: what has to be known before a call can begin, by direction;
+//! - [`call_task`]: one task for each call; a panic in one ends that call only;
+//! - [`legs`]: the words of the call machine in the words of SIP, Matrix and media, and back;
+//! - [`room_sender`]: a call's events on their way into the room, in order;
+//! - [`record`]: what stays of a call, and its one line in the log;
+//! - [`recovery`]: ends what a crash has left behind;
+//! - [`directory`], [`numbers`]: lines, and what may be dialled.
+
+mod call_task;
 pub mod directory;
+mod ids;
+mod incoming;
+mod legs;
 pub mod numbers;
+mod outgoing;
+mod record;
+mod recovery;
+mod room_sender;
+mod router;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mxtrunk_matrix::AppService;
+use mxtrunk_media_io::MediaIo;
+use mxtrunk_sip::{TrunkName, UserAgent};
+use mxtrunk_store::Store;
+
+pub use directory::{Directory, Line};
+pub use ids::LegIds;
+pub use numbers::{Number, NumberPlan};
+pub use recovery::recover;
+pub use router::{Inbox, Router};
+
+/// The other sides of the house, as signaling calls them.
+#[derive(Clone)]
+pub struct Peers {
+    /// Towards Matrix.
+    pub app: AppService,
+    /// Towards telephones.
+    pub phones: UserAgent,
+    /// For sound.
+    pub media: MediaIo,
+    /// For what must outlive the process.
+    pub store: Store,
+    /// Who has which line.
+    pub directory: Arc<Directory>,
+}
+
+/// What signaling can be told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The trunk that outgoing calls take.
+    pub trunk: TrunkName,
+    /// How long a call waits for what.
+    pub timings: mxtrunk_call::Timings,
+    /// How long a person who is called may take to be in the room, before the telephone hears that
+    /// they cannot be reached.
+    pub join_wait: Duration,
+    /// The name under which this process owns its live calls; the same after a restart.
+    pub instance: String,
+}
+
+/// The directory as the application service asks it.
+pub struct Numbering(pub Arc<Directory>);
+
+impl mxtrunk_matrix::Numbering for Numbering {
+    fn normalise(&self, typed: &str) -> Option<String> {
+        Some(self.0.plan().dialable(typed)?.to_string())
+    }
+
+    fn display_name(&self, number: &str) -> String {
+        self.0.display_name(number)
+    }
+}

@@ -1,0 +1,229 @@
+//! A telephone calls a person: what has to be known before the call can begin.
+
+use std::time::{Duration, Instant};
+
+use mxtrunk_call::{Call, Leg, LegEvent, LegId, LegKind, Reason, Sdp, Side};
+use mxtrunk_matrix::voip_v1::{self, Ids};
+use mxtrunk_matrix::RoomError;
+use mxtrunk_sip::{Caller, Command, TrunkName};
+use mxtrunk_store::{Direction, LiveCall, MatrixSide};
+use ruma::{OwnedRoomId, UserId};
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+
+use crate::call_task::{CallInbox, CallTask, MatrixLeg, PhoneLeg, Told};
+use crate::directory::Line;
+use crate::ids::random_text;
+use crate::legs::{self, SipNews};
+use crate::record::OpenRecord;
+use crate::room_sender::{Address, RoomSender};
+use crate::router::{Registration, Router, lease_from_now};
+
+/// The number of a caller who withholds theirs.
+const ANONYMOUS: &str = "anonymous";
+
+/// How long everything before the invite may take: the telephone hears within 10 s that the
+/// homeserver is down.
+const PREPARATION: Duration = Duration::from_secs(8);
+
+/// What a trunk asks for.
+pub(crate) struct Invite {
+    pub(crate) trunk: TrunkName,
+    pub(crate) from: Caller,
+    pub(crate) to: String,
+    pub(crate) sdp: Option<String>,
+}
+
+/// A call that may begin, once there is a room for it.
+struct Admitted {
+    line: Line,
+    number: String,
+    display: String,
+    offer: Sdp,
+}
+
+/// Begins the call that an INVITE asks for, or refuses it.
+pub(crate) fn begin(router: &Router, leg: LegId, invite: Invite) {
+    let admitted = match admit(router, &invite) {
+        Ok(admitted) => admitted,
+        Err(reason) => {
+            info!(trunk = %invite.trunk.0, outcome = reason.word(), by = "gateway", "call refused before it rang");
+            debug!(to = %invite.to, from = %invite.from.number, "who it was");
+            refuse(router, leg, reason);
+            return;
+        }
+    };
+    let (inbox, far_end) = CallInbox::new();
+    let browser = router.leg_ids.next();
+    let pair = (admitted.line.user.clone(), admitted.number.clone());
+    let Some(registration) = router.calls.register(pair, [leg, browser], &inbox) else {
+        refuse(router, leg, Reason::Busy);
+        return;
+    };
+    let record =
+        OpenRecord::begin(Direction::Incoming, &admitted.line.user, &admitted.number, &invite.trunk.0);
+    let router_of_call = router.clone();
+    router.spawn(async move {
+        prepare(router_of_call, registration, [leg, browser], inbox, far_end, record, admitted).await;
+    });
+}
+
+/// Turns an INVITE away.
+pub(crate) fn refuse(router: &Router, leg: LegId, reason: Reason) {
+    let command = Command::Refuse { status: reason.sip_status(), reason: Some(legs::header(reason)) };
+    if let Err(refused) = router.peers.phones.send(legs::sip_leg(leg), command) {
+        debug!(%refused, "a caller who was to be refused has gone");
+    }
+}
+
+/// Who is called, and by whom.
+fn admit(router: &Router, invite: &Invite) -> Result<Admitted, Reason> {
+    let directory = &router.peers.directory;
+    let line = directory.line_called(&invite.to).ok_or(Reason::NotFound)?;
+    // An INVITE without an offer would have to be answered with an offer of ours.
+    let offer = invite.sdp.as_deref().ok_or(Reason::Incompatible)?;
+    let number = directory
+        .plan()
+        .normalise(&invite.from.number)
+        .map_or_else(|| ANONYMOUS.to_owned(), |number| number.to_string());
+    let display = match &invite.from.display {
+        Some(name) if !name.is_empty() && *name != number => format!("{name} ({number})"),
+        _ if number == ANONYMOUS => "Anonymous".to_owned(),
+        _ => directory.display_name(&number),
+    };
+    Ok(Admitted { line: line.clone(), number, display, offer: offer.into() })
+}
+
+/// Finds or makes the room while the caller may still give up, then runs the call.
+async fn prepare(
+    router: Router,
+    registration: Registration,
+    [phone, browser]: [LegId; 2],
+    inbox: CallInbox,
+    mut far_end: mpsc::Receiver<Told>,
+    record: OpenRecord,
+    admitted: Admitted,
+) {
+    let live = LiveCall::begun(record.id().clone(), &router.settings.instance, lease_from_now());
+    if let Err(error) = router.peers.store.begin_call(&record.record, &live).await {
+        warn!(call = %record.id().0, %error, "a call record could not be begun");
+    }
+    let room = tokio::select! {
+        room = tokio::time::timeout(PREPARATION, room_for(&router, &admitted)) =>
+            room.unwrap_or(Err(Reason::Unreachable)).map_err(|reason| (Side::Gateway, reason)),
+        gone = caller_gone(&mut far_end) => Err(gone),
+    };
+    let room = match room {
+        Ok(room) => room,
+        Err((by, reason)) => {
+            if by == Side::Gateway {
+                refuse(&router, phone, reason);
+            }
+            let record = record.complete_early(by, reason);
+            if let Err(error) = router.peers.store.finish_call(&record).await {
+                warn!(call = %record.id.0, %error, "the call record could not be completed");
+            }
+            return;
+        }
+    };
+    let Some(task) = assemble(&router, [phone, browser], &inbox, far_end, record, live, &admitted, &room)
+    else {
+        refuse(&router, phone, Reason::Failed);
+        return;
+    };
+    let key = (room.to_string(), task.matrix.leg.call_id().to_owned());
+    let registration = registration.with_matrix(key, &inbox);
+    let clean_up = task.clean_up();
+    router.spawn_call(registration, task.begin_live(), clean_up);
+}
+
+#[expect(clippy::too_many_arguments, reason = "everything that a call consists of comes together here")]
+fn assemble(
+    router: &Router,
+    [phone, browser]: [LegId; 2],
+    inbox: &CallInbox,
+    far_end: mpsc::Receiver<Told>,
+    record: OpenRecord,
+    mut live: LiveCall,
+    admitted: &Admitted,
+    room: &OwnedRoomId,
+) -> Option<CallTask> {
+    let ids = Ids {
+        room: room.clone(),
+        user: UserId::parse(&admitted.line.user).ok()?,
+        virtual_user: router.peers.app.virtual_user_of(&admitted.number),
+        our_party_id: random_text(12),
+    };
+    let call_id = random_text(24);
+    live.matrix = Some(MatrixSide {
+        room_id: room.to_string(),
+        call_id: call_id.clone(),
+        party_id: ids.our_party_id.clone(),
+        virtual_user: ids.virtual_user.to_string(),
+        version: "1".to_owned(),
+    });
+    let address = Address {
+        room: room.clone(),
+        virtual_user: ids.virtual_user.clone(),
+        transaction_prefix: record.id().0.clone(),
+    };
+    Some(CallTask {
+        peers: router.peers.clone(),
+        call: Call::new(
+            Instant::now(),
+            router.settings.timings,
+            Leg { id: phone, kind: LegKind::Sip },
+            Leg { id: browser, kind: LegKind::Matrix },
+            admitted.offer.clone(),
+        ),
+        matrix: MatrixLeg {
+            id: browser,
+            leg: voip_v1::Leg::outgoing(ids, call_id),
+            sender: RoomSender::start(router.peers.app.clone(), address, Some(inbox.clone())),
+            number: admitted.number.clone(),
+        },
+        phone: PhoneLeg { id: phone, target: None, status: None },
+        record,
+        live,
+        inbox: far_end,
+    })
+}
+
+impl CallTask {
+    /// Runs a call whose record has been begun: what is new is where its Matrix side is.
+    async fn begin_live(self) {
+        if let Err(error) = self.peers.store.update_live(&self.live).await {
+            warn!(call = %self.record.id().0, %error, "a live call could not be written down");
+        }
+        self.run().await;
+    }
+}
+
+async fn room_for(router: &Router, admitted: &Admitted) -> Result<OwnedRoomId, Reason> {
+    let user = UserId::parse(&admitted.line.user).map_err(|_| Reason::NotFound)?;
+    let app = &router.peers.app;
+    let wait = router.settings.join_wait;
+    app.ensure_call_room(&user, &admitted.number, &admitted.display, wait).await.map_err(|error| {
+        warn!(%error, "there is no room to ring the person in");
+        match error {
+            RoomError::NotJoined => Reason::NoAnswer,
+            _ => Reason::Unreachable,
+        }
+    })
+}
+
+/// Waits until the caller gives up.
+async fn caller_gone(far_end: &mut mpsc::Receiver<Told>) -> (Side, Reason) {
+    while let Some(told) = far_end.recv().await {
+        match told {
+            Told::Sip(happened) => {
+                if let SipNews::Event(LegEvent::Ended(reason)) = legs::from_sip(&happened) {
+                    return (Side::Caller, reason);
+                }
+            }
+            Told::Finish(reason) => return (Side::Gateway, reason),
+            Told::Matrix(_) | Told::Sent(_) | Told::Media(..) => {}
+        }
+    }
+    (Side::Gateway, Reason::ShuttingDown)
+}

@@ -1,0 +1,188 @@
+//! The call machine's words in those of SIP and media, and back.
+
+use mxtrunk_call::{
+    LegAction, LegEvent, LegId, LegKind, MediaAction, MediaEvent, Reason,
+};
+use mxtrunk_media::MediaError;
+use mxtrunk_media_io as media;
+use mxtrunk_sip::{self as sip, ReasonHeader};
+
+/// What one SIP event means to its call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SipNews {
+    /// Something for the call machine.
+    Event(LegEvent),
+    /// An offer that the call need not see is turned down.
+    Refuse(u16),
+    /// Nothing for the call.
+    Nothing,
+}
+
+/// A SIP event as the call machine hears it.
+pub(crate) fn from_sip(happened: &sip::Happened) -> SipNews {
+    use sip::Happened;
+    SipNews::Event(match happened {
+        Happened::Ringing | Happened::Progress { sdp: None } => LegEvent::Ringing,
+        Happened::Progress { sdp: Some(sdp) } => LegEvent::EarlyMedia { sdp: sdp.as_str().into() },
+        Happened::Answered { sdp, .. } => {
+            LegEvent::Answered { sdp: sdp.as_str().into(), device: None }
+        }
+        Happened::Refused { status, .. } => LegEvent::Ended(Reason::from_sip_status(*status)),
+        Happened::Unreachable { .. } => LegEvent::Ended(Reason::Unreachable),
+        Happened::Cancelled { reason } => LegEvent::Ended(cancelled(reason.as_ref())),
+        Happened::Ended { .. } => LegEvent::Ended(Reason::HungUp),
+        Happened::Reoffered { sdp: Some(sdp) } => LegEvent::Reoffered { sdp: sdp.as_str().into() },
+        // An offer of ours in a 200 to an offerless re-INVITE is not something the media plane makes.
+        Happened::Reoffered { sdp: None } => return SipNews::Refuse(488),
+        Happened::Incoming { .. } | Happened::Established { .. } => return SipNews::Nothing,
+    })
+}
+
+/// A forking PBX says in the CANCEL that another telephone picked up (RFC 3326 section 2).
+fn cancelled(reason: Option<&ReasonHeader>) -> Reason {
+    match reason {
+        Some(reason) if reason.protocol.eq_ignore_ascii_case("SIP") && reason.cause == 200 => {
+            Reason::AnsweredElsewhere
+        }
+        Some(reason) if reason.protocol.eq_ignore_ascii_case("Q.850") && reason.cause == 26 => {
+            Reason::AnsweredElsewhere
+        }
+        _ => Reason::Cancelled,
+    }
+}
+
+/// Where an outgoing SIP leg goes, and as whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SipTarget {
+    pub(crate) trunk: sip::TrunkName,
+    pub(crate) to: String,
+    pub(crate) from: sip::Caller,
+}
+
+/// What the call machine asks of a SIP leg. `target` is there on legs that we call.
+pub(crate) fn to_sip(action: LegAction, target: Option<&SipTarget>) -> Option<sip::Command> {
+    use sip::Command;
+    Some(match action {
+        LegAction::Offer { sdp } => {
+            let target = target?;
+            Command::Invite {
+                trunk: target.trunk.clone(),
+                to: target.to.clone(),
+                from: target.from.clone(),
+                sdp: sdp.0,
+            }
+        }
+        LegAction::Ring => Command::Ring,
+        LegAction::Answer { sdp } | LegAction::AnswerReoffer { sdp } => Command::Answer { sdp: sdp.0 },
+        LegAction::RefuseReoffer => Command::Refuse { status: 488, reason: None },
+        LegAction::Refuse(reason) => {
+            Command::Refuse { status: reason.sip_status(), reason: Some(header(reason)) }
+        }
+        LegAction::Cancel(reason) | LegAction::HangUp(reason) => {
+            Command::HangUp { reason: Some(header(reason)) }
+        }
+    })
+}
+
+/// `Reason:` as telephones read it.
+pub(crate) fn header(reason: Reason) -> ReasonHeader {
+    ReasonHeader::q850(reason.q850_cause())
+}
+
+/// What the call machine asks of the media plane: which leg, and what.
+pub(crate) fn to_media(action: MediaAction) -> Vec<(media::LegId, media::Command)> {
+    use media::Command;
+    let one = |leg: LegId, command| vec![(media_leg(leg), command)];
+    match action {
+        MediaAction::Open { leg, beside, offer } => {
+            let beside = beside.map(media_leg);
+            let offer = offer.map(|sdp| sdp.0);
+            let command = match leg.kind {
+                LegKind::Matrix => Command::OpenBrowser { beside, offer },
+                LegKind::Sip => Command::OpenPhone { beside, offer },
+            };
+            one(leg.id, command)
+        }
+        MediaAction::ApplyAnswer { leg, sdp } => one(leg, Command::ApplyAnswer { sdp: sdp.0 }),
+        MediaAction::Reoffer { leg, sdp } => one(leg, Command::Reoffer { sdp: sdp.0 }),
+        MediaAction::AddCandidates { leg, candidates } => candidates
+            .into_iter()
+            .map(|candidate| (media_leg(leg), Command::AddCandidate { candidate }))
+            .collect(),
+        MediaAction::Bridge { a, b } => one(a, Command::Bridge { with: media_leg(b) }),
+        MediaAction::Close { leg } => one(leg, Command::Close),
+    }
+}
+
+/// A media event as the call machine hears it.
+pub(crate) fn from_media(happened: &media::Happened) -> MediaEvent {
+    use media::Happened;
+    match happened {
+        Happened::LocalDescription { sdp } => MediaEvent::LocalDescription { sdp: sdp.as_str().into() },
+        Happened::Connected => MediaEvent::Connected,
+        Happened::ReofferRefused { .. } => MediaEvent::ReofferRefused,
+        Happened::Failed { why } => MediaEvent::Failed {
+            why: why.to_string(),
+            by_description: matches!(
+                why,
+                MediaError::BadDescription(_) | MediaError::NoCommonCodec | MediaError::UnsupportedTransport(_)
+            ),
+        },
+        Happened::Lost => MediaEvent::Lost,
+        Happened::Closed { .. } => MediaEvent::Closed,
+    }
+}
+
+/// The same leg in the media plane.
+pub(crate) fn media_leg(leg: LegId) -> media::LegId {
+    media::LegId(leg.0)
+}
+
+/// The same leg in the SIP user agent.
+pub(crate) fn sip_leg(leg: LegId) -> sip::LegId {
+    sip::LegId(leg.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(happened: &sip::Happened) -> Reason {
+        match from_sip(happened) {
+            SipNews::Event(LegEvent::Ended(reason)) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_heard_with_its_reason() {
+        let refused =
+            |status| sip::Happened::Refused { status, phrase: String::new(), reason: None };
+        assert_eq!(ended(&refused(486)), Reason::Busy);
+        assert_eq!(ended(&refused(404)), Reason::NotFound);
+    }
+
+    #[test]
+    fn a_cancel_because_another_telephone_answered_is_no_missed_call() {
+        let reason = |text| ReasonHeader::parse(text);
+        let cancelled = |text| ended(&sip::Happened::Cancelled { reason: reason(text) });
+        assert_eq!(cancelled("SIP;cause=200;text=\"Call completed elsewhere\""), Reason::AnsweredElsewhere);
+        assert_eq!(cancelled("Q.850;cause=26"), Reason::AnsweredElsewhere);
+        assert_eq!(cancelled("Q.850;cause=16"), Reason::Cancelled);
+        assert_eq!(cancelled(""), Reason::Cancelled);
+    }
+
+    #[test]
+    fn a_refusal_of_ours_carries_status_and_cause() {
+        let command = to_sip(LegAction::Refuse(Reason::Busy), None);
+        assert_eq!(
+            command,
+            Some(sip::Command::Refuse { status: 486, reason: Some(ReasonHeader::q850(17)) })
+        );
+    }
+
+    #[test]
+    fn a_leg_without_a_target_cannot_be_invited() {
+        assert_eq!(to_sip(LegAction::Offer { sdp: "x".into() }, None), None);
+    }
+}

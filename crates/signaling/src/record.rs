@@ -1,0 +1,189 @@
+//! What stays of a call: its record, and its one line in the log.
+
+use std::time::Instant;
+
+use mxtrunk_call::{Reason, Side, Story};
+use mxtrunk_media::{AudioVerdict, LegStats, verdict};
+use mxtrunk_store::{CallRecord, Direction, EndedBy, RecordId, UnixMillis};
+use serde_json::json;
+use tracing::{debug, info};
+
+use crate::ids::new_record_id;
+
+/// A call's record while the call lives.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenRecord {
+    pub(crate) record: CallRecord,
+    began: Instant,
+    trunk: String,
+}
+
+/// What the media plane counted on both legs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Heard {
+    pub(crate) browser: Option<LegStats>,
+    pub(crate) phone: Option<LegStats>,
+}
+
+impl OpenRecord {
+    /// Begins a record, now.
+    pub(crate) fn begin(direction: Direction, user: &str, number: &str, trunk: &str) -> Self {
+        OpenRecord {
+            record: CallRecord::started(new_record_id(), direction, user, number, UnixMillis::now()),
+            began: Instant::now(),
+            trunk: trunk.to_owned(),
+        }
+    }
+
+    /// Its id, which is also the call's name in the log.
+    pub(crate) fn id(&self) -> &RecordId {
+        &self.record.id
+    }
+
+    /// Completes the record from the call's story, and writes the call's line in the log.
+    pub(crate) fn complete(mut self, story: &Story, sip_status: Option<u16>, heard: &Heard) -> CallRecord {
+        let (at, by, reason, detail) = match &story.ended {
+            Some(ended) => (ended.at, ended.by, ended.reason, ended.detail.as_deref()),
+            None => (Instant::now(), Side::Gateway, Reason::Failed, None),
+        };
+        self.record.answered_at = story.answered.map(|at| self.on_the_wall(at));
+        self.record.ended_at = Some(self.on_the_wall(at));
+        self.record.ended_by = Some(ended_by(by));
+        self.record.reason = Some(reason.word().to_owned());
+        self.record.sip_status = sip_status;
+        let audio = heard.verdict();
+        self.record.audio = audio.map(|audio| audio.to_string());
+        self.record.stats = Some(heard.to_json(detail).to_string());
+        self.log(story, at, by, reason, detail, sip_status, heard);
+        self.record
+    }
+
+    /// Completes the record of a call that never came to be.
+    pub(crate) fn complete_early(mut self, by: Side, reason: Reason) -> CallRecord {
+        self.record.ended_at = Some(UnixMillis::now());
+        self.record.ended_by = Some(ended_by(by));
+        self.record.reason = Some(reason.word().to_owned());
+        info!(
+            call = %self.record.id.0,
+            direction = direction(self.record.direction),
+            trunk = %self.trunk,
+            outcome = reason.word(),
+            by = side(by),
+            "call ended before it was offered"
+        );
+        debug!(call = %self.record.id.0, user = %self.record.user, number = %self.record.number, "who it was");
+        self.record
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the one line that tells the whole story")]
+    fn log(
+        &self,
+        story: &Story,
+        at: Instant,
+        by: Side,
+        reason: Reason,
+        detail: Option<&str>,
+        sip_status: Option<u16>,
+        heard: &Heard,
+    ) {
+        let since_start = |moment: Instant| moment.duration_since(story.started).as_millis() as u64;
+        info!(
+            call = %self.record.id.0,
+            direction = direction(self.record.direction),
+            trunk = %self.trunk,
+            outcome = reason.word(),
+            by = side(by),
+            sip_status,
+            rang_after_ms = story.rang.map(since_start),
+            answered_after_ms = story.answered.map(since_start),
+            talked_ms = story.answered.map(|answered| at.duration_since(answered).as_millis() as u64),
+            audio = heard.verdict().map(tracing::field::display),
+            to_phone = heard.browser.as_ref().map(|leg| tracing::field::display(OneWay(leg))),
+            to_browser = heard.phone.as_ref().map(|leg| tracing::field::display(OneWay(leg))),
+            detail,
+            "call ended: audio flowed {}",
+            heard.verdict().map_or_else(|| "none".to_owned(), |audio| audio.to_string()),
+        );
+        debug!(
+            call = %self.record.id.0,
+            user = %self.record.user,
+            number = %self.record.number,
+            device = story.device.as_ref().map(|device| device.0.as_str()),
+            "who it was"
+        );
+    }
+
+    fn on_the_wall(&self, at: Instant) -> UnixMillis {
+        let since = at.saturating_duration_since(self.began).as_millis();
+        UnixMillis(self.record.started_at.0 + i64::try_from(since).unwrap_or(i64::MAX))
+    }
+}
+
+impl Heard {
+    fn verdict(&self) -> Option<AudioVerdict> {
+        Some(verdict(self.browser.as_ref()?, self.phone.as_ref()?))
+    }
+
+    fn to_json(&self, detail: Option<&str>) -> serde_json::Value {
+        json!({
+            "to_phone": self.browser.as_ref().map(direction_json),
+            "to_browser": self.phone.as_ref().map(direction_json),
+            "detail": detail,
+        })
+    }
+}
+
+fn direction_json(leg: &LegStats) -> serde_json::Value {
+    json!({
+        "packets": leg.received.packets,
+        "bytes": leg.received.bytes,
+        "lost": leg.received.lost,
+        "jitter_ms": leg.received.jitter.as_secs_f64() * 1000.0,
+        "concealed": leg.received.concealed,
+        "digits": leg.received.digits,
+        "level_dbov": leg.received.level_dbov,
+    })
+}
+
+/// One direction in a few words, for the log.
+struct OneWay<'a>(&'a LegStats);
+
+impl std::fmt::Display for OneWay<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let received = &self.0.received;
+        write!(
+            f,
+            "{} packets, {} lost, jitter {:.1} ms",
+            received.packets,
+            received.lost,
+            received.jitter.as_secs_f64() * 1000.0
+        )?;
+        match received.level_dbov {
+            Some(level) => write!(f, ", {level:.1} dBov"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn ended_by(side: Side) -> EndedBy {
+    match side {
+        Side::Caller => EndedBy::Caller,
+        Side::Callee => EndedBy::Callee,
+        Side::Gateway => EndedBy::Gateway,
+    }
+}
+
+fn side(side: Side) -> &'static str {
+    match side {
+        Side::Caller => "caller",
+        Side::Callee => "callee",
+        Side::Gateway => "gateway",
+    }
+}
+
+fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Outgoing => "outgoing",
+        Direction::Incoming => "incoming",
+    }
+}

@@ -1,0 +1,185 @@
+//! The wiring: builds each side of the house from the configuration, starts it, and stops it in turn.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use mxtrunk_matrix::{AppService, MatrixConfig, Secret};
+use mxtrunk_media_io::{IceMode, MediaIo, MediaIoConfig};
+use mxtrunk_signaling::{Inbox, LegIds, Numbering, Peers, Router, Settings, recover};
+use mxtrunk_sip::{Credentials, LegId, Listener, SipConfig, TrunkConfig, TrunkName, UserAgent};
+use mxtrunk_store::Store;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::config::media::Ice;
+use crate::config::sip::{self, Transport};
+use crate::config::{Config, Problem};
+
+/// How many events of each side may wait for the router.
+const EVENTS: usize = 4096;
+
+/// Prints the registration file of the application service.
+pub(crate) fn registration(config: &Config) -> anyhow::Result<String> {
+    Ok(mxtrunk_matrix::registration_yaml(&matrix_config(config)?, &config.matrix.url()))
+}
+
+/// Runs the gateway until it is told to stop.
+pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
+    start_log(config);
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("mx-signal")
+        .build()
+        .context("the runtime could not be started")?
+        .block_on(serve(config))
+}
+
+fn start_log(config: &Config) {
+    use tracing_subscriber::EnvFilter;
+    // The SIP stack logs whole messages at INFO: numbers, and what a challenge is answered with.
+    let level = format!("{},{}", config.log.level, mxtrunk_sip::LOG_DIRECTIVE);
+    let filter = EnvFilter::try_from_env("MXTRUNK_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+async fn serve(config: &Config) -> anyhow::Result<()> {
+    let stop = stop_signal()?;
+    let store = Store::open(&config.store.path).await.with_context(|| {
+        format!("the database {} could not be opened: see [store] path", config.store.path.display())
+    })?;
+    let directory = Arc::new(config.directory().map_err(problems)?);
+    let leg_ids = LegIds::default();
+    let (to_router_media, from_media) = mpsc::channel(EVENTS);
+    let (to_router_sip, from_sip) = mpsc::channel(EVENTS);
+    let (to_router_matrix, from_matrix) = mpsc::channel(EVENTS);
+
+    let media = MediaIo::start(media_config(config), to_router_media)
+        .context("the media plane could not be started: see [media]")?;
+    let phones = UserAgent::start(sip_config(config, &leg_ids)?, to_router_sip)
+        .await
+        .context("the SIP user agent could not be started: see [sip]")?;
+    let numbering = Arc::new(Numbering(directory.clone()));
+    let app = AppService::start(matrix_config(config)?, store.clone(), numbering, to_router_matrix)
+        .await
+        .context("the application service could not be started: see [matrix]")?;
+
+    let peers = Peers { app, phones, media, store, directory };
+    let settings = settings(config)?;
+    let orphans = recover(&peers, &settings.instance).await;
+    info!(
+        orphans,
+        lines = config.lines.len(),
+        trunks = config.trunks.len(),
+        "mxtrunk {} is running",
+        env!("CARGO_PKG_VERSION")
+    );
+    let inbox = Inbox { matrix: from_matrix, sip: from_sip, media: from_media };
+    Router::new(peers.clone(), settings, leg_ids).run(inbox, stop).await;
+    info!("every call has ended: stopping");
+    peers.app.shutdown().await;
+    peers.phones.shutdown().await;
+    peers.media.shutdown();
+    peers.store.close().await;
+    Ok(())
+}
+
+/// Cancelled by Ctrl-C or SIGTERM.
+fn stop_signal() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be watched for")?;
+    let told = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        info!("told to stop: ending all calls");
+        told.cancel();
+    });
+    Ok(stop)
+}
+
+fn settings(config: &Config) -> anyhow::Result<Settings> {
+    let trunk = config.trunks.first().context("there is no [[trunk]]")?;
+    Ok(Settings {
+        trunk: TrunkName(trunk.name.clone()),
+        timings: config.calls.timings(),
+        join_wait: Duration::from_secs(config.matrix.join_seconds),
+        instance: config.store.instance.clone(),
+    })
+}
+
+fn matrix_config(config: &Config) -> anyhow::Result<MatrixConfig> {
+    let matrix = &config.matrix;
+    let as_token = matrix.as_token().map_err(|problem| problems(vec![problem]))?;
+    let hs_token = matrix.hs_token().map_err(|problem| problems(vec![problem]))?;
+    let secret = |token: crate::config::Secret| Secret::new(token.reveal());
+    Ok(MatrixConfig {
+        sender_localpart: matrix.sender.clone(),
+        user_prefix: matrix.user_prefix.clone(),
+        ..MatrixConfig::new(
+            matrix.homeserver.trim_end_matches('/'),
+            &matrix.server_name,
+            secret(as_token),
+            secret(hs_token),
+            matrix.listen,
+        )
+    })
+}
+
+fn sip_config(config: &Config, leg_ids: &LegIds) -> anyhow::Result<SipConfig> {
+    let listeners = config
+        .sip
+        .listen
+        .iter()
+        .map(|listen| Listener {
+            transport: transport(listen.transport),
+            bind: listen.address,
+            advertise: config.sip.advertise,
+        })
+        .collect();
+    let trunks = config.trunks.iter().map(trunk_config).collect::<Result<_, _>>()?;
+    let ids = leg_ids.clone();
+    let mut sip = SipConfig::new(listeners, trunks, Arc::new(move || LegId(ids.next().0)));
+    sip.user_agent.clone_from(&config.sip.user_agent);
+    sip.max_calls = config.sip.max_calls;
+    Ok(sip)
+}
+
+fn trunk_config(trunk: &sip::Trunk) -> anyhow::Result<TrunkConfig> {
+    let password = trunk.password().map_err(|problem| problems(vec![problem]))?;
+    let mut config = TrunkConfig::new(&trunk.name, trunk.target);
+    config.transport = transport(trunk.transport);
+    if !trunk.allow.is_empty() {
+        config.allow.clone_from(&trunk.allow);
+    }
+    config.auth = trunk.username.clone().zip(password).map(|(username, password)| Credentials {
+        username,
+        password: password.reveal().to_owned(),
+        realm: trunk.realm.clone(),
+    });
+    config.from_domain.clone_from(&trunk.domain);
+    config.options_every = Duration::from_secs(trunk.options_seconds);
+    config.max_calls = trunk.max_calls;
+    config.answer_within = Duration::from_secs(trunk.answer_within_seconds);
+    Ok(config)
+}
+
+fn transport(transport: Transport) -> mxtrunk_sip::Transport {
+    match transport {
+        Transport::Udp => mxtrunk_sip::Transport::Udp,
+        Transport::Tcp => mxtrunk_sip::Transport::Tcp,
+    }
+}
+
+fn problems(problems: Vec<Problem>) -> anyhow::Error {
+    let all: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    anyhow::anyhow!("{}", all.join("\n"))
+}
