@@ -58,7 +58,11 @@ fn with_gap(clip: &Clip, length_ms: usize) -> Sound {
     let speaking = speaking_frames(samples);
     // In a vowel, not at the closure of a stop: there a person would not hear the hole.
     let start = (speaking.len() / 2..speaking.len() - frames)
-        .find(|start| speaking[*start..start + frames].iter().all(|speaks| *speaks))
+        .find(|start| {
+            speaking[*start..start + frames]
+                .iter()
+                .all(|speaks| *speaks)
+        })
         .unwrap()
         * FRAME;
     let mut holed = samples.to_vec();
