@@ -7,6 +7,7 @@
 
 pub mod asterisk;
 pub mod baresip;
+pub mod browser;
 pub mod gateway;
 pub mod judge;
 pub mod namespace;
