@@ -1,12 +1,20 @@
 //! `cargo xtask setup | demo | test | ci`: the project's one door.
 
+mod ci;
+mod demo;
+mod test;
+
 use std::process::ExitCode;
 
 use xtask::{Failure, provision};
 
 const USAGE: &str = "cargo xtask COMMAND
 
-  setup   put the testbed's peers in place (Synapse, Asterisk, SIPp, baresip, Chromium)
+  setup           put in place what the build and the tests need; seconds when it is there
+  demo            a telephone site on this machine: Synapse, Asterisk, the gateway, a softphone page
+  demo --check    the same, with the calls placed and judged by itself; --json FILE keeps the figures
+  test [ARG...]   all tests, the calls between real peers too; arguments go to cargo test
+  ci              formatting, clippy, dependency checks, then test
 ";
 
 fn main() -> ExitCode {
@@ -22,14 +30,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: &str, _rest: &[String]) -> Result<ExitCode, Failure> {
+fn run(command: &str, rest: &[String]) -> Result<ExitCode, Failure> {
     match command {
         "setup" => provision::setup()?,
+        "demo" => return demo::run(rest),
+        "test" => test::run(rest)?,
+        "ci" => ci::run()?,
         "" | "help" | "--help" | "-h" => print!("{USAGE}"),
         unknown => {
-            return Err(Failure::new(format!(
-                "unknown command {unknown:?}\n\n{USAGE}"
-            )));
+            let message = format!("unknown command {unknown:?}\n\n{USAGE}");
+            return Err(Failure::new(message));
         }
     }
     Ok(ExitCode::SUCCESS)

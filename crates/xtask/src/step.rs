@@ -57,6 +57,24 @@ pub fn key_of(parts: &[&[u8]]) -> String {
     format!("{:016x}", hasher.finish())
 }
 
+/// Cargo itself, in the root of the checkout; the one that started us where there is one.
+pub fn cargo() -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(layout::root());
+    command
+}
+
+/// Runs a command that writes to the terminal itself.
+pub fn visibly(command: &mut Command) -> Result<(), Failure> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status = command.status().doing(&program)?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("{program}: {status}")))
+}
+
 /// Runs a command in silence and returns its standard output; on failure the message holds
 /// the end of what it wrote.
 pub fn quietly(command: &mut Command) -> Result<String, Failure> {
