@@ -73,12 +73,13 @@ fn asterisk_records_what_a_desk_phone_says() {
         phone.dial(extension::RECORD).await?;
         phone.established(Duration::from_secs(5)).await?;
         let said = loudest(&clip())?;
+        let whole = std::fs::metadata(clip())?.len();
         until(
-            "the recording to grow",
+            "the whole clip to be recorded",
             Duration::from_secs(20),
             async || {
                 let length = std::fs::metadata(&recording).ok()?.len();
-                (length > 50_000).then_some(())
+                (length > whole).then_some(())
             },
         )
         .await?;
