@@ -8,6 +8,7 @@
 pub mod asterisk;
 pub mod baresip;
 pub mod browser;
+pub mod demo;
 pub mod gateway;
 pub mod judge;
 pub mod namespace;

@@ -1,0 +1,364 @@
+//! The calls that the demo places and judges, each a scenario of its own.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, ensure};
+
+use super::report::Row;
+use super::site::{Peers, write_spoken};
+use crate::asterisk::extension;
+use crate::browser::{CallState, Softphone, State};
+use crate::gateway::LINES;
+use crate::judge::{Clip, Judge, Recording};
+use crate::process::until;
+use crate::run::Run;
+
+/// How long a step of call set-up or tear-down may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a clip may be spoken and heard.
+const LISTENING: Duration = Duration::from_secs(60);
+
+/// Not allowed by the demo's dial plan, so the look-up finds nobody.
+const NOT_DIALABLE: &str = "5555";
+
+/// One of the demo's calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// Browser → 602: the PBX records what it hears.
+    SpeakToPhone,
+    /// Browser → 601: the PBX plays, the browser records.
+    HearPhone,
+    /// Browser → 600: the round trip.
+    Echo,
+    /// Desk phone → browser: both talk.
+    PhoneCallsBrowser,
+    /// Browser → 603, which is busy.
+    Busy,
+    /// Browser → 604, and the caller hangs up while it rings.
+    BrowserGivesUp,
+    /// Desk phone → browser, and the caller hangs up while it rings.
+    PhoneGivesUp,
+    /// A number that the PBX does not know.
+    UnknownAtPbx,
+    /// A number that nobody may dial.
+    NotDialable,
+}
+
+impl Scenario {
+    /// All of them, in the order of the demo.
+    pub const ALL: [Self; 9] = [
+        Self::SpeakToPhone,
+        Self::HearPhone,
+        Self::Echo,
+        Self::PhoneCallsBrowser,
+        Self::Busy,
+        Self::BrowserGivesUp,
+        Self::PhoneGivesUp,
+        Self::UnknownAtPbx,
+        Self::NotDialable,
+    ];
+
+    /// How many clips of its own it speaks; the desk phone's is given beside.
+    pub(super) const fn clips(self) -> usize {
+        match self {
+            Self::SpeakToPhone | Self::HearPhone | Self::Echo | Self::PhoneCallsBrowser => 1,
+            Self::Busy
+            | Self::BrowserGivesUp
+            | Self::PhoneGivesUp
+            | Self::UnknownAtPbx
+            | Self::NotDialable => 0,
+        }
+    }
+
+    /// The call, as the table names it.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::SpeakToPhone => "browser → 602",
+            Self::HearPhone => "browser → 601",
+            Self::Echo => "browser → 600",
+            Self::PhoneCallsBrowser => "1001 → browser",
+            Self::Busy => "browser → 603",
+            Self::BrowserGivesUp => "browser → 604",
+            Self::PhoneGivesUp => "1001 → browser",
+            Self::UnknownAtPbx => "browser → 699",
+            Self::NotDialable => "browser → 5555",
+        }
+    }
+
+    /// What must come of it, where it is not sound.
+    const fn expected(self) -> &'static str {
+        match self {
+            Self::SpeakToPhone | Self::HearPhone | Self::Echo | Self::PhoneCallsBrowser => {
+                "call is placed"
+            }
+            Self::Busy => "page says busy",
+            Self::BrowserGivesUp => "call cancelled at the PBX",
+            Self::PhoneGivesUp => "page stops ringing",
+            Self::UnknownAtPbx => "page says why",
+            Self::NotDialable => "no such number",
+        }
+    }
+}
+
+/// The site while calls are placed on it.
+pub(super) struct Stage<'a> {
+    pub(super) run: &'a Run,
+    pub(super) peers: &'a mut Peers,
+    pub(super) alice: &'a mut Softphone,
+    pub(super) judge: &'a Judge,
+    /// What the desk phone says in each call.
+    pub(super) phone_clip: &'a Clip,
+}
+
+impl Stage<'_> {
+    /// Places the calls of `scenario`, speaking `clips`. What goes wrong is a failed row.
+    pub(super) async fn play(&mut self, scenario: Scenario, clips: &[Clip]) -> Vec<Row> {
+        let played = match (scenario, clips) {
+            (Scenario::SpeakToPhone, [clip, ..]) => self.speak_to_phone(clip).await,
+            (Scenario::HearPhone, [clip, ..]) => self.hear_phone(clip).await,
+            (Scenario::Echo, [clip, ..]) => self.echo(clip).await,
+            (Scenario::PhoneCallsBrowser, [clip, ..]) => self.phone_calls_browser(clip).await,
+            (Scenario::Busy, _) => self.busy().await,
+            (Scenario::BrowserGivesUp, _) => self.browser_gives_up().await,
+            (Scenario::PhoneGivesUp, _) => self.phone_gives_up().await,
+            (Scenario::UnknownAtPbx, _) => self.unknown_at_pbx().await,
+            (Scenario::NotDialable, _) => self.not_dialable().await,
+            (_, []) => Err(anyhow::anyhow!("no clip was given for this call")),
+        };
+        match played {
+            Ok(rows) => rows,
+            Err(error) => {
+                self.clear_the_line().await;
+                let (call, expected) = (scenario.title(), scenario.expected());
+                vec![Row::event(call, expected, Err(format!("{error:#}")))]
+            }
+        }
+    }
+
+    /// After a failure: the next call shall not suffer from this one.
+    async fn clear_the_line(&mut self) {
+        // Each may have nothing to end; what stays is seen by the next call.
+        let _ = self.alice.hangup().await;
+        let _ = self.peers.phone.hang_up().await;
+        let _ = self.peers.asterisk.cli("channel request hangup all");
+        let _ = self.nobody_speaks().await;
+    }
+
+    async fn speak_to_phone(&mut self, clip: &Clip) -> anyhow::Result<Vec<Row>> {
+        let path = self.recording_path("602", clip)?;
+        self.peers.asterisk.record(&path)?;
+        self.alice.speak(clip)?;
+        let began = SystemTime::now();
+        self.connect(extension::RECORD).await?;
+        self.alice.spoken().await?;
+        self.alice.hangup().await?;
+        self.nobody_speaks().await?;
+        let recording = Recording::read(&path)?;
+        let row = self.judged(
+            Scenario::SpeakToPhone,
+            "browser → phone",
+            clip,
+            recording,
+            began,
+        )?;
+        Ok(vec![row])
+    }
+
+    async fn hear_phone(&mut self, clip: &Clip) -> anyhow::Result<Vec<Row>> {
+        let path = write_spoken(self.run, &format!("601-says-{}", clip.name), &clip.sound)?;
+        self.peers.asterisk.play(&path)?;
+        let began = SystemTime::now();
+        self.alice.record().await?;
+        self.connect(extension::PLAYBACK).await?;
+        // 601 hangs up when it has said everything.
+        let ended = self.alice.reach(&[CallState::Ended], LISTENING).await?;
+        ensure!(
+            by_them(&ended),
+            "the page did not see the phone hang up: {ended:?}"
+        );
+        let recording = self.alice.recording().await?;
+        self.keep("browser", clip, &recording)?;
+        let row = self.judged(
+            Scenario::HearPhone,
+            "phone → browser",
+            clip,
+            recording,
+            began,
+        )?;
+        Ok(vec![row])
+    }
+
+    async fn echo(&mut self, clip: &Clip) -> anyhow::Result<Vec<Row>> {
+        self.alice.speak(clip)?;
+        let began = SystemTime::now();
+        self.alice.record().await?;
+        self.connect(extension::ECHO).await?;
+        self.alice.spoken().await?;
+        self.alice.hangup().await?;
+        self.nobody_speaks().await?;
+        let recording = self.alice.recording().await?;
+        self.keep("echo", clip, &recording)?;
+        let row = self.judged(Scenario::Echo, "there and back", clip, recording, began)?;
+        Ok(vec![row])
+    }
+
+    async fn phone_calls_browser(&mut self, clip: &Clip) -> anyhow::Result<Vec<Row>> {
+        let scenario = Scenario::PhoneCallsBrowser;
+        self.alice.speak(clip)?;
+        let began = SystemTime::now();
+        self.alice.record().await?;
+        self.peers.phone.dial(LINES[0].extension).await?;
+        self.alice.reach(&[CallState::Incoming], PATIENCE).await?;
+        self.alice.answer().await?;
+        self.alice.reach(&[CallState::Connected], PATIENCE).await?;
+        self.peers.phone.established(PATIENCE).await?;
+        self.alice.spoken().await?;
+        // The phone began with its clip after the breath; both must have come to an end.
+        let phone_speaks = Duration::from_millis(self.phone_clip.sound.millis() as u64);
+        self.alice.recorded(phone_speaks + PHONE_MARGIN).await?;
+        self.peers.phone.hang_up().await?;
+        let ended = self.alice.reach(&[CallState::Ended], PATIENCE).await?;
+        ensure!(
+            by_them(&ended),
+            "the page did not see the phone hang up: {ended:?}"
+        );
+        self.nobody_speaks().await?;
+        let heard = self.alice.recording().await?;
+        self.keep("browser", self.phone_clip, &heard)?;
+        let phone_heard = Recording::read(&self.peers.phone.heard()?)?;
+        self.keep("1001", clip, &phone_heard)?;
+        let phone_clip = self.phone_clip;
+        Ok(vec![
+            self.judged(scenario, "phone → browser", phone_clip, heard, began)?,
+            self.judged(scenario, "browser → phone", clip, phone_heard, began)?,
+        ])
+    }
+
+    async fn busy(&mut self) -> anyhow::Result<Vec<Row>> {
+        self.alice.dial(extension::BUSY).await?;
+        let ended = self.alice.reach(&[CallState::Ended], PATIENCE).await?;
+        let busy = ended.ended.reason.as_deref() == Some("user_busy") && by_them(&ended);
+        Ok(vec![told(Scenario::Busy, busy, &ended)])
+    }
+
+    async fn browser_gives_up(&mut self) -> anyhow::Result<Vec<Row>> {
+        let scenario = Scenario::BrowserGivesUp;
+        self.alice.dial(extension::NO_ANSWER).await?;
+        self.alice.reach(&[CallState::Ringing], PATIENCE).await?;
+        let asterisk = &self.peers.asterisk;
+        until("604 to ring at the PBX", PATIENCE, async || {
+            (asterisk.channels().ok()? > 0).then_some(())
+        })
+        .await?;
+        self.alice.hangup().await?;
+        self.nobody_speaks().await?;
+        // The log tells a CANCEL from a call that ran into some limit of its own.
+        let cancel = format!("CANCEL sip:{}@", extension::NO_ANSWER);
+        let log = fs::read_to_string(self.run.path("asterisk.log"))?;
+        let outcome = if log.contains(&cancel) {
+            Ok(())
+        } else {
+            Err("no CANCEL came to the PBX".to_owned())
+        };
+        Ok(vec![Row::event(
+            scenario.title(),
+            scenario.expected(),
+            outcome,
+        )])
+    }
+
+    async fn phone_gives_up(&mut self) -> anyhow::Result<Vec<Row>> {
+        self.peers.phone.dial(LINES[0].extension).await?;
+        self.alice.reach(&[CallState::Incoming], PATIENCE).await?;
+        self.peers.phone.hang_up().await?;
+        let ended = self.alice.reach(&[CallState::Ended], PATIENCE).await?;
+        self.nobody_speaks().await?;
+        Ok(vec![told(Scenario::PhoneGivesUp, by_them(&ended), &ended)])
+    }
+
+    async fn unknown_at_pbx(&mut self) -> anyhow::Result<Vec<Row>> {
+        self.alice.dial(extension::UNKNOWN).await?;
+        let ended = self.alice.reach(&[CallState::Ended], PATIENCE).await?;
+        // Element shows only "Call Failed" for this, so a sentence in the room says why.
+        let alice = &*self.alice;
+        let note = until("a sentence in the room", PATIENCE, async || {
+            alice.note().await.ok().filter(|note| !note.is_empty())
+        })
+        .await?;
+        let says_why = by_them(&ended) && note.to_lowercase().contains("number");
+        Ok(vec![told(Scenario::UnknownAtPbx, says_why, &ended)])
+    }
+
+    async fn not_dialable(&mut self) -> anyhow::Result<Vec<Row>> {
+        self.alice.dial(NOT_DIALABLE).await?;
+        let ended = self.alice.reach(&[CallState::Ended], PATIENCE).await?;
+        let unknown = ended.ended.reason.as_deref() == Some("unknown_number");
+        Ok(vec![told(Scenario::NotDialable, unknown, &ended)])
+    }
+
+    /// Dials, and waits until the call is answered and its sound is up.
+    async fn connect(&self, number: &str) -> anyhow::Result<()> {
+        self.alice.dial(number).await?;
+        let reached = [CallState::Connected, CallState::Ended];
+        let state = self.alice.reach(&reached, PATIENCE).await?;
+        ensure!(
+            state.is == CallState::Connected,
+            "{number} did not answer: {state:?}"
+        );
+        Ok(())
+    }
+
+    /// Waits until no call is left at the PBX; recordings are complete then.
+    async fn nobody_speaks(&self) -> anyhow::Result<()> {
+        let asterisk = &self.peers.asterisk;
+        until("the last call to end at the PBX", PATIENCE, async || {
+            (asterisk.channels().ok()? == 0).then_some(())
+        })
+        .await
+    }
+
+    /// A file that no earlier run can have left.
+    fn recording_path(&self, who: &str, clip: &Clip) -> anyhow::Result<std::path::PathBuf> {
+        let name = format!("{who}-heard-{}.wav", clip.name);
+        Ok(self.run.subfolder("sound")?.join(name))
+    }
+
+    /// Keeps what was heard beside the logs, for a person's own ears.
+    fn keep(&self, who: &str, clip: &Clip, recording: &Recording) -> anyhow::Result<()> {
+        Ok(recording.sound.write(&self.recording_path(who, clip)?)?)
+    }
+
+    fn judged(
+        &self,
+        scenario: Scenario,
+        direction: &str,
+        clip: &Clip,
+        recording: Recording,
+        began: SystemTime,
+    ) -> anyhow::Result<Row> {
+        let verdict = tokio::task::block_in_place(|| self.judge.verdict(clip, &recording, began))
+            .with_context(|| format!("judging {direction}"))?;
+        Ok(Row::sound(scenario.title(), direction, verdict))
+    }
+}
+
+/// What the desk phone's clip needs beside its own length: the breath before it, and the
+/// sound's way.
+const PHONE_MARGIN: Duration = Duration::from_secs(4);
+
+fn by_them(state: &State) -> bool {
+    state.ended.by.as_deref() == Some("them")
+}
+
+/// A row about how the page says that a call ended.
+fn told(scenario: Scenario, right: bool, state: &State) -> Row {
+    let outcome = if right {
+        Ok(())
+    } else {
+        Err(format!("the page says {:?}", state.ended))
+    };
+    Row::event(scenario.title(), scenario.expected(), outcome)
+}

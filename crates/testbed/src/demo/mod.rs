@@ -1,0 +1,116 @@
+//! The demo: a telephone site on this machine, for a person to try, or with its calls
+//! placed and judged by itself.
+
+mod calls;
+mod interactive;
+mod report;
+mod site;
+
+use std::path::PathBuf;
+
+use crate::browser::{Browser, Softphone};
+use crate::gateway::{self, LINES};
+use crate::judge::{Clip, Judge, Pesq, Voices};
+use crate::layout;
+use crate::run::Run;
+use crate::synapse;
+
+pub use calls::Scenario;
+pub use interactive::interactive;
+pub use report::{Report, Row};
+
+use calls::Stage;
+use site::{PASSWORD, Peers, Step, Wanted, write_spoken};
+
+/// What is checked, and with what.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// The gateway's binary.
+    pub binary: PathBuf,
+    /// Chooses the clips and their names; a new one for every run.
+    pub seed: u64,
+    /// The calls to place, in this order.
+    pub scenarios: Vec<Scenario>,
+    /// Changes to the gateway's configuration, TOML.
+    pub changes: String,
+}
+
+impl Check {
+    /// All calls, clips chosen by chance, with the gateway that cargo built.
+    ///
+    /// # Errors
+    /// When the gateway is not built.
+    pub fn everything() -> anyhow::Result<Self> {
+        Ok(Self {
+            binary: gateway::binary()?,
+            seed: rand::random(),
+            scenarios: Scenario::ALL.to_vec(),
+            changes: String::new(),
+        })
+    }
+}
+
+/// Places the calls and judges them, printing progress; for use inside a
+/// [`crate::namespace`]. What goes wrong in a call is in the report.
+///
+/// # Errors
+/// When a peer does not start, or there are no voices.
+pub async fn check(run: &Run, check: &Check) -> anyhow::Result<Report> {
+    let step = Step::begin("Voices");
+    let pesq = Pesq::new(layout::venv_program("python"));
+    let mut voices = voices(check.seed)?;
+    let phone_clip = voices.clip(&pesq)?;
+    let mut clips = Vec::new();
+    for scenario in &check.scenarios {
+        let own: Result<Vec<Clip>, _> = (0..scenario.clips()).map(|_| voices.clip(&pesq)).collect();
+        clips.push(own?);
+    }
+    step.done();
+
+    let phone_says = write_spoken(run, "1001-says", &phone_clip.sound)?;
+    let wanted = Wanted {
+        binary: &check.binary,
+        changes: &check.changes,
+        phone_says: &phone_says,
+        page_port: 0,
+    };
+    let mut peers = Peers::start(run, &wanted).await?;
+    let step = Step::begin("Browser");
+    let mut alice = sign_in(run, &peers).await?;
+    step.done();
+
+    let known = clips.iter().flatten().chain([&phone_clip]).cloned();
+    let judge = Judge::new(pesq, known.collect());
+    let mut report = Report {
+        seed: check.seed,
+        rows: Vec::new(),
+    };
+    let mut stage = Stage {
+        run,
+        peers: &mut peers,
+        alice: &mut alice,
+        judge: &judge,
+        phone_clip: &phone_clip,
+    };
+    for (scenario, clips) in check.scenarios.iter().zip(&clips) {
+        let step = Step::begin(&format!("Calling: {}", scenario.title()));
+        report.rows.extend(stage.play(*scenario, clips).await);
+        step.done();
+    }
+    // The report is what counts; a browser that will not close is ended with its driver.
+    let _ = alice.close().await;
+    peers.gateway.stop().await?;
+    Ok(report)
+}
+
+fn voices(seed: u64) -> anyhow::Result<Voices> {
+    let prefixes = [layout::debian_sid(), layout::debian_bookworm()];
+    Ok(Voices::under(&prefixes, seed)?)
+}
+
+async fn sign_in(run: &Run, peers: &Peers) -> anyhow::Result<Softphone> {
+    let user = LINES[0].user;
+    let browser = Browser::start(run, &format!("browser-{user}")).await?;
+    let url = peers.page.url();
+    Softphone::sign_in(browser, &url, synapse::URL, user, PASSWORD).await
+}
