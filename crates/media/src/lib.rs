@@ -1,1 +1,40 @@
-//! mxtrunk-media
+//! Media legs and bridges of mxtrunk, pure: datagrams in, datagrams out.
+//!
+//! A **browser leg** speaks ICE, DTLS-SRTP, Opus and RFC 4733; a **phone leg** speaks RTP with G.711 and RFC 4733.
+//! Any two legs can be bridged. [`Legs`] holds those of one worker; it is driven by whoever owns sockets and a clock
+//! (`mxtrunk-media-io`, or a test in virtual time).
+//!
+//! One packet's way from browser to phone: [`Legs::handle`] → `demux` (whose is it?) → `browser` (str0m opens ICE,
+//! DTLS, SRTP) → `receiver` (counts it, keeps it in the `jitter` buffer) … 20 ms of the phone's clock … → `phone`
+//! pulls a frame (Opus decoded at 8 kHz, concealed if it is missing), encodes G.711 with the header in front →
+//! `outbox` → [`Legs::poll_transmit`]. From phone to browser: `phone` → `receiver` decodes on arrival → `voice`
+//! encodes Opus → str0m seals it.
+
+mod browser;
+mod browser_sdp;
+mod codec;
+mod demux;
+mod dtmf;
+mod error;
+mod jitter;
+mod leg;
+mod legs;
+mod outbox;
+mod phone;
+mod phone_sdp;
+mod receiver;
+mod rtcp;
+pub mod rtp;
+mod seed;
+mod stats;
+mod voice;
+
+pub use codec::{FRAME, Frame, Law, OpusSettings};
+pub use dtmf::TelephoneEvent;
+pub use error::MediaError;
+pub use jitter::JitterSettings;
+pub use leg::{Event, Happened, IceMode, LegId, Settings, Why};
+pub use legs::Legs;
+pub use outbox::{Socket, Transmit};
+pub use phone::Epoch;
+pub use stats::{AudioVerdict, Drops, LegStats, Received, Sent};

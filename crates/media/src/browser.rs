@@ -1,0 +1,516 @@
+//! The browser leg: str0m for ICE, DTLS and SRTP; Opus and telephone-events in and out.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::format::{Codec, FormatParams};
+use str0m::media::{Direction, Frequency, MediaKind, Mid, Pt};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{Extension, ExtensionMap, RtpPacket, RtpWrite, Ssrc};
+use str0m::{Candidate, IceConnectionState, Input, Output, Rtc, RtcConfig};
+
+use crate::browser_sdp;
+use crate::demux::TransactionId;
+use crate::dtmf::{DigitSender, EventClock, Press, UPDATE};
+use crate::error::MediaError;
+use crate::leg::{Happened, IceMode, Settings, Why};
+use crate::outbox::Outbox;
+use crate::phone::RtpSeed;
+use crate::receiver::{Coded, DirectFrame, Receiver, Stamp};
+use crate::stats::{LegStats, Sent};
+use crate::voice::Voice;
+
+/// Our numbers in offers; in answers the browser's own are used.
+const EVENT_WIDE: u8 = 110;
+const EVENT_NARROW: u8 = 126;
+/// Streams that a browser may send without announcing their SSRC.
+const UNANNOUNCED: u8 = 4;
+/// Outputs of one drain; far more than a handshake flight and a frame bring.
+const DRAIN: usize = 10_000;
+
+#[derive(Debug)]
+pub(crate) struct BrowserLeg {
+    rtc: Rtc,
+    addresses: Vec<SocketAddr>,
+    negotiation: Negotiation,
+    voice: Voice,
+    pub(crate) receiver: Receiver,
+    digits: DigitSender,
+    digit_due: Option<Instant>,
+    engine_due: Instant,
+    connected: bool,
+    lost: bool,
+    unannounced: u8,
+    sent: Sent,
+    /// What drains brought to light, for the owner to take.
+    pub(crate) happened: VecDeque<Happened>,
+    pub(crate) presses: VecDeque<Press>,
+    pub(crate) checks: Vec<TransactionId>,
+}
+
+#[derive(Debug)]
+enum Negotiation {
+    Idle,
+    Offered { mid: Mid, pending: SdpPendingOffer },
+    Agreed(Agreed),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Agreed {
+    mid: Mid,
+    opus: Pt,
+    /// Telephone-event at 48 and at 8 kHz, as far as the browser has them.
+    wide: Option<Pt>,
+    narrow: Option<Pt>,
+}
+
+impl Agreed {
+    fn event(&self) -> Option<(Pt, EventClock)> {
+        let clock = |event| EventClock {
+            event,
+            audio: 48_000,
+        };
+        let wide = self.wide.map(|pt| (pt, clock(48_000)));
+        wide.or(self.narrow.map(|pt| (pt, clock(8000))))
+    }
+}
+
+/// How far a datagram could be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// A STUN message whose integrity shows that it comes from our peer.
+    Proven,
+    /// Anything else.
+    Unproven,
+}
+
+impl BrowserLeg {
+    pub(crate) fn new(
+        now: Instant,
+        settings: &Settings,
+        seed: RtpSeed,
+    ) -> Result<Self, MediaError> {
+        let mut rtc = engine(settings.ice).build(now);
+        for address in &settings.candidates {
+            let candidate = Candidate::host(*address, Protocol::Udp)
+                .map_err(|error| MediaError::Engine(error.to_string()))?;
+            rtc.add_local_candidate(candidate);
+        }
+        Ok(BrowserLeg {
+            rtc,
+            addresses: settings.candidates.clone(),
+            negotiation: Negotiation::Idle,
+            voice: Voice::new(&settings.opus, seed.sequence, seed.timestamp)?,
+            receiver: Receiver::new(settings.jitter),
+            digits: DigitSender::new(EventClock {
+                event: 48_000,
+                audio: 48_000,
+            }),
+            digit_due: None,
+            engine_due: now,
+            connected: false,
+            lost: false,
+            unannounced: 0,
+            sent: Sent::default(),
+            happened: VecDeque::new(),
+            presses: VecDeque::new(),
+            checks: Vec::new(),
+        })
+    }
+
+    /// The name by which STUN checks reach this leg.
+    pub(crate) fn ufrag(&mut self) -> String {
+        self.rtc.direct_api().local_ice_credentials().ufrag
+    }
+
+    pub(crate) fn is_agreed(&self) -> bool {
+        matches!(self.negotiation, Negotiation::Agreed(_))
+    }
+
+    pub(crate) fn offer(&mut self, out: &mut Outbox) -> Result<String, MediaError> {
+        let mut changes = self.rtc.sdp_api();
+        let mid = changes.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None);
+        let Some((offer, pending)) = changes.apply() else {
+            return Err(MediaError::Engine("no offer came of it".to_owned()));
+        };
+        self.negotiation = Negotiation::Offered { mid, pending };
+        self.drain(out)?;
+        Ok(browser_sdp::with_narrow_events(
+            &offer.to_sdp_string(),
+            EVENT_WIDE,
+            EVENT_NARROW,
+        ))
+    }
+
+    pub(crate) fn answer(&mut self, offer: &str, out: &mut Outbox) -> Result<String, MediaError> {
+        let audio = browser_sdp::audio_mid(offer)?;
+        let offer = SdpOffer::from_sdp_string(offer).map_err(bad)?;
+        let answer = self.rtc.sdp_api().accept_offer(offer).map_err(bad)?;
+        let answer = answer.to_sdp_string();
+        self.agree(Mid::from(audio.as_str()))?;
+        self.drain(out)?;
+        Ok(browser_sdp::with_empty_lines_refused(&answer))
+    }
+
+    pub(crate) fn apply_answer(&mut self, answer: &str, out: &mut Outbox) -> Result<(), MediaError> {
+        let (mid, pending) = match std::mem::replace(&mut self.negotiation, Negotiation::Idle) {
+            Negotiation::Offered { mid, pending } => (mid, pending),
+            other => {
+                self.negotiation = other;
+                return Err(MediaError::UnexpectedAnswer);
+            }
+        };
+        let answer = SdpAnswer::from_sdp_string(answer).map_err(bad)?;
+        self.rtc
+            .sdp_api()
+            .accept_answer(pending, answer)
+            .map_err(bad)?;
+        self.agree(mid)?;
+        self.drain(out)
+    }
+
+    fn agree(&mut self, mid: Mid) -> Result<(), MediaError> {
+        let media = self.rtc.media(mid).ok_or(MediaError::NoCommonCodec)?;
+        let common: Vec<_> = self
+            .rtc
+            .codec_config()
+            .iter()
+            .filter(|params| media.remote_pts().contains(&params.pt()))
+            .collect();
+        let number = |codec: Codec, clock: Frequency| {
+            common
+                .iter()
+                .find(|params| params.spec().codec == codec && params.spec().clock_rate == clock)
+                .map(|params| params.pt())
+        };
+        let agreed = Agreed {
+            mid,
+            opus: number(Codec::Opus, Frequency::FORTY_EIGHT_KHZ)
+                .ok_or(MediaError::NoCommonCodec)?,
+            wide: number(Codec::Tele, Frequency::FORTY_EIGHT_KHZ),
+            narrow: number(Codec::Tele, Frequency::EIGHT_KHZ),
+        };
+        if let Some((_, clock)) = agreed.event() {
+            self.digits.set_clock(clock);
+        }
+        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, None) {
+            stream.set_unpaced(true);
+        }
+        self.negotiation = Negotiation::Agreed(agreed);
+        Ok(())
+    }
+
+    /// A trickled candidate; whatever cannot be used (`.local`, TCP, rubbish) is counted.
+    pub(crate) fn add_candidate(&mut self, line: &str, out: &mut Outbox) -> Result<(), MediaError> {
+        let line = line.strip_prefix("a=").unwrap_or(line).trim();
+        if line.is_empty() {
+            // End of candidates; often never sent, so nothing may depend on it.
+            return Ok(());
+        }
+        match Candidate::from_sdp_string(line) {
+            Ok(candidate) if candidate.proto() == Protocol::Udp => {
+                self.rtc.add_remote_candidate(candidate);
+                self.drain(out)
+            }
+            _ => {
+                self.receiver.drops().candidates += 1;
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> (Instant, Why) {
+        match self.digit_due {
+            Some(digit) if digit < self.engine_due => (digit, Why::Digit),
+            _ => (self.engine_due, Why::Engine),
+        }
+    }
+
+    pub(crate) fn receive(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        datagram: &[u8],
+        out: &mut Outbox,
+    ) -> Result<Trust, MediaError> {
+        let destination = self.address_towards(source);
+        let received = Receive::new(Protocol::Udp, source, destination, datagram);
+        let Ok(received) = received else {
+            self.receiver.drops().malformed += 1;
+            return Ok(Trust::Unproven);
+        };
+        self.expect_unannounced(datagram);
+        let input = Input::Receive(now, received);
+        let is_stun = datagram[0] < 4;
+        let trust = match is_stun && self.rtc.accepts(&input) {
+            true => Trust::Proven,
+            false => Trust::Unproven,
+        };
+        if let Err(error) = self.rtc.handle_input(input) {
+            if !self.rtc.is_alive() {
+                return Err(MediaError::Engine(error.to_string()));
+            }
+            self.receiver.drops().malformed += 1;
+        }
+        self.drain(out)?;
+        Ok(trust)
+    }
+
+    /// A client that writes neither `a=ssrc` nor the MID extension still means the only line there is.
+    fn expect_unannounced(&mut self, datagram: &[u8]) {
+        let Negotiation::Agreed(agreed) = &self.negotiation else {
+            return;
+        };
+        let kind = datagram.get(1).map(|byte| byte & 0x7f);
+        let ours = [Some(agreed.opus), agreed.wide, agreed.narrow]
+            .into_iter()
+            .flatten()
+            .any(|pt| Some(*pt) == kind);
+        let is_rtp = matches!(datagram.first(), Some(128..=191));
+        if !ours || !is_rtp || self.unannounced >= UNANNOUNCED {
+            return;
+        }
+        let Some(ssrc) = datagram.get(8..12).and_then(|bytes| bytes.try_into().ok()) else {
+            return;
+        };
+        let ssrc = Ssrc::from(u32::from_be_bytes(ssrc));
+        let mid = agreed.mid;
+        let mut direct = self.rtc.direct_api();
+        if direct.stream_rx(&ssrc).is_none() {
+            direct.expect_stream_rx(ssrc, None, mid, None);
+            self.unannounced += 1;
+        }
+    }
+
+    /// Which of our advertised addresses a datagram from `source` was sent to. One socket serves all; ICE only
+    /// asks that it be one that we offered.
+    fn address_towards(&self, source: SocketAddr) -> SocketAddr {
+        let same_family = |address: &&SocketAddr| address.is_ipv4() == source.is_ipv4();
+        let mut candidates = self.addresses.iter().filter(same_family);
+        let alike = candidates
+            .clone()
+            .find(|address| address.ip().is_loopback() == source.ip().is_loopback());
+        *alike.or(candidates.next()).unwrap_or(&source)
+    }
+
+    pub(crate) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        out: &mut Outbox,
+    ) -> Result<(), MediaError> {
+        if self.digit_due.is_some_and(|due| due <= now) {
+            self.send_digit(now);
+        }
+        self.advance(now, out)
+    }
+
+    fn advance(&mut self, now: Instant, out: &mut Outbox) -> Result<(), MediaError> {
+        self.rtc
+            .handle_input(Input::Timeout(now))
+            .map_err(|error| MediaError::Engine(error.to_string()))?;
+        self.drain(out)
+    }
+
+    /// The bridged leg is another one now.
+    pub(crate) fn forget_source(&mut self) {
+        self.voice.forget_source();
+    }
+
+    /// Sends a frame that the bridged leg heard.
+    pub(crate) fn send_frame(
+        &mut self,
+        now: Instant,
+        frame: &DirectFrame,
+        out: &mut Outbox,
+    ) -> Result<(), MediaError> {
+        let Negotiation::Agreed(agreed) = &self.negotiation else {
+            return Ok(());
+        };
+        // RFC 4733 section 2.5.1.1: an event stands in the place of the audio.
+        if !self.connected || self.digits.is_busy() {
+            return Ok(());
+        }
+        let packet = self
+            .voice
+            .encode(now, &frame.pcm, frame.at, frame.lost_before)?;
+        let write = RtpWrite::new(
+            agreed.opus,
+            packet.sequence.into(),
+            packet.timestamp,
+            now,
+            packet.payload,
+        )
+        .marker(packet.marker);
+        let len = packet.payload.len();
+        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(agreed.mid, None) {
+            stream.write_rtp(write);
+            self.sent.packets += 1;
+            self.sent.carried += 1;
+            self.sent.bytes += len as u64;
+        }
+        self.advance(now, out)
+    }
+
+    /// Takes over a digit that the bridged leg heard.
+    pub(crate) fn press(
+        &mut self,
+        now: Instant,
+        press: Press,
+        out: &mut Outbox,
+    ) -> Result<(), MediaError> {
+        let has_event = matches!(&self.negotiation, Negotiation::Agreed(agreed) if agreed.event().is_some());
+        if !has_event || !self.connected || !self.digits.press(now, press) {
+            self.receiver.drops().digits += 1;
+            return Ok(());
+        }
+        if self.digit_due.is_some() || !self.digits.is_busy() {
+            return Ok(());
+        }
+        self.digit_due = Some(now);
+        self.handle_timeout(now, out)
+    }
+
+    fn send_digit(&mut self, now: Instant) {
+        let timestamp = self.voice.timestamp(now);
+        let packet = self.digits.next(now, timestamp);
+        self.digit_due = self.digits.is_busy().then(|| now + UPDATE);
+        let Negotiation::Agreed(agreed) = &self.negotiation else {
+            return;
+        };
+        let (Some(packet), Some((pt, _))) = (packet, agreed.event()) else {
+            return;
+        };
+        let sequence = self.voice.next_sequence();
+        let write = RtpWrite::new(
+            pt,
+            sequence.into(),
+            packet.timestamp,
+            now,
+            &packet.payload[..],
+        )
+        .marker(packet.marker);
+        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(agreed.mid, None) {
+            stream.write_rtp(write);
+            self.sent.packets += 1;
+            self.sent.bytes += packet.payload.len() as u64;
+            self.sent.digits += u64::from(packet.marker);
+        }
+    }
+
+    /// Says goodbye to the browser: RTCP BYE and DTLS close_notify.
+    pub(crate) fn close(&mut self, out: &mut Outbox) {
+        // Best effort: the leg is gone whether or not the goodbye could be made.
+        if self.rtc.close().is_ok() {
+            let _ = self.drain(out);
+        }
+    }
+
+    /// str0m's contract: after every single mutation, take everything out until it names a time.
+    fn drain(&mut self, out: &mut Outbox) -> Result<(), MediaError> {
+        for _ in 0..DRAIN {
+            let output = self
+                .rtc
+                .poll_output()
+                .map_err(|error| MediaError::Engine(error.to_string()))?;
+            match output {
+                Output::Timeout(at) => {
+                    self.engine_due = at;
+                    return Ok(());
+                }
+                Output::Transmit(transmit) => {
+                    self.checks.extend(TransactionId::of_request(&transmit.contents));
+                    out.push_engine(transmit.destination, transmit.contents);
+                }
+                Output::Event(event) => self.note(event),
+            }
+        }
+        Err(MediaError::Engine("it never comes to rest".to_owned()))
+    }
+
+    fn note(&mut self, event: str0m::Event) {
+        match event {
+            str0m::Event::RtpPacket(packet) => self.note_packet(&packet),
+            str0m::Event::Connected => {
+                self.connected = true;
+                self.happened.push_back(Happened::Connected);
+            }
+            str0m::Event::IceConnectionStateChange(IceConnectionState::Disconnected)
+            | str0m::Event::Closed => {
+                self.lost = true;
+                self.happened.push_back(Happened::Lost);
+            }
+            str0m::Event::IceConnectionStateChange(state)
+                if state.is_connected() && self.connected && self.lost =>
+            {
+                self.lost = false;
+                self.happened.push_back(Happened::Connected);
+            }
+            _ => {}
+        }
+    }
+
+    fn note_packet(&mut self, packet: &RtpPacket) {
+        let Negotiation::Agreed(agreed) = &self.negotiation else {
+            return;
+        };
+        let now = packet.timestamp;
+        let stamp = Stamp {
+            ssrc: *packet.header.ssrc,
+            sequence: packet.header.sequence_number,
+            timestamp: packet.header.timestamp,
+        };
+        let kind = Some(packet.header.payload_type);
+        let clock = match kind {
+            _ if kind == Some(agreed.opus) => {
+                let coded = Coded::Opus(&packet.payload);
+                return self.receiver.receive_audio(now, stamp, coded);
+            }
+            _ if kind == agreed.wide => 48_000,
+            _ if kind == agreed.narrow => 8000,
+            _ => {
+                self.receiver.drops().unknown_payload += 1;
+                return;
+            }
+        };
+        let presses = self
+            .receiver
+            .receive_event(now, stamp, &packet.payload, clock);
+        self.presses.extend(presses.into_iter().flatten());
+    }
+
+    pub(crate) fn stats(&self) -> LegStats {
+        let (received, dropped) = self.receiver.stats();
+        LegStats {
+            received,
+            sent: self.sent.clone(),
+            dropped,
+        }
+    }
+}
+
+/// str0m as we use it: raw RTP, audio only, no header extension but the one that names the media line.
+fn engine(ice: IceMode) -> RtcConfig {
+    let mut extensions = ExtensionMap::empty();
+    extensions.set(4, Extension::RtpMid);
+    let mut config = RtcConfig::new()
+        .clear_codecs()
+        .set_rtp_mode(true)
+        .set_ice_lite(ice == IceMode::Lite)
+        .set_extension_map(extensions)
+        .enable_opus(true, false);
+    let codecs = config.codec_config();
+    for (number, clock) in [
+        (EVENT_WIDE, Frequency::FORTY_EIGHT_KHZ),
+        (EVENT_NARROW, Frequency::EIGHT_KHZ),
+    ] {
+        let format = FormatParams::default();
+        codecs.add_config(number.into(), None, Codec::Tele, clock, None, format);
+    }
+    config
+}
+
+fn bad(error: impl std::fmt::Display) -> MediaError {
+    MediaError::BadDescription(error.to_string())
+}

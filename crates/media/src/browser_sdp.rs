@@ -1,0 +1,202 @@
+//! The little that str0m's SDP needs around it, for browsers as they are.
+
+use sdp_types::{Media, Session};
+
+use crate::error::MediaError;
+
+/// A larger description is not read: Element's are about 2 kB, with video 7 kB.
+const LONGEST: usize = 64 * 1024;
+
+/// The MID of the line that we answer: the first audio line that is not refused.
+pub(crate) fn audio_mid(offer: &str) -> Result<String, MediaError> {
+    if offer.len() > LONGEST {
+        return Err(MediaError::BadDescription("too long".to_owned()));
+    }
+    let session = Session::parse(offer.as_bytes())
+        .map_err(|error| MediaError::BadDescription(error.to_string()))?;
+    let audio = session.medias.iter().find(|media| media.media == "audio");
+    let audio = audio.ok_or(MediaError::NoCommonCodec)?;
+    if audio.proto != "UDP/TLS/RTP/SAVPF" {
+        return Err(MediaError::UnsupportedTransport(audio.proto.clone()));
+    }
+    refuse_colliding_formats(audio)?;
+    attribute(audio, "mid")
+        .map(str::to_owned)
+        .ok_or_else(|| MediaError::BadDescription("no a=mid".to_owned()))
+}
+
+/// Two encodings under one number are nonsense, and more than the WebRTC engine survives.
+fn refuse_colliding_formats(media: &Media) -> Result<(), MediaError> {
+    let mut seen = [false; 128];
+    for attribute in &media.attributes {
+        let value = match (attribute.attribute.as_str(), &attribute.value) {
+            ("rtpmap", Some(value)) => value,
+            _ => continue,
+        };
+        let number = value.split(' ').next().and_then(|word| word.parse().ok());
+        let slot = number.and_then(|number: usize| seen.get_mut(number));
+        match slot {
+            Some(seen) if !*seen => *seen = true,
+            _ => {
+                return Err(MediaError::BadDescription(
+                    "payload types collide or are out of range".to_owned(),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The user name fragment of a description, wherever it stands.
+pub(crate) fn remote_ufrag(sdp: &str) -> Option<&str> {
+    sdp.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:"))
+}
+
+fn attribute<'a>(media: &'a Media, name: &str) -> Option<&'a str> {
+    media
+        .attributes
+        .iter()
+        .find(|attribute| attribute.attribute == name)
+        .and_then(|attribute| attribute.value.as_deref())
+}
+
+/// Adds telephone-event at 8 kHz to our offer. str0m offers it only at the clock rate of the audio; Firefox has it
+/// at 8 kHz only (and counts its timestamps on the audio's clock, as libwebrtc does).
+pub(crate) fn with_narrow_events(offer: &str, wide: u8, narrow: u8) -> String {
+    let mut text = String::with_capacity(offer.len() + 80);
+    let wide_map = format!("a=rtpmap:{wide} telephone-event/48000");
+    for line in offer.lines() {
+        text.push_str(line);
+        if line.starts_with("m=audio ") {
+            text.push_str(&format!(" {narrow}"));
+        }
+        text.push_str("\r\n");
+        if line == wide_map {
+            text.push_str(&format!(
+                "a=rtpmap:{narrow} telephone-event/8000\r\na=fmtp:{narrow} 0-16\r\n"
+            ));
+        }
+    }
+    text
+}
+
+/// Refuses the lines that our answer has no format for (video, data). str0m accepts every line of an offer; one
+/// without a format is no SDP, and a phone call has no use for it (RFC 3264 section 6: port 0).
+pub(crate) fn with_empty_lines_refused(answer: &str) -> String {
+    let sections = sections(answer);
+    let refused: Vec<&str> = sections
+        .iter()
+        .filter(|section| is_refused(section))
+        .filter_map(|section| section.iter().find_map(|line| line.strip_prefix("a=mid:")))
+        .collect();
+    let mut text = String::with_capacity(answer.len());
+    for section in &sections {
+        if is_refused(section) {
+            push_refused(&mut text, section);
+            continue;
+        }
+        for line in section {
+            match line.strip_prefix("a=group:BUNDLE") {
+                Some(mids) => push_bundle(&mut text, mids, &refused),
+                None => push_line(&mut text, line),
+            }
+        }
+    }
+    text
+}
+
+/// The session part and the media parts, line by line.
+fn sections(sdp: &str) -> Vec<Vec<&str>> {
+    let mut sections = vec![Vec::new()];
+    for line in sdp.lines() {
+        if line.starts_with("m=") {
+            sections.push(Vec::new());
+        }
+        if let Some(section) = sections.last_mut() {
+            section.push(line);
+        }
+    }
+    sections
+}
+
+/// True for a media part whose `m=` line lists no format, or that is no audio.
+fn is_refused(section: &[&str]) -> bool {
+    let Some(media) = section.first().and_then(|line| line.strip_prefix("m=")) else {
+        return false;
+    };
+    !media.starts_with("audio ") || media.split_whitespace().count() < 4
+}
+
+fn push_refused(text: &mut String, section: &[&str]) {
+    let mut words = section
+        .first()
+        .and_then(|line| line.strip_prefix("m="))
+        .unwrap_or_default()
+        .split_whitespace();
+    let kind = words.next().unwrap_or_default();
+    let proto = words.nth(1).unwrap_or_default();
+    let format = words.next().unwrap_or("0");
+    push_line(text, &format!("m={kind} 0 {proto} {format}"));
+    push_line(text, "c=IN IP4 0.0.0.0");
+    if let Some(mid) = section.iter().find(|line| line.starts_with("a=mid:")) {
+        push_line(text, mid);
+    }
+    push_line(text, "a=inactive");
+}
+
+fn push_bundle(text: &mut String, mids: &str, refused: &[&str]) {
+    text.push_str("a=group:BUNDLE");
+    for mid in mids.split_whitespace().filter(|mid| !refused.contains(mid)) {
+        text.push(' ');
+        text.push_str(mid);
+    }
+    text.push_str("\r\n");
+}
+
+fn push_line(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push_str("\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_line_without_formats_is_refused_and_leaves_the_bundle() {
+        let answer = "v=0\r\na=group:BUNDLE 0 1\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n\
+                      m=video 9 UDP/TLS/RTP/SAVPF \r\na=mid:1\r\na=sendrecv\r\n";
+        assert_eq!(
+            with_empty_lines_refused(answer),
+            "v=0\r\na=group:BUNDLE 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n\
+             m=video 0 UDP/TLS/RTP/SAVPF 0\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\na=inactive\r\n"
+        );
+    }
+
+    #[test]
+    fn the_first_audio_line_is_the_one() {
+        let offer = include_str!("../tests/fixtures/m.call.invite.sdp");
+        assert_eq!(audio_mid(offer).unwrap(), "0");
+        assert!(audio_mid("v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n").is_err());
+        assert!(audio_mid("").is_err());
+    }
+
+    #[test]
+    fn colliding_payload_types_are_refused() {
+        let offer = include_str!("../tests/fixtures/m.call.invite.sdp");
+        let colliding = offer.replace("a=rtpmap:110 ", "a=rtpmap:111 ");
+        assert!(audio_mid(&colliding).is_err());
+        let huge = offer.replace("a=rtpmap:110 ", "a=rtpmap:4294967296 ");
+        assert!(audio_mid(&huge).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_rewriting_panic(text in "(m=|a=mid:|a=group:BUNDLE|audio|video| |0|\r\n|x){0,40}") {
+            let _ = audio_mid(&text);
+            let _ = with_empty_lines_refused(&text);
+            let _ = with_narrow_events(&text, 110, 126);
+        }
+    }
+}

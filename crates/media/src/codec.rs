@@ -1,0 +1,159 @@
+//! Samples in and out: G.711 both laws, and Opus natively at 8 kHz (libopus resamples inside, RFC 6716 section 2).
+
+use audio_codec_algorithms::{decode_alaw, decode_ulaw, encode_alaw, encode_ulaw};
+use opus::{Application, Bitrate, Channels};
+
+use crate::error::MediaError;
+
+/// Samples per second of everything between two legs.
+pub(crate) const RATE: u32 = 8000;
+/// Samples in a frame of 20 ms.
+pub const FRAME: usize = 160;
+/// The longest Opus packet: 120 ms (RFC 6716 section 3.2.5).
+pub(crate) const LONGEST_OPUS: usize = 960;
+/// Media time units (1/8000 s) per tick of the 48 kHz RTP clock that Opus always uses (RFC 7587 section 4.1).
+pub(crate) const OPUS_TICKS: i64 = 6;
+
+/// One frame of 20 ms, mono, 8 kHz.
+pub type Frame = [i16; FRAME];
+
+/// The two laws of G.711 (RFC 3551 section 4.5.14).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Law {
+    /// PCMU, static payload type 0.
+    Mu,
+    /// PCMA, static payload type 8.
+    A,
+}
+
+impl Law {
+    /// The static RTP payload type.
+    pub fn payload_type(self) -> u8 {
+        match self {
+            Law::Mu => 0,
+            Law::A => 8,
+        }
+    }
+
+    /// The law of a static payload type.
+    pub fn of_payload_type(payload_type: u8) -> Option<Self> {
+        match payload_type {
+            0 => Some(Law::Mu),
+            8 => Some(Law::A),
+            _ => None,
+        }
+    }
+
+    /// The encoding name in `a=rtpmap`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Law::Mu => "PCMU",
+            Law::A => "PCMA",
+        }
+    }
+
+    /// Decodes as many samples as fit into `pcm`; returns how many.
+    pub fn decode(self, payload: &[u8], pcm: &mut [i16]) -> usize {
+        let decode = match self {
+            Law::Mu => decode_ulaw,
+            Law::A => decode_alaw,
+        };
+        let samples = pcm.iter_mut().zip(payload);
+        samples.map(|(sample, byte)| *sample = decode(*byte)).count()
+    }
+
+    /// Encodes one frame.
+    pub fn encode(self, pcm: &Frame) -> [u8; FRAME] {
+        let encode = match self {
+            Law::Mu => encode_ulaw,
+            Law::A => encode_alaw,
+        };
+        pcm.map(encode)
+    }
+}
+
+/// How Opus towards browsers is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpusSettings {
+    /// 0 (cheapest) to 10 (best).
+    pub complexity: u8,
+    /// Bits per second.
+    pub bitrate: u32,
+    /// Adds redundancy for lost packets (in-band FEC); costs CPU and quality at equal bit rate.
+    pub fec: bool,
+    /// Sends next to nothing in silence.
+    pub dtx: bool,
+}
+
+impl Default for OpusSettings {
+    fn default() -> Self {
+        OpusSettings {
+            complexity: 5,
+            bitrate: 24_000,
+            fec: false,
+            dtx: false,
+        }
+    }
+}
+
+/// The loss that the encoder prepares for when FEC is on; without a figure above zero libopus sends none.
+const FEC_FOR_LOSS_PERCENT: i32 = 10;
+
+/// A narrow-band encoder for a voice call.
+pub(crate) fn opus_encoder(settings: &OpusSettings) -> Result<opus::Encoder, MediaError> {
+    let mut encoder = opus::Encoder::new(RATE, Channels::Mono, Application::Voip)?;
+    encoder.set_complexity(i32::from(settings.complexity.min(10)))?;
+    encoder.set_bitrate(Bitrate::Bits(settings.bitrate.clamp(6000, 510_000) as i32))?;
+    encoder.set_dtx(settings.dtx)?;
+    if settings.fec {
+        encoder.set_inband_fec(true)?;
+        encoder.set_packet_loss_perc(FEC_FOR_LOSS_PERCENT)?;
+    }
+    Ok(encoder)
+}
+
+/// A decoder straight to 8 kHz mono.
+pub(crate) fn opus_decoder() -> Result<opus::Decoder, MediaError> {
+    Ok(opus::Decoder::new(RATE, Channels::Mono)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_law_returns_what_it_was_given_within_its_step() {
+        let mut pcm = [0i16; FRAME];
+        for (n, sample) in pcm.iter_mut().enumerate() {
+            *sample = (n as i16 - 80) * 300;
+        }
+        for law in [Law::Mu, Law::A] {
+            let mut back = [0; FRAME];
+            assert_eq!(law.decode(&law.encode(&pcm), &mut back), FRAME);
+            for (before, after) in pcm.iter().zip(back) {
+                let error = (i32::from(*before) - i32::from(after)).abs();
+                let step = i32::from(before.unsigned_abs()) / 16 + 16;
+                assert!(error <= step, "{law:?}: {before} became {after}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_payload_longer_than_the_room_is_cut_off() {
+        assert_eq!(Law::Mu.decode(&[0xff; 500], &mut [0; FRAME]), FRAME);
+        assert_eq!(Law::A.decode(&[], &mut [0; FRAME]), 0);
+    }
+
+    #[test]
+    fn an_encoder_accepts_every_setting() {
+        for complexity in 0..=10 {
+            let settings = OpusSettings {
+                complexity,
+                bitrate: 0,
+                fec: complexity % 2 == 0,
+                dtx: complexity % 3 == 0,
+            };
+            opus_encoder(&settings).unwrap();
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The vocabulary between the legs and whoever drives them.
+
+use std::net::SocketAddr;
+
+use crate::codec::{Law, OpusSettings};
+use crate::error::MediaError;
+use crate::jitter::JitterSettings;
+use crate::stats::LegStats;
+
+/// Names one leg; given by the one who opens it, never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LegId(pub u64);
+
+impl std::fmt::Display for LegId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "leg {}", self.0)
+    }
+}
+
+/// How we take part in ICE (RFC 8445).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IceMode {
+    /// We check the peer's candidates too.
+    #[default]
+    Full,
+    /// We only answer checks: for a gateway that browsers always reach directly.
+    Lite,
+}
+
+/// What all legs of a worker have in common.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Full ICE or ICE-lite.
+    pub ice: IceMode,
+    /// The host candidates offered to browsers: the advertised addresses of the worker's port.
+    pub candidates: Vec<SocketAddr>,
+    /// Opus towards browsers.
+    pub opus: OpusSettings,
+    /// The jitter buffer towards phones.
+    pub jitter: JitterSettings,
+    /// The laws offered to phones, in order of preference.
+    pub laws: Vec<Law>,
+}
+
+impl Settings {
+    /// Settings with defaults for everything but the candidates.
+    pub fn new(candidates: Vec<SocketAddr>) -> Self {
+        Settings {
+            ice: IceMode::default(),
+            candidates,
+            opus: OpusSettings::default(),
+            jitter: JitterSettings::default(),
+            laws: vec![Law::Mu, Law::A],
+        }
+    }
+}
+
+/// Something happened to a leg.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// To this one.
+    pub leg: LegId,
+    /// This.
+    pub what: Happened,
+}
+
+/// What can happen to a leg.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Happened {
+    /// Our offer, or our answer if an offer was given.
+    LocalDescription {
+        /// The SDP text.
+        sdp: String,
+    },
+    /// A browser leg has ICE and DTLS up: audio can flow. Comes again when a lost connection is back.
+    Connected,
+    /// The leg could not be opened, or broke down. It is gone.
+    Failed {
+        /// The reason.
+        why: MediaError,
+    },
+    /// The browser no longer answers (ICE consent, RFC 7675) or closed its side. The leg stays until it is closed.
+    Lost,
+    /// The leg was closed as told.
+    Closed {
+        /// What flowed over it.
+        stats: LegStats,
+    },
+}
+
+/// Why the legs want to be called at a certain time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// ICE, DTLS or RTCP of a browser leg.
+    Engine,
+    /// A frame of 20 ms is due to a phone.
+    Frame,
+    /// A telephone-event packet is due to a browser.
+    Digit,
+    /// An RTCP report is due to a phone.
+    Report,
+}

@@ -1,0 +1,514 @@
+//! All legs of one worker: who gets a datagram, who is bridged with whom, who wants to be called when.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use crate::browser::{BrowserLeg, Trust};
+use crate::browser_sdp;
+use crate::codec::OPUS_TICKS;
+use crate::demux::{Demux, Route};
+use crate::dtmf::Press;
+use crate::error::MediaError;
+use crate::leg::{Event, Happened, LegId, Settings, Why};
+use crate::outbox::{Outbox, Socket, Transmit};
+use crate::phone::{Epoch, PhoneLeg};
+use crate::receiver::Receiver;
+use crate::seed::Seeds;
+use crate::stats::{Drops, LegStats};
+
+/// The legs of one worker.
+///
+/// The contract is str0m's: after **one** mutation (any method that takes `now`) take everything out with
+/// [`Self::poll_transmit`] and [`Self::poll_event`] until both are empty, then wait for the next datagram, command
+/// or the time of [`Self::poll_timeout`], and call again.
+///
+/// Nothing here reads a clock, a socket or a source of randomness, with one exception that is not ours: str0m draws
+/// its ICE credentials, DTLS key and SSRCs itself.
+#[derive(Debug)]
+pub struct Legs {
+    settings: Settings,
+    epoch: Epoch,
+    seeds: Seeds,
+    legs: HashMap<LegId, Leg>,
+    demux: Demux,
+    out: Outbox,
+    events: VecDeque<Event>,
+    timers: BinaryHeap<Reverse<(Instant, LegId)>>,
+    drops: Drops,
+}
+
+#[derive(Debug)]
+struct Leg {
+    side: Side,
+    peer: Option<LegId>,
+    presses: VecDeque<Press>,
+    /// The entry in `timers` that counts; others of this leg are stale.
+    armed: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Side {
+    Browser(Box<BrowserLeg>),
+    Phone(Box<PhoneLeg>),
+}
+
+impl Leg {
+    fn new(side: Side) -> Self {
+        Leg {
+            side,
+            peer: None,
+            presses: VecDeque::new(),
+            armed: None,
+        }
+    }
+
+    fn receiver(&mut self) -> &mut Receiver {
+        match &mut self.side {
+            Side::Browser(browser) => &mut browser.receiver,
+            Side::Phone(phone) => &mut phone.receiver,
+        }
+    }
+
+    fn deadline(&self) -> Option<(Instant, Why)> {
+        match &self.side {
+            Side::Browser(browser) => Some(browser.deadline()),
+            Side::Phone(phone) => phone.deadline(),
+        }
+    }
+
+    fn stats(&self) -> LegStats {
+        match &self.side {
+            Side::Browser(browser) => browser.stats(),
+            Side::Phone(phone) => phone.stats(),
+        }
+    }
+
+    /// Makes what this leg hears available in the shape that `peer` takes.
+    fn feed(&mut self, now: Instant, peer: &mut Leg) -> Result<(), MediaError> {
+        let ticks = match &self.side {
+            Side::Browser(_) => OPUS_TICKS,
+            Side::Phone(_) => 1,
+        };
+        match &mut peer.side {
+            Side::Browser(browser) => {
+                browser.forget_source();
+                self.receiver().feed_directly()
+            }
+            Side::Phone(phone) => {
+                phone.start_frames(now);
+                self.receiver().feed_paced(now, ticks)
+            }
+        }
+    }
+}
+
+impl Legs {
+    /// `seed` must be random: RTP's SSRCs, first sequence numbers and timestamps are grown from it.
+    pub fn new(settings: Settings, epoch: Epoch, seed: u64) -> Self {
+        Legs {
+            settings,
+            epoch,
+            seeds: Seeds::new(seed),
+            legs: HashMap::new(),
+            demux: Demux::default(),
+            out: Outbox::default(),
+            events: VecDeque::new(),
+            timers: BinaryHeap::new(),
+            drops: Drops::default(),
+        }
+    }
+
+    /// The number of legs that are open.
+    pub fn len(&self) -> usize {
+        self.legs.len()
+    }
+
+    /// True if no leg is open.
+    pub fn is_empty(&self) -> bool {
+        self.legs.is_empty()
+    }
+
+    /// Datagrams that belonged to no leg at all.
+    pub fn strangers(&self) -> Drops {
+        self.drops
+    }
+
+    /// Opens a browser leg: our answer to `offer`, or without one our offer, follows as
+    /// [`Happened::LocalDescription`].
+    pub fn open_browser(&mut self, now: Instant, id: LegId, offer: Option<&str>) {
+        let seed = self.seeds.rtp();
+        let opened = match self.legs.contains_key(&id) {
+            true => Err(MediaError::DuplicateLeg),
+            false => BrowserLeg::new(now, &self.settings, seed),
+        };
+        match opened {
+            Ok(browser) => self.open(now, id, Side::Browser(Box::new(browser)), offer),
+            Err(why) => self.report(id, Happened::Failed { why }),
+        }
+    }
+
+    /// Opens a phone leg whose even port is advertised as `rtp`; else as [`Self::open_browser`].
+    pub fn open_phone(&mut self, now: Instant, id: LegId, rtp: SocketAddr, offer: Option<&str>) {
+        let seed = self.seeds.rtp();
+        if self.legs.contains_key(&id) {
+            let why = MediaError::DuplicateLeg;
+            return self.report(id, Happened::Failed { why });
+        }
+        let phone = PhoneLeg::new(id, &self.settings, rtp, seed);
+        self.open(now, id, Side::Phone(Box::new(phone)), offer);
+    }
+
+    fn open(&mut self, now: Instant, id: LegId, side: Side, offer: Option<&str>) {
+        self.legs.insert(id, Leg::new(side));
+        match offer {
+            Some(offer) => self.apply_offer(now, id, offer),
+            None => self.describe(now, id, |side, out| match side {
+                Side::Browser(browser) => browser.offer(out),
+                Side::Phone(phone) => phone.offer(),
+            }),
+        }
+    }
+
+    /// A remote offer, the first or a later one (hold, ICE restart, session refresh); our answer follows as
+    /// [`Happened::LocalDescription`]. If it cannot be used the leg fails.
+    pub fn apply_offer(&mut self, now: Instant, id: LegId, offer: &str) {
+        self.describe(now, id, |side, out| match side {
+            Side::Browser(browser) => browser.answer(offer, out),
+            Side::Phone(phone) => phone.answer(offer),
+        });
+    }
+
+    fn describe(
+        &mut self,
+        now: Instant,
+        id: LegId,
+        make: impl FnOnce(&mut Side, &mut Outbox) -> Result<String, MediaError>,
+    ) {
+        let mut description = None;
+        self.work(now, id, |leg, out| {
+            description = Some(make(&mut leg.side, out)?);
+            Ok(())
+        });
+        if let Some(sdp) = description.filter(|_| self.legs.contains_key(&id)) {
+            self.report(id, Happened::LocalDescription { sdp });
+            self.learn_ufrag(id);
+        }
+    }
+
+    fn learn_ufrag(&mut self, id: LegId) {
+        if let Some(Leg {
+            side: Side::Browser(browser),
+            ..
+        }) = self.legs.get_mut(&id)
+        {
+            self.demux.add(id, browser.ufrag());
+        }
+    }
+
+    /// The remote answer to our offer. A phone leg takes several (183, then 200).
+    pub fn apply_answer(&mut self, now: Instant, id: LegId, answer: &str) {
+        self.work(now, id, |leg, out| match &mut leg.side {
+            Side::Browser(browser) => browser.apply_answer(answer, out),
+            Side::Phone(phone) => phone.apply_answer(answer),
+        });
+        if let Some(remote) = browser_sdp::remote_ufrag(answer) {
+            self.demux.select_device(id, remote);
+        }
+    }
+
+    /// A trickled `candidate:…` line for a browser leg; the empty one means the end and changes nothing.
+    pub fn add_candidate(&mut self, now: Instant, id: LegId, line: &str) {
+        self.work(now, id, |leg, out| match &mut leg.side {
+            Side::Browser(browser) => browser.add_candidate(line, out),
+            Side::Phone(_) => Ok(()),
+        });
+    }
+
+    /// From now on audio and DTMF flow between the two, both ways; earlier bridges of either end. A leg need not be
+    /// connected yet.
+    pub fn bridge(&mut self, now: Instant, one: LegId, other: LegId) {
+        if one == other || !self.legs.contains_key(&other) {
+            if self.legs.contains_key(&one) {
+                self.fail(one, MediaError::NoSuchPeer);
+            }
+            return;
+        }
+        self.part(one);
+        self.part(other);
+        let joined = match self.legs.get_disjoint_mut([&one, &other]) {
+            [Some(first), Some(second)] => {
+                first.peer = Some(other);
+                second.peer = Some(one);
+                let joined = first.feed(now, second);
+                joined.and_then(|()| second.feed(now, first))
+            }
+            _ => return,
+        };
+        match joined {
+            Ok(()) => {
+                self.settle(one);
+                self.settle(other);
+            }
+            Err(why) => self.fail(one, why),
+        }
+    }
+
+    /// Ends the bridge of a leg; both legs stay.
+    fn part(&mut self, id: LegId) {
+        let peer = self.legs.get_mut(&id).and_then(|leg| {
+            leg.receiver().feed_nowhere();
+            leg.peer.take()
+        });
+        if let Some(peer) = peer.and_then(|peer| self.legs.get_mut(&peer)) {
+            peer.receiver().feed_nowhere();
+            peer.peer = None;
+        }
+    }
+
+    /// Ends a leg; [`Happened::Closed`] follows with what flowed over it. A bridged leg stays, unbridged.
+    pub fn close(&mut self, id: LegId) {
+        self.part(id);
+        let Some(mut leg) = self.legs.remove(&id) else {
+            return;
+        };
+        self.demux.remove(id);
+        if let Side::Browser(browser) = &mut leg.side {
+            let out = &mut self.out;
+            // A fault while saying goodbye concerns nobody any more.
+            let _ = catch_unwind(AssertUnwindSafe(|| browser.close(out)));
+        }
+        let stats = leg.stats();
+        self.report(id, Happened::Closed { stats });
+    }
+
+    /// A datagram that came through `socket`.
+    pub fn handle(&mut self, now: Instant, socket: Socket, source: SocketAddr, datagram: &[u8]) {
+        match socket {
+            Socket::Browsers => self.handle_browser(now, source, datagram),
+            Socket::Rtp(id) => {
+                self.work(now, id, |leg, _| {
+                    if let Side::Phone(phone) = &mut leg.side {
+                        let presses = phone.receive_rtp(now, source, datagram);
+                        leg.presses.extend(presses.into_iter().flatten());
+                    }
+                    Ok(())
+                });
+                self.carry(now, id);
+            }
+            Socket::Rtcp(id) => self.work(now, id, |leg, _| {
+                if let Side::Phone(phone) = &mut leg.side {
+                    phone.receive_rtcp(source, datagram);
+                }
+                Ok(())
+            }),
+        }
+    }
+
+    fn handle_browser(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
+        let (id, remote) = match self.demux.route(source, datagram) {
+            Route::Leg(id) => (id, None),
+            Route::Check { leg, remote } => (leg, Some(remote)),
+            Route::Stranger => {
+                self.drops.wrong_source += 1;
+                return;
+            }
+            Route::Malformed => {
+                self.drops.malformed += 1;
+                return;
+            }
+        };
+        let mut trust = Trust::Unproven;
+        let mut agreed = false;
+        self.work(now, id, |leg, out| {
+            if let Side::Browser(browser) = &mut leg.side {
+                agreed = browser.is_agreed();
+                trust = browser.receive(now, source, datagram, out)?;
+            }
+            Ok(())
+        });
+        match (trust, remote) {
+            (Trust::Unproven, _) => {}
+            (Trust::Proven, Some(remote)) if !agreed => {
+                self.demux.remember_early(id, source, remote);
+            }
+            (Trust::Proven, _) => self.demux.prove(id, source),
+        }
+        self.carry(now, id);
+    }
+
+    /// Brings what `from` heard to the leg that it is bridged with.
+    fn carry(&mut self, now: Instant, from: LegId) {
+        let Some(peer) = self.legs.get_mut(&from).and_then(Leg::peer_if_it_heard) else {
+            return;
+        };
+        let [Some(source), Some(sink)] = self.legs.get_disjoint_mut([&from, &peer]) else {
+            return;
+        };
+        let out = &mut self.out;
+        let carried = catch_unwind(AssertUnwindSafe(|| source.carry_to(sink, now, out)));
+        self.conclude(peer, carried);
+    }
+
+    /// Calls every leg whose time has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        // Bounded: a leg that was served is armed for a later moment, or at this one at most as often as it has
+        // deadlines.
+        while let Some(Reverse((at, id))) = self.timers.peek().copied() {
+            if at > now {
+                return;
+            }
+            self.timers.pop();
+            let Some(leg) = self.legs.get_mut(&id) else {
+                continue;
+            };
+            if leg.armed != Some(at) {
+                continue;
+            }
+            leg.armed = None;
+            if leg.deadline().is_some_and(|(due, _)| due <= now) {
+                self.serve(now, id);
+            } else {
+                self.settle(id);
+            }
+        }
+    }
+
+    fn serve(&mut self, now: Instant, id: LegId) {
+        let peer = self.legs.get(&id).and_then(|leg| leg.peer);
+        let (leg, mut peer) = match peer {
+            Some(peer) => match self.legs.get_disjoint_mut([&id, &peer]) {
+                [Some(leg), peer] => (leg, peer),
+                _ => return,
+            },
+            None => match self.legs.get_mut(&id) {
+                Some(leg) => (leg, None),
+                None => return,
+            },
+        };
+        let (epoch, out) = (self.epoch, &mut self.out);
+        let served = catch_unwind(AssertUnwindSafe(|| match &mut leg.side {
+            Side::Browser(browser) => browser.handle_timeout(now, out),
+            Side::Phone(phone) => {
+                phone.handle_timeout(now, epoch, out, |now| {
+                    peer.as_mut().and_then(|peer| peer.receiver().pull(now))
+                });
+                Ok(())
+            }
+        }));
+        self.conclude(id, served);
+        self.carry(now, id);
+    }
+
+    /// Lets one leg work. An error or a fault ends that leg and no other.
+    fn work(
+        &mut self,
+        _now: Instant,
+        id: LegId,
+        task: impl FnOnce(&mut Leg, &mut Outbox) -> Result<(), MediaError>,
+    ) {
+        let Some(leg) = self.legs.get_mut(&id) else {
+            return;
+        };
+        let out = &mut self.out;
+        let done = catch_unwind(AssertUnwindSafe(|| task(leg, out)));
+        self.conclude(id, done);
+    }
+
+    fn conclude(&mut self, id: LegId, done: std::thread::Result<Result<(), MediaError>>) {
+        match done {
+            Ok(Ok(())) => self.settle(id),
+            Ok(Err(why)) => self.fail(id, why),
+            Err(_) => {
+                tracing::error!(%id, "a fault ended a media leg");
+                self.fail(id, MediaError::Fault);
+            }
+        }
+    }
+
+    /// Takes out what a leg brought to light and arms its next deadline.
+    fn settle(&mut self, id: LegId) {
+        let Some(leg) = self.legs.get_mut(&id) else {
+            return;
+        };
+        if let Side::Browser(browser) = &mut leg.side {
+            for check in browser.checks.drain(..) {
+                self.demux.sent_check(id, check);
+            }
+            leg.presses.extend(browser.presses.drain(..));
+            let happened = browser.happened.drain(..);
+            self.events
+                .extend(happened.map(|what| Event { leg: id, what }));
+        }
+        if let Some((due, _)) = leg.deadline()
+            && leg.armed.is_none_or(|armed| due < armed)
+        {
+            leg.armed = Some(due);
+            self.timers.push(Reverse((due, id)));
+        }
+    }
+
+    fn fail(&mut self, id: LegId, why: MediaError) {
+        self.part(id);
+        self.legs.remove(&id);
+        self.demux.remove(id);
+        self.report(id, Happened::Failed { why });
+    }
+
+    fn report(&mut self, leg: LegId, what: Happened) {
+        self.events.push_back(Event { leg, what });
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
+        self.out.pop()
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called, and why; may be earlier than needed, never later.
+    pub fn poll_timeout(&self) -> Option<(Instant, Why)> {
+        let Reverse((at, id)) = self.timers.peek()?;
+        let why = self.legs.get(id).and_then(Leg::deadline);
+        Some((*at, why.map_or(Why::Engine, |(_, why)| why)))
+    }
+}
+
+impl Leg {
+    fn peer_if_it_heard(&mut self) -> Option<LegId> {
+        if self.peer.is_none() {
+            self.presses.clear();
+        }
+        self.peer
+    }
+
+    fn carry_to(
+        &mut self,
+        sink: &mut Leg,
+        now: Instant,
+        out: &mut Outbox,
+    ) -> Result<(), MediaError> {
+        match &mut sink.side {
+            Side::Phone(phone) => {
+                for press in self.presses.drain(..) {
+                    phone.press(now, press);
+                }
+            }
+            Side::Browser(browser) => {
+                for press in self.presses.drain(..) {
+                    browser.press(now, press, out)?;
+                }
+                // Bounded by the length of one packet.
+                while let Some(frame) = self.receiver().next_direct() {
+                    browser.send_frame(now, &frame, out)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

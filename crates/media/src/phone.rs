@@ -1,0 +1,335 @@
+//! The phone leg: RTP with G.711 towards the PBX, a frame every 20 ms from the moment it is bridged.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::codec::{FRAME, Frame, Law};
+use crate::dtmf::{DigitSender, EventClock, EventPacket, Press};
+use crate::error::MediaError;
+use crate::leg::{LegId, Settings, Why};
+use crate::outbox::{Outbox, Socket};
+use crate::phone_sdp::{EVENT_PAYLOAD_TYPE, Local, Remote, RemoteAudio};
+use crate::receiver::{Coded, Receiver, Stamp};
+use crate::rtcp::{self, SenderInfo};
+use crate::rtp::{Header, Packet};
+use crate::stats::{LegStats, Sent};
+
+const FRAME_TIME: Duration = Duration::from_millis(20);
+const FRAME_TICKS: u32 = FRAME as u32;
+/// RFC 3550 section 6.2: reports at least every 5 s or so.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+/// A worker that overslept catches up this many frames, then skips the rest in media time.
+const CATCH_UP: u32 = 5;
+const NARROW: EventClock = EventClock {
+    event: 8000,
+    audio: 8000,
+};
+
+/// Numbers that must be random and come from outside.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RtpSeed {
+    pub(crate) ssrc: u32,
+    pub(crate) sequence: u16,
+    pub(crate) timestamp: u32,
+    pub(crate) session: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct PhoneLeg {
+    id: LegId,
+    laws: Vec<Law>,
+    local: Local,
+    negotiation: Negotiation,
+    pub(crate) receiver: Receiver,
+    digits: DigitSender,
+    header: Header,
+    next_frame: Option<Instant>,
+    next_report: Option<Instant>,
+    sent_since_report: bool,
+    sent: Sent,
+}
+
+#[derive(Debug)]
+enum Negotiation {
+    /// Neither offered nor answered.
+    Idle,
+    /// Our first offer waits for its answer.
+    Offered,
+    /// Audio may flow; later answers and offers replace `audio`.
+    Agreed { audio: RemoteAudio, law: Law },
+}
+
+impl PhoneLeg {
+    /// `rtp`: the advertised address of the leg's even port.
+    pub(crate) fn new(id: LegId, settings: &Settings, rtp: SocketAddr, seed: RtpSeed) -> Self {
+        PhoneLeg {
+            id,
+            laws: settings.laws.clone(),
+            local: Local {
+                rtp,
+                // RFC 8866 asks for a numeric id; some PBXes read it as a signed 64-bit number.
+                id: seed.session >> 1,
+                version: 1,
+            },
+            negotiation: Negotiation::Idle,
+            receiver: Receiver::new(settings.jitter),
+            digits: DigitSender::new(NARROW),
+            header: Header {
+                payload_type: 0,
+                marker: true,
+                sequence: seed.sequence,
+                timestamp: seed.timestamp,
+                ssrc: seed.ssrc,
+            },
+            next_frame: None,
+            next_report: None,
+            sent_since_report: false,
+            sent: Sent::default(),
+        }
+    }
+
+    pub(crate) fn offer(&mut self) -> Result<String, MediaError> {
+        self.negotiation = Negotiation::Offered;
+        self.local.offer(&self.laws)
+    }
+
+    pub(crate) fn answer(&mut self, offer: &str) -> Result<String, MediaError> {
+        let remote = Remote::parse(offer, &self.laws)?;
+        let law = first_law(&remote)?;
+        let answer = self.local.answer(&remote, law)?;
+        self.agree(remote.audio, law);
+        Ok(answer)
+    }
+
+    /// May come more than once: the SDP of a 183 and that of the 200 can differ.
+    pub(crate) fn apply_answer(&mut self, answer: &str) -> Result<(), MediaError> {
+        if matches!(self.negotiation, Negotiation::Idle) {
+            return Err(MediaError::UnexpectedAnswer);
+        }
+        let remote = Remote::parse(answer, &self.laws)?;
+        let law = first_law(&remote)?;
+        self.agree(remote.audio, law);
+        Ok(())
+    }
+
+    fn agree(&mut self, audio: RemoteAudio, law: Law) {
+        self.negotiation = Negotiation::Agreed { audio, law };
+    }
+
+    /// From now on the phone gets an unbroken stream.
+    pub(crate) fn start_frames(&mut self, now: Instant) {
+        self.next_frame.get_or_insert(now);
+        self.next_report.get_or_insert(now + REPORT_INTERVAL);
+    }
+
+    pub(crate) fn deadline(&self) -> Option<(Instant, Why)> {
+        let frame = self.next_frame.map(|at| (at, Why::Frame));
+        let report = self.next_report.map(|at| (at, Why::Report));
+        frame.into_iter().chain(report).min_by_key(|(at, _)| *at)
+    }
+
+    /// Takes over a digit that the bridged leg heard.
+    pub(crate) fn press(&mut self, now: Instant, press: Press) {
+        let has_event = matches!(
+            &self.negotiation,
+            Negotiation::Agreed { audio, .. } if audio.event.is_some()
+        );
+        if !has_event || !self.digits.press(now, press) {
+            self.receiver.drops().digits += 1;
+        }
+    }
+
+    pub(crate) fn receive_rtp(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) -> [Option<Press>; 2] {
+        let audio = match &self.negotiation {
+            Negotiation::Agreed { audio, .. } if audio.rtp == Some(source) => audio,
+            _ => {
+                self.receiver.drops().wrong_source += 1;
+                return [None, None];
+            }
+        };
+        let Ok(packet) = Packet::parse(datagram) else {
+            self.receiver.drops().malformed += 1;
+            return [None, None];
+        };
+        let stamp = Stamp {
+            ssrc: packet.header.ssrc,
+            sequence: packet.header.sequence,
+            timestamp: packet.header.timestamp,
+        };
+        let kind = packet.header.payload_type;
+        if let Some(law) = Law::of_payload_type(kind).filter(|law| self.laws.contains(law)) {
+            let coded = Coded::Law(law, packet.payload);
+            self.receiver.receive_audio(now, stamp, coded);
+            return [None, None];
+        }
+        // An answer may give telephone-event another number than our offer: then both are in use.
+        if audio.event == Some(kind) || (audio.event.is_some() && kind == EVENT_PAYLOAD_TYPE) {
+            return self
+                .receiver
+                .receive_event(now, stamp, packet.payload, NARROW.event);
+        }
+        self.receiver.drops().unknown_payload += 1;
+        [None, None]
+    }
+
+    pub(crate) fn receive_rtcp(&mut self, source: SocketAddr, datagram: &[u8]) {
+        let known = matches!(
+            &self.negotiation,
+            Negotiation::Agreed { audio, .. } if audio.rtcp == Some(source)
+        );
+        if !known {
+            self.receiver.drops().wrong_source += 1;
+            return;
+        }
+        if let Some(loss) = rtcp::reported_loss(datagram, self.header.ssrc) {
+            self.sent.reported_loss = loss;
+        }
+    }
+
+    /// Does what is due: sends the frames that `pull` yields (silence for `None`), digits instead of them, and
+    /// reports. `epoch` ties `Instant`s to the wall clock.
+    pub(crate) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        epoch: Epoch,
+        out: &mut Outbox,
+        mut pull: impl FnMut(Instant) -> Option<Frame>,
+    ) {
+        if let Some(due) = self.next_frame {
+            let behind = now.saturating_duration_since(due).as_millis() / FRAME_TIME.as_millis();
+            let behind = u32::try_from(behind).unwrap_or(u32::MAX);
+            let mut due = due;
+            if behind > CATCH_UP {
+                // Media time goes on with the clock; sequence numbers do not, nothing was lost on the way.
+                let skipped = FRAME_TICKS.wrapping_mul(behind);
+                self.header.timestamp = self.header.timestamp.wrapping_add(skipped);
+                due = now;
+            }
+            // Bounded by CATCH_UP.
+            while due <= now {
+                let frame = pull(now);
+                self.send_frame(now, frame, out);
+                due += FRAME_TIME;
+            }
+            self.next_frame = Some(due);
+        }
+        if self.next_report.is_some_and(|due| due <= now) {
+            self.send_report(epoch.wallclock(now), out);
+            self.next_report = Some(now + REPORT_INTERVAL);
+        }
+    }
+
+    fn send_frame(&mut self, now: Instant, frame: Option<Frame>, out: &mut Outbox) {
+        let timestamp = self.header.timestamp;
+        self.header.timestamp = timestamp.wrapping_add(FRAME_TICKS);
+        let Negotiation::Agreed { audio, law } = &self.negotiation else {
+            return;
+        };
+        let Some(destination) = audio.rtp.filter(|_| audio.direction.receives) else {
+            return;
+        };
+        let (law, event) = (*law, audio.event);
+        if let Some(payload_type) = event.filter(|_| self.digits.is_busy()) {
+            if let Some(packet) = self.digits.next(now, timestamp) {
+                self.send_event(packet, payload_type, destination, out);
+                return;
+            }
+        }
+        self.sent.carried += u64::from(frame.is_some());
+        let header = Header {
+            payload_type: law.payload_type(),
+            timestamp,
+            ..self.header
+        };
+        let payload = law.encode(&frame.unwrap_or([0; FRAME]));
+        self.push(header, &payload, destination, out);
+        self.header.marker = false;
+    }
+
+    fn send_event(
+        &mut self,
+        packet: EventPacket,
+        payload_type: u8,
+        destination: SocketAddr,
+        out: &mut Outbox,
+    ) {
+        self.sent.digits += u64::from(packet.marker);
+        let header = Header {
+            payload_type,
+            marker: packet.marker,
+            timestamp: packet.timestamp,
+            ..self.header
+        };
+        self.push(header, &packet.payload, destination, out);
+    }
+
+    fn push(&mut self, header: Header, payload: &[u8], destination: SocketAddr, out: &mut Outbox) {
+        out.push_with(Socket::Rtp(self.id), destination, |bytes| {
+            bytes.extend_from_slice(&header.to_bytes());
+            bytes.extend_from_slice(payload);
+        });
+        self.header.sequence = self.header.sequence.wrapping_add(1);
+        self.sent.packets += 1;
+        self.sent.bytes += payload.len() as u64;
+        self.sent_since_report = true;
+    }
+
+    fn send_report(&mut self, wallclock: Duration, out: &mut Outbox) {
+        let Negotiation::Agreed { audio, .. } = &self.negotiation else {
+            return;
+        };
+        let Some(destination) = audio.rtcp else {
+            return;
+        };
+        let sender = self.sent_since_report.then_some(SenderInfo {
+            wallclock,
+            timestamp: self.header.timestamp,
+            packets: self.sent.packets as u32,
+            bytes: self.sent.bytes as u32,
+        });
+        self.sent_since_report = false;
+        let about = self.receiver.report();
+        let ssrc = self.header.ssrc;
+        out.push_with(Socket::Rtcp(self.id), destination, |bytes| {
+            rtcp::write_report(bytes, ssrc, sender, about);
+        });
+    }
+
+    pub(crate) fn stats(&self) -> LegStats {
+        let (received, dropped) = self.receiver.stats();
+        LegStats {
+            received,
+            sent: self.sent.clone(),
+            dropped,
+        }
+    }
+}
+
+fn first_law(remote: &Remote) -> Result<Law, MediaError> {
+    remote
+        .audio
+        .laws
+        .first()
+        .copied()
+        .ok_or(MediaError::NoCommonCodec)
+}
+
+/// Ties the monotonic clock to the wall clock, for the NTP time in RTCP.
+#[derive(Debug, Clone, Copy)]
+pub struct Epoch {
+    /// A moment on the monotonic clock …
+    pub instant: Instant,
+    /// … and how long after the Unix epoch it was.
+    pub since_unix: Duration,
+}
+
+impl Epoch {
+    fn wallclock(self, now: Instant) -> Duration {
+        self.since_unix + now.saturating_duration_since(self.instant)
+    }
+}
