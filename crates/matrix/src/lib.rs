@@ -1,21 +1,31 @@
-//! The Matrix side of the gateway.
+//! The Matrix side of the gateway: an application service (transactions, look-ups, virtual users and
+//! rooms) and, in [`voip_v1`], the machine of one Matrix leg of a call.
+//!
+//! [`AppService`] is the shell: it talks to the homeserver in both directions, and gives every call
+//! event on as a [`RoomEvent`]. What such an event means for a call is decided by a [`voip_v1::Leg`],
+//! which is pure; what goes back into the room comes out of it as a [`CallEventOut`].
+//!
+//! [`CallEventOut`]: call_events::CallEventOut
 
+mod appservice;
 pub mod call_events;
 mod config;
+mod counters;
+mod homeserver;
+mod invites;
 mod namespace;
+mod numbering;
 mod registration;
+mod room_events;
+mod rooms;
+mod service;
 pub mod voip_v1;
 
+pub use appservice::{AccountError, AppService, StartError};
 pub use config::{MatrixConfig, Secret};
+pub use counters::Counts;
+pub use homeserver::HomeserverError;
+pub use numbering::Numbering;
 pub use registration::{APPSERVICE_ID, PROTOCOLS, registration_yaml};
-
-/// Why the application service could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The server name is none.
-    #[error("{0:?} is no server name")]
-    ServerName(String),
-    /// The prefix of the virtual users or the local part of the service account is none.
-    #[error("{0:?} cannot be part of a Matrix user id")]
-    Localpart(String),
-}
+pub use room_events::{IncomingCallEvent, RoomEvent};
+pub use rooms::RoomError;

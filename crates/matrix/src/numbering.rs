@@ -1,0 +1,10 @@
+//! What the application service asks of the directory.
+
+/// Look-ups and display names of numbers.
+pub trait Numbering: Send + Sync + 'static {
+    /// What a person typed as the number that it means; `None` when it means none that can be called.
+    fn normalise(&self, typed: &str) -> Option<String>;
+
+    /// What a number is to be shown as.
+    fn display_name(&self, number: &str) -> String;
+}

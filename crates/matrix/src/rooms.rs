@@ -1,0 +1,301 @@
+//! Call rooms: exactly one line's user and one virtual user.
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use mxtrunk_store::{Room, StoreError};
+use ruma::events::room::member::MembershipState;
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Mutex, MutexGuard, broadcast};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::appservice::{AccountError, AppService, Inner};
+use crate::homeserver::{BUDGET, HomeserverError};
+
+/// How many of a pair's rooms are looked at before a new one is made.
+const MAX_ROOMS_TRIED: usize = 4;
+
+/// How often the homeserver is asked whether the user joined, in case the news of it was lost.
+const JOIN_CHECK: Duration = Duration::from_secs(1);
+
+/// Why there is no room to call in.
+#[derive(Debug, thiserror::Error)]
+pub enum RoomError {
+    /// The user did not join in time. Nothing rings for a user who is only invited: the homeserver
+    /// needs `auto_accept_invites`.
+    #[error("the user has not joined the room (is auto_accept_invites on at the homeserver?)")]
+    NotJoined {
+        /// The room that they are invited to.
+        room: OwnedRoomId,
+    },
+    /// The homeserver did not do its part.
+    #[error(transparent)]
+    Homeserver(#[from] HomeserverError),
+    /// The store did not do its part.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<AccountError> for RoomError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::Homeserver(error) => RoomError::Homeserver(error),
+            AccountError::Store(error) => RoomError::Store(error),
+        }
+    }
+}
+
+/// Keeps two calls of the same pair from making two rooms. Pairs share a fixed number of locks.
+#[derive(Debug, Default)]
+pub(crate) struct PairLocks([Mutex<()>; 16]);
+
+impl PairLocks {
+    async fn lock(&self, user: &UserId, virtual_user: &UserId) -> MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        (user, virtual_user).hash(&mut hasher);
+        let index = hasher.finish() % self.0.len() as u64;
+        let index = usize::try_from(index).unwrap_or_default();
+        self.0[index].lock().await
+    }
+}
+
+/// What a known room is good for.
+enum Fitness {
+    /// Both are joined, and nobody else.
+    Ready,
+    /// The user has yet to join.
+    Awaited,
+    /// The pair cannot talk there, for now.
+    Unfit,
+    /// Our virtual user is out of it.
+    Lost,
+}
+
+impl AppService {
+    /// The room in which `user` is joined and alone with the virtual user of `number`: one that is
+    /// known, or a new one. Waits up to `wait` for the user to join it; the homeserver's own part in
+    /// this may take 8 s at most.
+    ///
+    /// # Errors
+    /// [`RoomError`].
+    pub async fn ensure_call_room(
+        &self,
+        user: &UserId,
+        number: &str,
+        display: &str,
+        wait: Duration,
+    ) -> Result<OwnedRoomId, RoomError> {
+        let found = self.find_room_and_user(user, number, display, wait);
+        match timeout(wait.max(BUDGET), found).await {
+            Ok(result) => result,
+            Err(_) => Err(HomeserverError::Timeout.into()),
+        }
+    }
+
+    async fn find_room_and_user(
+        &self,
+        user: &UserId,
+        number: &str,
+        display: &str,
+        wait: Duration,
+    ) -> Result<OwnedRoomId, RoomError> {
+        let deadline = Instant::now() + wait;
+        let virtual_user = self.ensure_virtual_user(number, display).await?;
+        // Before the invite goes out: the news of the join may be faster than its answer.
+        let joins = self.inner.joins.subscribe();
+        let (room, ready) = {
+            let _pair = self.inner.pairs.lock(user, &virtual_user).await;
+            self.inner.find_or_create(user, &virtual_user).await?
+        };
+        if !ready {
+            self.inner
+                .await_join(joins, &room, user, &virtual_user, deadline)
+                .await?;
+        }
+        Ok(room)
+    }
+
+    /// Whether `user` is joined to the room.
+    ///
+    /// # Errors
+    /// [`RoomError::Homeserver`].
+    pub async fn is_joined(&self, room: &RoomId, user: &UserId) -> Result<bool, RoomError> {
+        let members = self.inner.homeserver.joined_members(room, None).await?;
+        Ok(members.contains(user))
+    }
+
+    /// Whether the room is encrypted, which makes call events unreadable for us.
+    ///
+    /// # Errors
+    /// [`RoomError::Homeserver`]; also when none of our virtual users is in the room.
+    pub async fn is_encrypted(&self, room: &RoomId) -> Result<bool, RoomError> {
+        let virtual_user = match self.inner.store.room(room.as_str()).await? {
+            Some(known) => UserId::parse(known.virtual_user).ok(),
+            None => None,
+        };
+        let service_account = || self.inner.namespace.service_account();
+        let as_user = virtual_user.unwrap_or_else(service_account);
+        Ok(self.inner.homeserver.is_encrypted(room, &as_user).await?)
+    }
+}
+
+impl Inner {
+    /// The pair of a room: from the store, or else from the room's members.
+    pub(crate) async fn pair_of(&self, room: &RoomId) -> Result<Option<Room>, StoreError> {
+        if let Some(known) = self.store.room(room.as_str()).await? {
+            return Ok(Some(known));
+        }
+        let members = match self.homeserver.joined_members(room, None).await {
+            Ok(members) => members,
+            Err(error) => {
+                tracing::debug!(%room, %error, "cannot tell who is in the room");
+                return Ok(None);
+            }
+        };
+        let Some((user, virtual_user)) = self.pair_among(&members) else {
+            return Ok(None);
+        };
+        self.remember(room, user, virtual_user).await?;
+        self.store.room(room.as_str()).await
+    }
+
+    /// Keeps the room as the one that the pair used last.
+    pub(crate) async fn remember(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        virtual_user: &UserId,
+    ) -> Result<(), StoreError> {
+        let (room, user, virtual_user) = (room.as_str(), user.as_str(), virtual_user.as_str());
+        self.store.put_room(room, user, virtual_user).await
+    }
+
+    fn pair_among<'a>(
+        &self,
+        members: &'a BTreeSet<OwnedUserId>,
+    ) -> Option<(&'a OwnedUserId, &'a OwnedUserId)> {
+        let mut ours = members
+            .iter()
+            .filter(|user| self.namespace.number_of(user).is_some());
+        let mut others = members.iter().filter(|user| !self.namespace.owns(user));
+        match (ours.next(), ours.next(), others.next(), others.next()) {
+            (Some(virtual_user), None, Some(user), None) => Some((user, virtual_user)),
+            _ => None,
+        }
+    }
+
+    /// A room for the pair, and whether the user is in it already.
+    async fn find_or_create(
+        &self,
+        user: &UserId,
+        virtual_user: &UserId,
+    ) -> Result<(OwnedRoomId, bool), RoomError> {
+        let known = self
+            .store
+            .rooms_of(user.as_str(), virtual_user.as_str())
+            .await?;
+        for room in known.into_iter().take(MAX_ROOMS_TRIED) {
+            let Ok(room) = RoomId::parse(room.room_id) else {
+                continue;
+            };
+            match self.fitness(&room, user, virtual_user).await? {
+                Fitness::Ready => {
+                    self.remember(&room, user, virtual_user).await?;
+                    return Ok((room, true));
+                }
+                Fitness::Awaited => return Ok((room, false)),
+                Fitness::Unfit => {}
+                Fitness::Lost => self.store.forget_room(room.as_str()).await?,
+            }
+        }
+        let room = self.homeserver.create_call_room(virtual_user, user).await?;
+        self.remember(&room, user, virtual_user).await?;
+        tracing::debug!(%room, %user, %virtual_user, "made a call room");
+        Ok((room, false))
+    }
+
+    async fn fitness(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        virtual_user: &UserId,
+    ) -> Result<Fitness, HomeserverError> {
+        let members = match self
+            .homeserver
+            .joined_members(room, Some(virtual_user))
+            .await
+        {
+            Ok(members) => members,
+            Err(HomeserverError::Refused { .. }) => return Ok(Fitness::Lost),
+            Err(error) => return Err(error),
+        };
+        if !members.contains(virtual_user) {
+            return Ok(Fitness::Lost);
+        }
+        // A third member takes the voice button away, and has no business in the call.
+        let strangers = members
+            .iter()
+            .any(|member| member != user && member != virtual_user);
+        if strangers || self.homeserver.is_encrypted(room, virtual_user).await? {
+            return Ok(Fitness::Unfit);
+        }
+        if members.contains(user) {
+            return Ok(Fitness::Ready);
+        }
+        match self.homeserver.membership(room, virtual_user, user).await? {
+            Some(MembershipState::Invite) => Ok(Fitness::Awaited),
+            Some(MembershipState::Ban) => Ok(Fitness::Unfit),
+            _ => match self.homeserver.invite(room, virtual_user, user).await {
+                Ok(()) => Ok(Fitness::Awaited),
+                Err(HomeserverError::Refused { .. }) => Ok(Fitness::Unfit),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    async fn await_join(
+        &self,
+        mut joins: broadcast::Receiver<(OwnedRoomId, OwnedUserId)>,
+        room: &RoomId,
+        user: &UserId,
+        virtual_user: &UserId,
+        deadline: Instant,
+    ) -> Result<(), RoomError> {
+        while Instant::now() < deadline {
+            let check_at = deadline.min(Instant::now() + JOIN_CHECK);
+            if timeout_at(check_at, is_told_of(&mut joins, room, user))
+                .await
+                .is_ok()
+            {
+                return Ok(());
+            }
+            let members = self
+                .homeserver
+                .joined_members(room, Some(virtual_user))
+                .await?;
+            if members.contains(user) {
+                return Ok(());
+            }
+        }
+        Err(RoomError::NotJoined {
+            room: room.to_owned(),
+        })
+    }
+}
+
+/// Waits for the news that `user` joined `room`.
+async fn is_told_of(
+    joins: &mut broadcast::Receiver<(OwnedRoomId, OwnedUserId)>,
+    room: &RoomId,
+    user: &UserId,
+) {
+    loop {
+        match joins.recv().await {
+            Ok((joined_room, joined)) if joined_room == room && joined == user => return,
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}
