@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use tempfile::TempDir;
 
 use crate::asterisk::{self, Asterisk};
 use crate::layout;
@@ -53,6 +54,7 @@ pub struct DeskPhone {
     heard: PathBuf,
     control: Control,
     _peer: Peer,
+    _shortcut: TempDir,
 }
 
 impl DeskPhone {
@@ -71,7 +73,11 @@ impl DeskPhone {
         let ports = Ports::of(extension)?;
         let talk = folder.join("talk.wav");
         write_talk(clip, &talk)?;
-        fs::write(folder.join("config"), config(&ports, &talk, &heard))?;
+        // baresip cuts a recording's path at 128 bytes, and the run's folder can be longer.
+        let shortcut = tempfile::Builder::new().prefix("mxtrunk").tempdir()?;
+        let short = shortcut.path().join("heard");
+        std::os::unix::fs::symlink(&heard, &short)?;
+        fs::write(folder.join("config"), config(&ports, &talk, &short))?;
         fs::write(folder.join("accounts"), account(extension, answering))?;
         // A newline at the end would become part of every SIP message's instance id.
         fs::write(folder.join("uuid"), "6d787472-756e-6b00-0000-000000001001")?;
@@ -92,6 +98,7 @@ impl DeskPhone {
             heard,
             control,
             _peer: peer,
+            _shortcut: shortcut,
         })
     }
 
@@ -237,7 +244,7 @@ module aufile.so
 module aubridge.so
 module sndfile.so
 module_app account.so
-module_app uuid.so
+module uuid.so
 module_app contact.so
 module_app menu.so
 module ctrl_tcp.so
