@@ -1,1 +1,48 @@
-//! mxtrunk-sip
+//! The SIP side of mxtrunk: a user agent with trunks, whose legs are told
+//! what to do with [`Command`]s and say what happened with [`Event`]s. SDP is
+//! opaque text here.
+//!
+//! Transports, parsing and transactions are rsipstack's. The dialogs are
+//! ours, because a back-to-back user agent needs what its dialog layer does
+//! not give: Reason headers of CANCEL and BYE, re-offers answered by somebody
+//! else, session timers, and dialogs that outlive the process. In front of
+//! the stack stands a fence (addresses, rates, well-formedness), since the
+//! stack answers anybody and bounds nothing.
+//!
+//! Each leg is one task with a bounded inbox. It never waits for the network:
+//! each transaction has a task of its own. Events are sent with backpressure,
+//! so a slow reader slows the legs and loses nothing.
+
+mod address;
+mod config;
+mod core;
+mod digest;
+mod established;
+mod event;
+mod fence;
+mod inbound;
+mod incoming;
+mod leg;
+mod legs;
+mod listen;
+mod message;
+mod options;
+mod outgoing;
+mod refused;
+mod session;
+mod snapshot;
+mod streams;
+mod transact;
+mod trunk;
+mod user_agent;
+
+pub use config::{Credentials, Listener, SipConfig, Timers, Transport, TrunkConfig, TrunkName};
+pub use event::{Caller, Command, EndCause, Event, Happened, LegId, ReasonHeader};
+pub use fence::CounterValues;
+pub use refused::{OrphanError, Refused, StartError};
+pub use snapshot::DialogSnapshot;
+pub use user_agent::UserAgent;
+
+/// The `tracing` filter directive that a binary must add to its own: the
+/// stack logs every message, numbers and credentials included, at INFO.
+pub const LOG_DIRECTIVE: &str = "rsipstack=error";

@@ -1,0 +1,245 @@
+//! What the operator sets: sockets, trunks, timers and limits.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::LegId;
+
+/// The name an operator gave a trunk; it appears in events, records and logs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TrunkName(pub String);
+
+impl fmt::Display for TrunkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How SIP messages travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// Datagrams, retransmitted by the transaction timers.
+    Udp,
+    /// A stream; at most one connection per peer address is kept open.
+    Tcp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+        })
+    }
+}
+
+/// Everything a [`crate::UserAgent`] needs to start.
+#[derive(Clone)]
+pub struct SipConfig {
+    /// The sockets to listen on; each trunk uses the first one of its own
+    /// transport and address family.
+    pub listeners: Vec<Listener>,
+    /// The peers; nobody else is answered.
+    pub trunks: Vec<TrunkConfig>,
+    /// Value of the User-Agent header.
+    pub user_agent: String,
+    /// Source of the ids of incoming legs, shared with whoever numbers the
+    /// outgoing ones so that no id is given twice.
+    pub leg_ids: Arc<dyn Fn() -> LegId + Send + Sync>,
+    /// Transaction timers (RFC 3261 §17).
+    pub timers: Timers,
+    /// Calls in all, both directions; above it a trunk gets 503.
+    pub max_calls: usize,
+    /// New incoming calls per second and trunk (with a burst of the same
+    /// size); above it the trunk gets 503, far above it silence.
+    pub new_calls_per_second: u32,
+    /// SIP messages per second and source address; the rest is dropped.
+    pub messages_per_second: u32,
+}
+
+impl SipConfig {
+    /// A configuration with the default timers and limits: 1,000 calls, 100
+    /// new calls and 5,000 messages per second.
+    pub fn new(
+        listeners: Vec<Listener>,
+        trunks: Vec<TrunkConfig>,
+        leg_ids: Arc<dyn Fn() -> LegId + Send + Sync>,
+    ) -> Self {
+        Self {
+            listeners,
+            trunks,
+            user_agent: format!("mxtrunk/{}", env!("CARGO_PKG_VERSION")),
+            leg_ids,
+            timers: Timers::default(),
+            max_calls: 1_000,
+            new_calls_per_second: 100,
+            messages_per_second: 5_000,
+        }
+    }
+}
+
+impl fmt::Debug for SipConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SipConfig")
+            .field("listeners", &self.listeners)
+            .field("trunks", &self.trunks)
+            .field("user_agent", &self.user_agent)
+            .field("timers", &self.timers)
+            .field("max_calls", &self.max_calls)
+            .field("new_calls_per_second", &self.new_calls_per_second)
+            .field("messages_per_second", &self.messages_per_second)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One socket to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// What the socket carries.
+    pub transport: Transport,
+    /// The local address; port 0 lets the system choose.
+    pub bind: SocketAddr,
+    /// The address peers reach us at (Via, Contact) where it differs from
+    /// `bind`; required when `bind` is the unspecified address.
+    pub advertise: Option<SocketAddr>,
+}
+
+/// One peer: a PBX or a carrier, known by its addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrunkConfig {
+    /// The operator's name for it; unique.
+    pub name: TrunkName,
+    /// Where requests for it are sent.
+    pub target: SocketAddr,
+    /// How they are sent.
+    pub transport: Transport,
+    /// Addresses whose requests are this trunk's; empty means the target's.
+    pub allow: Vec<IpAddr>,
+    /// Digest credentials for its challenges (401, 407).
+    pub auth: Option<Credentials>,
+    /// Host part of our From and P-Asserted-Identity; our own address if unset.
+    pub from_domain: Option<String>,
+    /// How often its health is asked by OPTIONS; zero never asks.
+    pub options_every: Duration,
+    /// Calls over this trunk at a time, both directions.
+    pub max_calls: usize,
+    /// How long an INVITE may stay without any response before the call is
+    /// reported as refused with 408. The RFC's own limit is 32 s (64*T1),
+    /// longer than a caller should listen to nothing.
+    pub answer_within: Duration,
+}
+
+impl TrunkConfig {
+    /// A UDP trunk with the defaults: requests from the target's address
+    /// only, no credentials, OPTIONS every 30 s, 100 calls, 8 s without an
+    /// answer.
+    pub fn new(name: impl Into<String>, target: SocketAddr) -> Self {
+        Self {
+            name: TrunkName(name.into()),
+            target,
+            transport: Transport::Udp,
+            allow: Vec::new(),
+            auth: None,
+            from_domain: None,
+            options_every: Duration::from_secs(30),
+            max_calls: 100,
+            answer_within: Duration::from_secs(8),
+        }
+    }
+
+    /// Whether requests from `ip` belong to this trunk.
+    pub fn allows(&self, ip: IpAddr) -> bool {
+        if self.allow.is_empty() {
+            return self.target.ip() == ip;
+        }
+        self.allow.contains(&ip)
+    }
+}
+
+/// Digest credentials (RFC 3261 §22). The password is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name of the account at the peer.
+    pub username: String,
+    /// Its password.
+    pub password: String,
+    /// The only realm the password is used for; any realm if unset.
+    pub realm: Option<String>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("username", &self.username)
+            .field("password", &"…")
+            .field("realm", &self.realm)
+            .finish()
+    }
+}
+
+/// Transaction timers of RFC 3261 §17; all others are multiples of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timers {
+    /// T1, the round-trip estimate: 500 ms. A transaction gives up after 64*T1.
+    pub t1: Duration,
+    /// T2, the longest retransmission interval: 4 s.
+    pub t2: Duration,
+    /// T4, how long a message can stay in the network: 5 s.
+    pub t4: Duration,
+    /// How long a new offer of the peer (re-INVITE, UPDATE) may wait for
+    /// [`crate::Command::Answer`] before it is refused with 488: 8 s.
+    pub reoffer: Duration,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            t1: Duration::from_millis(500),
+            t2: Duration::from_secs(4),
+            t4: Duration::from_secs(5),
+            reoffer: Duration::from_secs(8),
+        }
+    }
+}
+
+impl Timers {
+    /// 64*T1: timers B, F, H, L and M, the life of an unanswered transaction.
+    pub fn give_up(&self) -> Duration {
+        self.t1 * 64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trunk_without_a_list_allows_only_its_target() {
+        let trunk = TrunkConfig::new("pbx", ([192, 0, 2, 1], 5060).into());
+        assert!(trunk.allows([192, 0, 2, 1].into()));
+        assert!(!trunk.allows([192, 0, 2, 2].into()));
+    }
+
+    #[test]
+    fn a_listed_address_is_allowed_and_the_target_then_only_if_listed() {
+        let mut trunk = TrunkConfig::new("pbx", ([192, 0, 2, 1], 5060).into());
+        trunk.allow = vec![[192, 0, 2, 7].into()];
+        assert!(trunk.allows([192, 0, 2, 7].into()));
+        assert!(!trunk.allows([192, 0, 2, 1].into()));
+    }
+
+    #[test]
+    fn the_password_is_not_printed() {
+        let credentials = Credentials {
+            username: "gw".into(),
+            password: "hunter2".into(),
+            realm: None,
+        };
+        assert!(!format!("{credentials:?}").contains("hunter2"));
+    }
+}

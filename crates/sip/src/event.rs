@@ -1,0 +1,294 @@
+//! The vocabulary between a call and its SIP legs: commands in, events out.
+
+use std::fmt;
+
+use crate::config::TrunkName;
+use crate::snapshot::DialogSnapshot;
+
+/// One leg: one SIP dialog, or the attempt at one. Outgoing legs are numbered
+/// by the caller, incoming ones by [`crate::SipConfig::leg_ids`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LegId(pub u64);
+
+impl fmt::Display for LegId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// What a leg is told to do. A command that makes no sense in the leg's state
+/// (it may have crossed an event) is ignored and logged at DEBUG.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Start an outgoing leg with this offer.
+    Invite {
+        /// The trunk to call over.
+        trunk: TrunkName,
+        /// Number or extension to call; escaped as needed.
+        to: String,
+        /// Who calls.
+        from: Caller,
+        /// The SDP offer.
+        sdp: String,
+    },
+    /// Incoming leg: 180 Ringing.
+    Ring,
+    /// Incoming leg: 183 Session Progress with early media.
+    Progress {
+        /// The SDP answer.
+        sdp: String,
+    },
+    /// Incoming leg: 200 OK. Also answers [`Happened::Reoffered`].
+    Answer {
+        /// The SDP answer.
+        sdp: String,
+    },
+    /// Incoming leg: a final refusal. Also refuses [`Happened::Reoffered`],
+    /// which leaves the dialog as it was.
+    Refuse {
+        /// Status, 300 to 699; anything else becomes 500.
+        status: u16,
+        /// Why, for the Reason header (RFC 3326).
+        reason: Option<ReasonHeader>,
+    },
+    /// End the leg: CANCEL, BYE or 480, whichever its state asks for. No
+    /// event follows.
+    HangUp {
+        /// Why, for the Reason header (RFC 3326).
+        reason: Option<ReasonHeader>,
+    },
+}
+
+/// Who calls. Written as From and P-Asserted-Identity (RFC 3325).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Caller {
+    /// Number or extension; empty when withheld.
+    pub number: String,
+    /// Display name.
+    pub display: Option<String>,
+}
+
+/// Something that happened on a leg.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The leg it happened on.
+    pub leg: LegId,
+    /// What it was.
+    pub what: Happened,
+}
+
+/// What happened. After [`Refused`](Self::Refused), [`Cancelled`](Self::Cancelled)
+/// and [`Ended`](Self::Ended) the leg is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happened {
+    /// A trunk calls. [`crate::UserAgent::dialog`] already has the snapshot.
+    Incoming {
+        /// The trunk it came over.
+        trunk: TrunkName,
+        /// P-Asserted-Identity where present (only trusted peers get here),
+        /// else From.
+        from: Caller,
+        /// User part of the Request-URI.
+        to: String,
+        /// The SDP offer; `None` when the caller wants ours.
+        sdp: Option<String>,
+        /// Call-ID, for records and logs.
+        call_id: String,
+    },
+    /// Outgoing leg: it rings (180, 181, 182), told once.
+    Ringing,
+    /// Outgoing leg: 183, or any provisional response with SDP.
+    Progress {
+        /// SDP of the early media.
+        sdp: Option<String>,
+    },
+    /// Outgoing leg: 200, acknowledged.
+    Answered {
+        /// The SDP answer.
+        sdp: String,
+        /// What ends the dialog from another process.
+        dialog: DialogSnapshot,
+    },
+    /// Incoming leg: our 200 was acknowledged.
+    Established {
+        /// What ends the dialog from another process.
+        dialog: DialogSnapshot,
+    },
+    /// Outgoing leg: it will not be answered.
+    Refused {
+        /// Final status, 300 to 699; 408 when nothing was heard, 503 when the
+        /// peer could not be reached.
+        status: u16,
+        /// Its phrase as sent by the peer.
+        phrase: String,
+        /// Reason header of the response.
+        reason: Option<ReasonHeader>,
+    },
+    /// Incoming leg: the caller gave up before our answer.
+    Cancelled {
+        /// Reason header of the CANCEL; `SIP;cause=200` means that the call
+        /// was answered elsewhere.
+        reason: Option<ReasonHeader>,
+    },
+    /// An established leg ended without our doing.
+    Ended {
+        /// Reason header of the BYE.
+        reason: Option<ReasonHeader>,
+        /// How it ended.
+        cause: EndCause,
+    },
+    /// The peer offers anew (hold, resume, refresh, moved media). Must be
+    /// answered with [`Command::Answer`] or [`Command::Refuse`].
+    Reoffered {
+        /// The new offer; `None` asks for ours.
+        sdp: Option<String>,
+    },
+}
+
+/// How an established leg ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndCause {
+    /// The peer said BYE.
+    Bye,
+    /// Our 200 was never acknowledged (RFC 3261 §13.3.1.4); a BYE was sent.
+    NoAck,
+    /// The session timer ran out (RFC 4028 §10); a BYE was sent.
+    Expired,
+    /// A fault in this leg of ours; the rest goes on.
+    Fault,
+}
+
+/// A Reason header (RFC 3326), such as `Q.850;cause=16;text="Normal clearing"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReasonHeader {
+    /// `Q.850`, `SIP` or another protocol.
+    pub protocol: String,
+    /// Cause value in that protocol.
+    pub cause: u16,
+    /// Free text.
+    pub text: Option<String>,
+}
+
+impl ReasonHeader {
+    /// A Q.850 cause without text.
+    pub fn q850(cause: u16) -> Self {
+        Self {
+            protocol: "Q.850".into(),
+            cause,
+            text: None,
+        }
+    }
+
+    /// Reads a header value; of several reasons the Q.850 one is taken, else
+    /// the first that has a cause.
+    pub fn parse(value: &str) -> Option<Self> {
+        let all: Vec<Self> = split_unquoted(value, ',')
+            .filter_map(Self::parse_one)
+            .collect();
+        let q850 = all
+            .iter()
+            .position(|r| r.protocol.eq_ignore_ascii_case("Q.850"));
+        all.into_iter().nth(q850.unwrap_or(0))
+    }
+
+    fn parse_one(value: &str) -> Option<Self> {
+        let mut parts = split_unquoted(value, ';').map(str::trim);
+        let protocol = parts.next().filter(|p| !p.is_empty())?.to_owned();
+        let (mut cause, mut text) = (None, None);
+        for (name, value) in parts.filter_map(|p| p.split_once('=')) {
+            match name.trim().to_ascii_lowercase().as_str() {
+                "cause" => cause = value.trim().parse().ok(),
+                "text" => text = Some(value.trim().trim_matches('"').replace("\\\"", "\"")),
+                _ => {}
+            }
+        }
+        Some(Self {
+            protocol,
+            cause: cause?,
+            text,
+        })
+    }
+}
+
+impl fmt::Display for ReasonHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{};cause={}", self.protocol, self.cause)?;
+        match &self.text {
+            Some(text) => write!(f, ";text=\"{}\"", crate::address::quotable(text)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Splits at `separator` outside of quoted strings.
+pub(crate) fn split_unquoted(value: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    value.split(move |c| {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            c if c == separator && !quoted => return true,
+            _ => {}
+        }
+        false
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_read_with_its_quoted_text() {
+        let reason = ReasonHeader::parse("Q.850;cause=16;text=\"Normal; call, clearing\"");
+        assert_eq!(
+            reason,
+            Some(ReasonHeader {
+                protocol: "Q.850".into(),
+                cause: 16,
+                text: Some("Normal; call, clearing".into()),
+            })
+        );
+    }
+
+    #[test]
+    fn of_two_reasons_the_q850_one_is_taken() {
+        let reason = ReasonHeader::parse("SIP;cause=200;text=\"x\", Q.850 ;cause=26");
+        assert_eq!(reason, Some(ReasonHeader::q850(26)));
+    }
+
+    #[test]
+    fn a_reason_without_a_cause_is_none() {
+        for odd in [
+            "",
+            ";;;",
+            "Q.850",
+            "Q.850;cause=x",
+            "\"",
+            "Q.850;cause=99999999",
+        ] {
+            assert_eq!(ReasonHeader::parse(odd), None, "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn a_written_reason_reads_the_same() {
+        let reason = ReasonHeader {
+            protocol: "SIP".into(),
+            cause: 200,
+            text: Some("Call completed elsewhere".into()),
+        };
+        assert_eq!(ReasonHeader::parse(&reason.to_string()), Some(reason));
+    }
+
+    #[test]
+    fn a_line_break_in_a_text_cannot_start_a_header() {
+        let reason = ReasonHeader {
+            protocol: "SIP".into(),
+            cause: 480,
+            text: Some("a\r\nEvil: 1".into()),
+        };
+        assert!(!reason.to_string().contains(['\r', '\n']));
+    }
+}

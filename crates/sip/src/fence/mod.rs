@@ -1,0 +1,14 @@
+//! The fence in front of the stack: who may speak to us, how much, and
+//! whether it is SIP at all. rsipstack bounds nothing and answers anybody, so
+//! every check that can end in silence happens here, before it sees a message.
+
+mod admission;
+mod counters;
+mod rate;
+mod screen;
+mod udp;
+
+pub(crate) use admission::{Admission, Gate};
+pub use counters::CounterValues;
+pub(crate) use rate::Bucket;
+pub(crate) use udp::FencedUdp;

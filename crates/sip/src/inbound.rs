@@ -1,0 +1,169 @@
+//! Requests that reach us: to the leg they belong to, or answered here.
+
+use std::sync::Arc;
+
+use rsipstack::sip::{Header, HeadersExt, Method, Request, StatusCode};
+use rsipstack::transaction::{Transaction, TransactionReceiver};
+use rsipstack::transport::SipAddr;
+use tokio::sync::mpsc::error::TrySendError;
+use tracing::debug;
+
+use crate::core::Core;
+use crate::established::offer_of;
+use crate::incoming;
+use crate::leg::Leg;
+use crate::legs::{DialogKey, Input};
+use crate::message;
+use crate::snapshot;
+use crate::transact;
+use crate::trunk::Trunk;
+
+/// Takes requests off the stack until it stops.
+pub(crate) async fn serve(core: Arc<Core>, mut transactions: TransactionReceiver) {
+    while let Some(tx) = transactions.recv().await {
+        take(&core, tx);
+    }
+}
+
+fn take(core: &Arc<Core>, mut tx: Transaction) {
+    let source = tx
+        .connection
+        .as_ref()
+        .and_then(|connection| connection.get_remote_addr());
+    let Some(source) = source.and_then(|source| source.get_socketaddr().ok()) else {
+        return;
+    };
+    let Some(trunk) = core.admission.trunk_of(source).cloned() else {
+        return;
+    };
+    // Answers go where the request came from (RFC 3581), whatever its Via
+    // says: nothing else is reachable through a NAT.
+    tx.destination = Some(SipAddr::new(trunk.config.transport.into(), source.into()));
+    let Some((call_id, local_tag, _)) = snapshot::request_tags(&tx.original) else {
+        return transact::reply(tx, StatusCode::BadRequest, Vec::new(), None);
+    };
+    let Some(local_tag) = local_tag else {
+        return outside_of_dialogs(core, &trunk, source, tx);
+    };
+    match core
+        .legs
+        .of_dialog(&DialogKey { call_id, local_tag }, &trunk)
+    {
+        Some(inbox) => {
+            let method = tx.original.method;
+            if let Err(TrySendError::Full(Input::Request(tx))) =
+                inbox.try_send(Input::Request(Box::new(tx)))
+            {
+                debug!(%method, "leg is behind, request refused");
+                transact::reply(*tx, StatusCode::ServiceUnavailable, Vec::new(), None);
+            }
+        }
+        None => transact::reply(
+            tx,
+            StatusCode::CallTransactionDoesNotExist,
+            Vec::new(),
+            None,
+        ),
+    }
+}
+
+fn outside_of_dialogs(
+    core: &Arc<Core>,
+    trunk: &Arc<Trunk>,
+    source: std::net::SocketAddr,
+    tx: Transaction,
+) {
+    match tx.original.method {
+        Method::Invite => incoming::arrive(core, trunk, source, tx),
+        Method::Options => transact::reply(tx, StatusCode::OK, capabilities(), None),
+        // RFC 6665 §4.1.3: there is no event package here.
+        Method::Subscribe => transact::reply(tx, StatusCode::BadEvent, Vec::new(), None),
+        Method::Bye | Method::Update | Method::Info | Method::PRack | Method::Notify => {
+            transact::reply(
+                tx,
+                StatusCode::CallTransactionDoesNotExist,
+                Vec::new(),
+                None,
+            );
+        }
+        Method::Message | Method::Publish | Method::Refer | Method::Register => not_allowed(tx),
+        // Both are the stack's; they never become a transaction.
+        Method::Ack | Method::Cancel => {}
+    }
+}
+
+/// Requests in a confirmed dialog that change nothing about it.
+pub(crate) fn reply_in_dialog(tx: Transaction) {
+    match tx.original.method {
+        Method::Options => transact::reply(tx, StatusCode::OK, capabilities(), None),
+        Method::Info => reply_to_info(tx),
+        // Transfer is not offered in Allow; §8.2.1 has 501 for it.
+        Method::Refer => transact::reply(tx, StatusCode::NotImplemented, Vec::new(), None),
+        Method::PRack => {
+            transact::reply(
+                tx,
+                StatusCode::CallTransactionDoesNotExist,
+                Vec::new(),
+                None,
+            );
+        }
+        Method::Notify | Method::Subscribe => {
+            transact::reply(tx, StatusCode::BadEvent, Vec::new(), None);
+        }
+        _ => not_allowed(tx),
+    }
+}
+
+/// Requests in a dialog whose INVITE has no ACK yet.
+pub(crate) fn reply_early(leg: &Leg, tx: Transaction) {
+    match tx.original.method {
+        Method::Update => match offer_of(&tx.original) {
+            Some(None) => transact::reply(tx, StatusCode::OK, leg.dialog_headers(), None),
+            // RFC 3311 §5.2: an offer while the first is not answered.
+            _ => transact::reply(tx, StatusCode::ServerInternalError, retry_soon(), None),
+        },
+        Method::Invite => transact::reply(tx, StatusCode::ServerInternalError, retry_soon(), None),
+        Method::Bye => {
+            // Only a caller may end an early dialog so (§15); our INVITE goes on.
+            transact::reply(
+                tx,
+                StatusCode::CallTransactionDoesNotExist,
+                Vec::new(),
+                None,
+            );
+        }
+        _ => reply_in_dialog(tx),
+    }
+}
+
+fn reply_to_info(tx: Transaction) {
+    match has_body(&tx.original) {
+        // RFC 6086 §4.2.2: an empty INFO is a keep-alive.
+        false => transact::reply(tx, StatusCode::OK, Vec::new(), None),
+        true => {
+            let accept = vec![message::accept()];
+            transact::reply(tx, StatusCode::UnsupportedMediaType, accept, None);
+        }
+    }
+}
+
+fn has_body(request: &Request) -> bool {
+    !request.body.is_empty() || request.header_value("Content-Type").is_some()
+}
+
+fn not_allowed(tx: Transaction) {
+    transact::reply(
+        tx,
+        StatusCode::MethodNotAllowed,
+        vec![message::allow()],
+        None,
+    );
+}
+
+fn capabilities() -> Vec<Header> {
+    vec![message::allow(), message::accept()]
+}
+
+fn retry_soon() -> Vec<Header> {
+    vec![Header::RetryAfter("2".into())]
+}

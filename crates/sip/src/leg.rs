@@ -1,0 +1,106 @@
+//! What every leg has, in whatever phase it is.
+
+use std::sync::Arc;
+
+use rsipstack::sip::Header;
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use crate::core::Core;
+use crate::event::{Command, Event, Happened};
+use crate::legs::{Input, Place};
+use crate::message;
+use crate::trunk::Trunk;
+
+pub(crate) struct Leg {
+    pub(crate) core: Arc<Core>,
+    pub(crate) trunk: Arc<Trunk>,
+    pub(crate) place: Place,
+    pub(crate) inbox: mpsc::Receiver<Input>,
+}
+
+impl Leg {
+    /// Reports an event; waits while the reader is behind.
+    pub(crate) async fn tell(&self, what: Happened) {
+        let leg = self.place.id;
+        debug!(%leg, event = what.name(), "leg event");
+        // Closed: nobody is left to tell.
+        let _ = self.core.events.send(Event { leg, what }).await;
+    }
+
+    /// Reports the leg's last event.
+    pub(crate) async fn tell_last(&self, what: Happened) {
+        self.place.settle();
+        self.tell(what).await;
+    }
+
+    /// A command that the leg's state has no use for; it crossed an event.
+    pub(crate) fn ignore(&self, command: &Command) {
+        debug!(leg = %self.place.id, command = command.name(), "command ignored in this state");
+    }
+
+    /// Headers of every response that makes or refreshes a dialog.
+    pub(crate) fn dialog_headers(&self) -> Vec<Header> {
+        vec![self.core.sender(&self.trunk).contact(), message::allow()]
+    }
+}
+
+impl Command {
+    /// Its name for logs; the rest may hold numbers and addresses.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Invite { .. } => "invite",
+            Self::Ring => "ring",
+            Self::Progress { .. } => "progress",
+            Self::Answer { .. } => "answer",
+            Self::Refuse { .. } => "refuse",
+            Self::HangUp { .. } => "hang up",
+        }
+    }
+}
+
+impl Happened {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Incoming { .. } => "incoming",
+            Self::Ringing => "ringing",
+            Self::Progress { .. } => "progress",
+            Self::Answered { .. } => "answered",
+            Self::Established { .. } => "established",
+            Self::Refused { .. } => "refused",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Ended { .. } => "ended",
+            Self::Reoffered { .. } => "reoffered",
+        }
+    }
+}
+
+/// SDP of a message, `None` without a body of that type.
+pub(crate) fn sdp_of(headers: &rsipstack::sip::Headers, body: &[u8]) -> Option<String> {
+    if body.is_empty() {
+        return None;
+    }
+    let content = headers.iter().find_map(|header| match header {
+        Header::ContentType(value) => Some(value.value()),
+        _ => None,
+    });
+    is_sdp(content?).then(|| String::from_utf8_lossy(body).into_owned())
+}
+
+/// Whether a Content-Type is the one we take; parameters do not matter.
+pub(crate) fn is_sdp(content_type: &str) -> bool {
+    let bare = content_type.split(';').next().unwrap_or_default().trim();
+    bare.eq_ignore_ascii_case(message::SDP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sdp_is_known_by_its_type_whatever_the_case() {
+        assert!(is_sdp("application/sdp"));
+        assert!(is_sdp("Application/SDP ; charset=utf-8"));
+        assert!(!is_sdp("multipart/mixed;boundary=x"));
+    }
+}

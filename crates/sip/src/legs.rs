@@ -1,0 +1,298 @@
+//! The register of live legs: by id for commands, by dialog for requests.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use rsipstack::sip::{Request, Response};
+use rsipstack::transaction::Transaction;
+use tokio::sync::mpsc;
+
+use crate::event::{Command, EndCause, Event, Happened, LegId};
+use crate::snapshot::DialogSnapshot;
+use crate::trunk::Trunk;
+
+/// How many inputs may wait for one leg.
+const INBOX: usize = 32;
+
+/// What a leg's task reads.
+pub(crate) enum Input {
+    /// From our own side.
+    Command(Command),
+    /// A response to the INVITE with this CSeq number.
+    Response(u32, Response),
+    /// The transaction of our INVITE with this CSeq number is over.
+    InviteOver(u32),
+    /// ACK of the peer's INVITE with this CSeq number.
+    Ack(u32),
+    /// CANCEL of the peer's INVITE.
+    Cancel(Request),
+    /// The transaction of the peer's INVITE with this CSeq number is over;
+    /// after a 200 that means that no ACK came.
+    Unacknowledged(u32),
+    /// A request of the peer inside the dialog.
+    Request(Box<Transaction>),
+}
+
+/// Sender to a leg's task.
+pub(crate) type Inbox = mpsc::Sender<Input>;
+
+/// Call-ID and our tag: what a request in a dialog is found by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct DialogKey {
+    pub(crate) call_id: String,
+    pub(crate) local_tag: String,
+}
+
+/// Call-ID, From tag and CSeq number of an initial INVITE: what tells a
+/// merged request (§8.2.2.2) from a new call.
+pub(crate) type Arrival = (String, String, u32);
+
+struct Registered {
+    inbox: Inbox,
+    trunk: Arc<Trunk>,
+    dialog: Arc<Mutex<DialogSnapshot>>,
+}
+
+/// Why a leg could not be entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoEntry {
+    /// All places are taken.
+    Full,
+    /// The id is in use.
+    Taken,
+}
+
+/// All live legs.
+pub(crate) struct Legs {
+    by_id: DashMap<LegId, Registered>,
+    by_dialog: DashMap<DialogKey, LegId>,
+    arrivals: DashMap<Arrival, ()>,
+    count: AtomicUsize,
+    max: usize,
+}
+
+impl Legs {
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            by_id: DashMap::new(),
+            by_dialog: DashMap::new(),
+            arrivals: DashMap::new(),
+            count: AtomicUsize::new(0),
+            max,
+        }
+    }
+
+    /// Registers a leg, and gives it its inbox.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        id: LegId,
+        trunk: &Arc<Trunk>,
+        dialog: DialogSnapshot,
+        arrival: Option<Arrival>,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<(Place, mpsc::Receiver<Input>), NoEntry> {
+        if !trunk.enter() {
+            return Err(NoEntry::Full);
+        }
+        let fits = |count: usize| (count < self.max).then_some(count + 1);
+        if self
+            .count
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+            .is_err()
+        {
+            trunk.leave();
+            return Err(NoEntry::Full);
+        }
+        let (inbox, receiver) = mpsc::channel(INBOX);
+        let key = DialogKey {
+            call_id: dialog.call_id.clone(),
+            local_tag: dialog.local_tag.clone(),
+        };
+        let dialog = Arc::new(Mutex::new(dialog));
+        let Entry::Vacant(vacant) = self.by_id.entry(id) else {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            trunk.leave();
+            return Err(NoEntry::Taken);
+        };
+        vacant.insert(Registered {
+            inbox: inbox.clone(),
+            trunk: trunk.clone(),
+            dialog: dialog.clone(),
+        });
+        self.by_dialog.insert(key.clone(), id);
+        if let Some(arrival) = &arrival {
+            self.arrivals.insert(arrival.clone(), ());
+        }
+        let place = Place {
+            id,
+            legs: self.clone(),
+            trunk: trunk.clone(),
+            key,
+            arrival,
+            inbox,
+            dialog,
+            events: events.clone(),
+            over: AtomicBool::new(false),
+        };
+        Ok((place, receiver))
+    }
+
+    pub(crate) fn inbox(&self, id: LegId) -> Option<Inbox> {
+        self.by_id.get(&id).map(|leg| leg.inbox.clone())
+    }
+
+    pub(crate) fn dialog(&self, id: LegId) -> Option<DialogSnapshot> {
+        let leg = self.by_id.get(&id)?;
+        Some(lock(&leg.dialog).clone())
+    }
+
+    /// The leg of a dialog, provided it is on this trunk: another peer that
+    /// learnt the tags has no say in it.
+    pub(crate) fn of_dialog(&self, key: &DialogKey, trunk: &Trunk) -> Option<Inbox> {
+        let id = *self.by_dialog.get(key)?;
+        let leg = self.by_id.get(&id)?;
+        (leg.trunk.config.name == trunk.config.name).then(|| leg.inbox.clone())
+    }
+
+    pub(crate) fn has_arrived(&self, arrival: &Arrival) -> bool {
+        self.arrivals.contains_key(arrival)
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.len() >= self.max
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn inboxes(&self) -> Vec<Inbox> {
+        self.by_id.iter().map(|leg| leg.inbox.clone()).collect()
+    }
+}
+
+/// A leg's place in the register, given back when its task ends, however it
+/// ends.
+pub(crate) struct Place {
+    pub(crate) id: LegId,
+    legs: Arc<Legs>,
+    trunk: Arc<Trunk>,
+    key: DialogKey,
+    arrival: Option<Arrival>,
+    inbox: Inbox,
+    dialog: Arc<Mutex<DialogSnapshot>>,
+    events: mpsc::Sender<Event>,
+    over: AtomicBool,
+}
+
+impl Place {
+    /// Publishes the dialog's state for [`crate::UserAgent::dialog`].
+    pub(crate) fn publish(&self, dialog: &DialogSnapshot) {
+        *lock(&self.dialog) = dialog.clone();
+    }
+
+    pub(crate) fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    /// Our side knows, or need not know, that the leg is over.
+    pub(crate) fn settle(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.legs.by_id.remove(&self.id);
+        self.legs.by_dialog.remove(&self.key);
+        if let Some(arrival) = &self.arrival {
+            self.legs.arrivals.remove(arrival);
+        }
+        self.legs.count.fetch_sub(1, Ordering::Relaxed);
+        self.trunk.leave();
+        if !self.is_settled() {
+            // The task panicked or was stopped: the call must not wait for a
+            // leg that is gone. Full means that nobody reads any more.
+            let _ = self.events.try_send(Event {
+                leg: self.id,
+                what: Happened::Ended {
+                    reason: None,
+                    cause: EndCause::Fault,
+                },
+            });
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TrunkConfig;
+    use crate::snapshot::tests::sample;
+
+    fn trunk(name: &str) -> Arc<Trunk> {
+        let config = TrunkConfig::new(name, ([192, 0, 2, 1], 5060).into());
+        Arc::new(Trunk::new(config, 0, 10))
+    }
+
+    fn key() -> DialogKey {
+        DialogKey {
+            call_id: sample().call_id,
+            local_tag: sample().local_tag,
+        }
+    }
+
+    #[test]
+    fn a_leg_is_found_until_its_place_is_given_back() {
+        let (events, _reader) = mpsc::channel(4);
+        let (legs, trunk) = (Arc::new(Legs::new(1)), trunk("pbx"));
+        let entered = legs.enter(LegId(1), &trunk, sample(), None, &events);
+        let (place, _inbox) = entered.expect("the first place");
+        assert!(legs.of_dialog(&key(), &trunk).is_some());
+        assert_eq!(legs.dialog(LegId(1)), Some(sample()));
+        let second = legs.enter(LegId(2), &trunk, sample(), None, &events);
+        assert!(matches!(second, Err(NoEntry::Full)));
+        drop(place);
+        assert!(legs.of_dialog(&key(), &trunk).is_none());
+        assert_eq!(legs.len(), 0);
+    }
+
+    #[test]
+    fn another_trunk_does_not_reach_the_dialog() {
+        let (events, _reader) = mpsc::channel(4);
+        let (legs, ours) = (Arc::new(Legs::new(9)), trunk("pbx"));
+        let _leg = legs.enter(LegId(1), &ours, sample(), None, &events);
+        assert!(legs.of_dialog(&key(), &trunk("carrier")).is_none());
+    }
+
+    #[test]
+    fn a_leg_that_dies_in_silence_is_reported() {
+        let (events, mut reader) = mpsc::channel(4);
+        let (legs, trunk) = (Arc::new(Legs::new(9)), trunk("pbx"));
+        let (place, _inbox) = legs
+            .enter(LegId(1), &trunk, sample(), None, &events)
+            .expect("a place");
+        drop(place);
+        let event = reader.try_recv().expect("an event");
+        assert_eq!(event.leg, LegId(1));
+        assert!(matches!(
+            event.what,
+            Happened::Ended {
+                cause: EndCause::Fault,
+                ..
+            }
+        ));
+    }
+}

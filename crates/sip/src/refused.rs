@@ -1,0 +1,70 @@
+//! The errors of the public interface.
+
+use std::net::SocketAddr;
+
+use crate::config::{Transport, TrunkName};
+use crate::event::LegId;
+
+/// Why a [`crate::UserAgent`] could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A socket could not be bound.
+    #[error("cannot listen on {transport} {bind}: {source}")]
+    Bind {
+        /// What it should carry.
+        transport: Transport,
+        /// The address as configured.
+        bind: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Bound to all interfaces, with nothing to tell peers.
+    #[error("{0} is no address that peers could answer to: set `advertise`")]
+    NothingToAdvertise(SocketAddr),
+    /// A trunk has no listener of its transport and address family.
+    #[error("trunk {0} needs a listener of its transport and address family")]
+    NoListener(TrunkName),
+    /// Two trunks have the same name.
+    #[error("trunk {0} is configured twice")]
+    DuplicateTrunk(TrunkName),
+    /// The stack gave its queue away before; it is a fault of ours.
+    #[error("the SIP stack did not start: {0}")]
+    Stack(String),
+}
+
+/// Why a command was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No such leg, or no longer: its last event is on the way.
+    #[error("leg {0} does not exist")]
+    NoSuchLeg(LegId),
+    /// An outgoing leg of this id exists.
+    #[error("leg {0} exists already")]
+    LegInUse(LegId),
+    /// The leg is too far behind with what it was told.
+    #[error("leg {0} is busy")]
+    Busy(LegId),
+    /// No trunk of this name is configured.
+    #[error("trunk {0} is not configured")]
+    UnknownTrunk(TrunkName),
+    /// All calls, or all of the trunk, are taken.
+    #[error("too many calls")]
+    TooManyCalls,
+    /// There is nothing to dial.
+    #[error("no number to call")]
+    NoNumber,
+}
+
+/// Why a dialog of an earlier process could not be ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OrphanError {
+    /// Its trunk is no longer configured.
+    #[error("trunk {0} is not configured")]
+    UnknownTrunk(TrunkName),
+    /// Nobody answered the BYE within 64*T1.
+    #[error("the BYE was not answered")]
+    NoAnswer,
+    /// The BYE could not be sent.
+    #[error("the peer cannot be reached")]
+    Unreachable,
+}

@@ -1,0 +1,315 @@
+//! Transactions, driven by tasks of their own: the stack's are not
+//! cancel-safe, and no leg waits for the network.
+
+use std::sync::Arc;
+
+use rsipstack::sip::{Header, Method, Request, Response, SipMessage, StatusCode, StatusCodeKind};
+use rsipstack::transaction::Transaction;
+use rsipstack::transaction::endpoint::{EndpointInnerRef, MessageInspector};
+use rsipstack::transaction::key::{TransactionKey, TransactionRole};
+use rsipstack::transaction::transaction::{TransactionEvent, TransactionEventSender};
+use rsipstack::transport::SipAddr;
+use tracing::debug;
+
+use crate::core::{Core, Path};
+use crate::digest;
+use crate::event::ReasonHeader;
+use crate::legs::{Inbox, Input};
+use crate::message;
+use crate::snapshot::{DialogSnapshot, header_tag};
+use crate::trunk::Trunk;
+
+/// How a request of ours ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The peer's final response.
+    Final(Response),
+    /// Nobody answered within 64*T1.
+    Silence,
+    /// It could not be sent.
+    Unreachable,
+}
+
+/// Sends a request other than INVITE and ACK and waits for its end.
+pub(crate) async fn exchange(core: &Core, path: &Path, request: Request) -> Outcome {
+    let Ok(key) = TransactionKey::from_request(&request, TransactionRole::Client) else {
+        return Outcome::Unreachable;
+    };
+    let connection = Some(path.connection.clone());
+    let mut tx = Transaction::new_client(key, request, core.endpoint.clone(), connection);
+    tx.destination = Some(path.destination.clone());
+    let give_up = core.config.timers.give_up();
+    match tokio::time::timeout(give_up, tx.send()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) | Err(_) => return Outcome::Unreachable,
+    }
+    while let Some(message) = tx.receive().await {
+        if let SipMessage::Response(response) = message
+            && response.status_code.kind() != StatusCodeKind::Provisional
+        {
+            return outcome(response);
+        }
+    }
+    Outcome::Silence
+}
+
+/// The stack reports its own failures as responses.
+fn outcome(response: Response) -> Outcome {
+    let local = is_local(&response);
+    match response.status_code {
+        StatusCode::RequestTimeout if local => Outcome::Silence,
+        StatusCode::ServiceUnavailable if local => Outcome::Unreachable,
+        _ => Outcome::Final(response),
+    }
+}
+
+/// Tells the responses that the stack makes up (time-outs, failed writes)
+/// from the peers', which look the same.
+pub(crate) struct Marker;
+
+/// No peer's phrase: a line break cannot be received in one.
+const MADE_UP: &str = "\r\n";
+
+impl MessageInspector for Marker {
+    fn before_send(&self, message: SipMessage, _to: Option<&SipAddr>) -> SipMessage {
+        message
+    }
+
+    fn after_received(&self, mut message: SipMessage, from: Option<&SipAddr>) -> SipMessage {
+        // Only what came from nowhere has no source.
+        if let (SipMessage::Response(response), None) = (&mut message, from) {
+            response.wire_reason = Some(MADE_UP.to_owned());
+        }
+        message
+    }
+}
+
+/// Whether a response was made up by the stack.
+pub(crate) fn is_local(response: &Response) -> bool {
+    response.wire_reason.as_deref() == Some(MADE_UP)
+}
+
+/// Phrase of a response as the peer wrote it.
+pub(crate) fn phrase(response: &Response) -> String {
+    match &response.wire_reason {
+        Some(own) if own != MADE_UP => own.clone(),
+        _ => response.status_code.text().to_owned(),
+    }
+}
+
+/// Ends a dialog with BYE, answering a challenge where it has to.
+pub(crate) async fn bye(
+    core: &Core,
+    trunk: &Trunk,
+    dialog: &DialogSnapshot,
+    reason: Option<&ReasonHeader>,
+) -> Outcome {
+    let Ok(path) = core.path_in_dialog(trunk, dialog).await else {
+        return Outcome::Unreachable;
+    };
+    let mut authorization: Option<Header> = None;
+    let mut challenges = 0;
+    loop {
+        let cseq = dialog.local_cseq + 1 + u32::from(challenges);
+        let Some(mut bye) = core.sender(trunk).in_dialog(dialog, Method::Bye, cseq) else {
+            return Outcome::Unreachable;
+        };
+        bye.headers.extend(message::reason_headers(reason));
+        bye.headers
+            .extend(authorization.take().into_iter().collect());
+        let uri = bye.uri.clone();
+        let outcome = exchange(core, &path, bye).await;
+        let Outcome::Final(response) = &outcome else {
+            return outcome;
+        };
+        authorization = match (response.status_code.code(), &trunk.config.auth) {
+            (401 | 407, Some(auth)) if challenges < digest::MAX_CHALLENGES => {
+                digest::answer(response, Method::Bye, &uri, auth)
+            }
+            _ => None,
+        };
+        if authorization.is_none() {
+            return outcome;
+        }
+        challenges += 1;
+    }
+}
+
+/// Ends a dialog that nobody waits for any more.
+pub(crate) fn farewell(
+    core: &Arc<Core>,
+    trunk: &Arc<Trunk>,
+    dialog: &DialogSnapshot,
+    reason: Option<ReasonHeader>,
+) {
+    let (core, trunk, dialog) = (core.clone(), trunk.clone(), dialog.clone());
+    let tasks = core.tasks.clone();
+    tasks.spawn(async move {
+        let stop = core.stop.clone();
+        let bye = bye(&core, &trunk, &dialog, reason.as_ref());
+        match stop.run_until_cancelled(bye).await {
+            Some(Outcome::Final(response)) => {
+                debug!(call_id = %dialog.call_id, status = response.status_code.code(), "BYE answered");
+            }
+            Some(Outcome::Silence | Outcome::Unreachable) => {
+                debug!(call_id = %dialog.call_id, "BYE not answered");
+            }
+            None => {}
+        }
+    });
+}
+
+/// An INVITE of ours under way.
+pub(crate) struct InviteSent {
+    pub(crate) request: Request,
+    pub(crate) path: Path,
+    pub(crate) cseq: u32,
+    key: TransactionKey,
+    transaction: TransactionEventSender,
+}
+
+impl InviteSent {
+    /// Forgets the transaction, with no word to the peer.
+    pub(crate) fn abandon(&self) {
+        let end = TransactionEvent::Terminate(self.key.clone());
+        // Closed means that it is over already.
+        let _ = self.transaction.send(end);
+    }
+}
+
+/// Sends an INVITE; its responses, and its end, go to `inbox`.
+pub(crate) fn invite(
+    core: &Core,
+    path: Path,
+    request: Request,
+    cseq: u32,
+    inbox: Inbox,
+) -> Option<InviteSent> {
+    let key = TransactionKey::from_request(&request, TransactionRole::Client).ok()?;
+    let connection = Some(path.connection.clone());
+    let endpoint = core.endpoint.clone();
+    let mut tx = Transaction::new_client(key.clone(), request.clone(), endpoint, connection);
+    tx.destination = Some(path.destination.clone());
+    let sent = InviteSent {
+        request,
+        path,
+        cseq,
+        key,
+        transaction: tx.tu_sender.clone(),
+    };
+    let give_up = core.config.timers.give_up();
+    tokio::spawn(async move {
+        // A failed or blocked write is reported by the transaction, or by
+        // this end of it.
+        if let Ok(Ok(())) = tokio::time::timeout(give_up, tx.send()).await {
+            while let Some(message) = tx.receive().await {
+                let SipMessage::Response(response) = message else {
+                    continue;
+                };
+                if inbox.send(Input::Response(cseq, response)).await.is_err() {
+                    break;
+                }
+            }
+        }
+        // A leg that is gone needs no word.
+        let _ = inbox.send(Input::InviteOver(cseq)).await;
+    });
+    Some(sent)
+}
+
+/// An INVITE of the peer that we answer. Dropped unanswered, it is refused
+/// with 500.
+pub(crate) struct InviteReceived {
+    pub(crate) request: Request,
+    pub(crate) cseq: u32,
+    endpoint: EndpointInnerRef,
+    transaction: TransactionEventSender,
+    local_tag: String,
+}
+
+impl InviteReceived {
+    /// Takes over the transaction: 100 goes out at once, ACK, CANCEL and the
+    /// end of it go to `inbox`.
+    pub(crate) fn drive(mut tx: Transaction, cseq: u32, local_tag: String, inbox: Inbox) -> Self {
+        let received = Self {
+            request: tx.original.clone(),
+            cseq,
+            endpoint: tx.endpoint_inner.clone(),
+            transaction: tx.tu_sender.clone(),
+            local_tag,
+        };
+        tokio::spawn(async move {
+            // What cannot be sent is seen at the end of the transaction.
+            let _ = tx.send_trying().await;
+            while let Some(message) = tx.receive().await {
+                let input = match message {
+                    SipMessage::Request(request) if request.method == Method::Ack => {
+                        Input::Ack(cseq)
+                    }
+                    SipMessage::Request(request) if request.method == Method::Cancel => {
+                        Input::Cancel(request)
+                    }
+                    SipMessage::Request(_) | SipMessage::Response(_) => continue,
+                };
+                // Even without a leg the transaction runs to its end, so that
+                // its last response is repeated and its ACK absorbed.
+                let _ = inbox.send(input).await;
+            }
+            let _ = inbox.send(Input::Unacknowledged(cseq)).await;
+        });
+        received
+    }
+
+    /// Sends a response; after a final one the stack ignores all others.
+    pub(crate) fn respond(&self, status: StatusCode, headers: Vec<Header>, sdp: Option<String>) {
+        let body = sdp.map(String::into_bytes);
+        let with_body = body.is_some();
+        let mut response = self.endpoint.make_response(&self.request, status, body);
+        for header in response.headers.iter_mut() {
+            if let Header::To(to) = header
+                && header_tag::<()>(Ok(to.value())).is_none()
+            {
+                *to = to.with_tag(self.local_tag.as_str().into());
+            }
+        }
+        // §12.1.1: the response that makes the dialog repeats the route.
+        let route = self.request.headers.iter();
+        let route = route.filter(|h| matches!(h, Header::RecordRoute(_)));
+        response.headers.extend(route.cloned().collect());
+        response.headers.extend(headers);
+        if with_body {
+            response.headers.push(message::sdp_type());
+        }
+        let _ = self.transaction.send(TransactionEvent::Respond(response));
+    }
+}
+
+impl Drop for InviteReceived {
+    fn drop(&mut self) {
+        self.respond(StatusCode::ServerInternalError, Vec::new(), None);
+    }
+}
+
+/// Answers a request for good, in a task of its own.
+pub(crate) fn reply(
+    mut tx: Transaction,
+    status: StatusCode,
+    headers: Vec<Header>,
+    sdp: Option<String>,
+) {
+    let mut headers = headers;
+    let body = sdp.map(String::into_bytes);
+    if body.is_some() {
+        headers.push(message::sdp_type());
+    }
+    tokio::spawn(async move {
+        if let Err(error) = tx.reply_with(status, headers, body).await {
+            debug!(%error, "reply not sent");
+            return;
+        }
+        if tx.original.method == Method::Invite {
+            // Until its ACK came or was given up on (§17.2.1).
+            while tx.receive().await.is_some() {}
+        }
+    });
+}

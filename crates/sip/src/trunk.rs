@@ -1,0 +1,110 @@
+//! A trunk at work: its configuration, health and load.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use crate::config::TrunkConfig;
+use crate::fence::Bucket;
+
+/// One configured peer.
+#[derive(Debug)]
+pub(crate) struct Trunk {
+    pub(crate) config: TrunkConfig,
+    /// Index of the listener its messages leave from.
+    pub(crate) listener: usize,
+    up: AtomicBool,
+    calls: AtomicUsize,
+    new_calls: Mutex<Bucket>,
+    refusals: Mutex<Bucket>,
+}
+
+impl Trunk {
+    pub(crate) fn new(config: TrunkConfig, listener: usize, new_calls_per_second: u32) -> Self {
+        let now = Instant::now();
+        Self {
+            config,
+            listener,
+            // Unknown counts as up: the first OPTIONS must not hold up calls.
+            up: AtomicBool::new(true),
+            calls: AtomicUsize::new(0),
+            new_calls: Mutex::new(Bucket::new(new_calls_per_second, now)),
+            refusals: Mutex::new(Bucket::new(new_calls_per_second, now)),
+        }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+
+    /// Notes the trunk's health and returns whether that changed it.
+    pub(crate) fn set_up(&self, up: bool) -> bool {
+        self.up.swap(up, Ordering::Relaxed) != up
+    }
+
+    /// Takes a call's place, `false` when all are taken.
+    pub(crate) fn enter(&self) -> bool {
+        self.calls
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |calls| {
+                (calls < self.config.max_calls).then_some(calls + 1)
+            })
+            .is_ok()
+    }
+
+    /// Gives a call's place back.
+    pub(crate) fn leave(&self) {
+        self.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.calls.load(Ordering::Relaxed) >= self.config.max_calls
+    }
+
+    /// Whether one more incoming call fits into the trunk's rate.
+    pub(crate) fn may_call(&self) -> bool {
+        take(&self.new_calls)
+    }
+
+    /// Whether one more refusal may be sent: its source could be forged, and
+    /// 503s for a flood would make us the flood.
+    pub(crate) fn may_refuse(&self) -> bool {
+        take(&self.refusals)
+    }
+}
+
+fn take(bucket: &Mutex<Bucket>) -> bool {
+    let mut bucket = bucket
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    bucket.take(Instant::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trunk_takes_no_more_calls_than_configured() {
+        let mut config = TrunkConfig::new("pbx", ([127, 0, 0, 1], 5060).into());
+        config.max_calls = 1;
+        let trunk = Trunk::new(config, 0, 10);
+        assert!(trunk.enter());
+        assert!(trunk.is_full());
+        assert!(!trunk.enter());
+        trunk.leave();
+        assert!(trunk.enter());
+    }
+
+    #[test]
+    fn only_a_change_of_health_is_news() {
+        let trunk = Trunk::new(
+            TrunkConfig::new("pbx", ([127, 0, 0, 1], 5060).into()),
+            0,
+            10,
+        );
+        assert!(trunk.is_up());
+        assert!(!trunk.set_up(true));
+        assert!(trunk.set_up(false));
+        assert!(!trunk.is_up());
+    }
+}

@@ -1,0 +1,213 @@
+//! The user agent: the public face of the crate.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use crate::config::{SipConfig, TrunkConfig, TrunkName};
+use crate::core::Core;
+use crate::event::{Command, Event, LegId};
+use crate::fence::{Admission, CounterValues};
+use crate::legs::{Input, Legs};
+use crate::listen::{self, Socket};
+use crate::outgoing::Order;
+use crate::refused::{OrphanError, Refused, StartError};
+use crate::snapshot::DialogSnapshot;
+use crate::transact::Outcome;
+use crate::trunk::Trunk;
+use crate::{inbound, options, outgoing, transact};
+
+/// How long a shutdown waits for BYEs and CANCELs to be answered.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// A SIP user agent on its listeners, with its trunks. Clones are handles to
+/// the same one; when the last is dropped without [`Self::shutdown`] all of
+/// it stops at once and says nothing to the peers, as after a crash.
+#[derive(Clone)]
+pub struct UserAgent {
+    core: Arc<Core>,
+    _alive: Arc<DropGuard>,
+}
+
+impl UserAgent {
+    /// Binds the listeners and starts to serve; what happens on legs goes to
+    /// `events`, and waits there while the reader is behind.
+    ///
+    /// # Errors
+    /// When a listener cannot be bound or a trunk cannot be served by one.
+    pub async fn start(config: SipConfig, events: mpsc::Sender<Event>) -> Result<Self, StartError> {
+        let stop = CancellationToken::new();
+        let alive = Arc::new(stop.clone().drop_guard());
+        let mut sockets = Vec::new();
+        for listener in &config.listeners {
+            sockets.push(listen::bind(listener).await?);
+        }
+        let trunks = trunks(&config, &sockets)?;
+        let legs = Arc::new(Legs::new(config.max_calls));
+        let admission = Admission::new(trunks.clone(), legs.clone(), config.messages_per_second);
+        let admission = Arc::new(admission);
+        let open = listen::open(&config, sockets, &admission, &stop).await?;
+        let by_name = trunks
+            .iter()
+            .map(|trunk| (trunk.config.name.clone(), trunk.clone()));
+        let core = Arc::new(Core {
+            trunks: by_name.collect(),
+            config,
+            endpoint: open.endpoint,
+            listeners: open.listeners,
+            streams: open.streams,
+            legs,
+            admission,
+            events,
+            stop: stop.clone(),
+            tasks: TaskTracker::new(),
+        });
+        tokio::spawn({
+            let (core, stop) = (core.clone(), stop.clone());
+            async move {
+                stop.run_until_cancelled(inbound::serve(core, open.transactions))
+                    .await
+            }
+        });
+        for trunk in trunks {
+            let (core, stop) = (core.clone(), stop.clone());
+            tokio::spawn(
+                async move { stop.run_until_cancelled(options::watch(core, trunk)).await },
+            );
+        }
+        Ok(Self {
+            core,
+            _alive: alive,
+        })
+    }
+
+    /// Tells a leg what to do; [`Command::Invite`] makes an outgoing leg of
+    /// that id. Never waits.
+    ///
+    /// # Errors
+    /// When there is no such leg, or it cannot be made.
+    pub fn send(&self, leg: LegId, command: Command) -> Result<(), Refused> {
+        if let Command::Invite {
+            trunk,
+            to,
+            from,
+            sdp,
+        } = command
+        {
+            let order = Order {
+                trunk,
+                to,
+                from,
+                sdp,
+            };
+            return outgoing::start(&self.core, leg, order);
+        }
+        let inbox = self.core.legs.inbox(leg).ok_or(Refused::NoSuchLeg(leg))?;
+        match inbox.try_send(Input::Command(command)) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(Refused::Busy(leg)),
+            Err(TrySendError::Closed(_)) => Err(Refused::NoSuchLeg(leg)),
+        }
+    }
+
+    /// What would end the leg's dialog from another process, as far as it is
+    /// known: for an incoming leg from [`crate::Happened::Incoming`] on, so
+    /// that it can be stored before the 200 is sent. An outgoing leg has no
+    /// remote tag before it is answered, and nothing to end.
+    pub fn dialog(&self, leg: LegId) -> Option<DialogSnapshot> {
+        self.core.legs.dialog(leg)
+    }
+
+    /// Ends a dialog that an earlier process left behind, and returns the
+    /// status of the peer's answer to the BYE: 200, or 481 when the peer has
+    /// forgotten it too.
+    ///
+    /// # Errors
+    /// When the trunk is gone or does not answer within 64*T1.
+    pub async fn end_orphan(&self, dialog: &DialogSnapshot) -> Result<u16, OrphanError> {
+        let trunk = self.core.trunks.get(&dialog.trunk);
+        let trunk = trunk.ok_or_else(|| OrphanError::UnknownTrunk(dialog.trunk.clone()))?;
+        match transact::bye(&self.core, trunk, dialog, None).await {
+            Outcome::Final(response) => Ok(response.status_code.code()),
+            Outcome::Silence => Err(OrphanError::NoAnswer),
+            Outcome::Unreachable => Err(OrphanError::Unreachable),
+        }
+    }
+
+    /// Whether a trunk answered its last OPTIONS; `true` while nothing is
+    /// known, `false` for a trunk that is not configured.
+    pub fn trunk_is_up(&self, trunk: &TrunkName) -> bool {
+        self.core
+            .trunks
+            .get(trunk)
+            .is_some_and(|trunk| trunk.is_up())
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self) -> CounterValues {
+        self.core.admission.counters.values()
+    }
+
+    /// Legs alive, both directions.
+    pub fn legs(&self) -> usize {
+        self.core.legs.len()
+    }
+
+    /// The addresses peers reach the listeners at, in the configured order.
+    pub fn addresses(&self) -> Vec<std::net::SocketAddr> {
+        self.core
+            .listeners
+            .iter()
+            .map(|listener| listener.local)
+            .collect()
+    }
+
+    /// Takes no more calls, hangs up all there are, waits at most 3 s for the
+    /// peers to hear it, and stops.
+    pub async fn shutdown(self) {
+        self.core.admission.close();
+        for inbox in self.core.legs.inboxes() {
+            let hang_up = Input::Command(Command::HangUp { reason: None });
+            if inbox.try_send(hang_up).is_err() {
+                debug!("a leg that is behind is not hung up");
+            }
+        }
+        self.core.tasks.close();
+        if tokio::time::timeout(FAREWELL, self.core.tasks.wait())
+            .await
+            .is_err()
+        {
+            warn!(
+                legs = self.core.legs.len(),
+                "peers did not answer every farewell"
+            );
+        }
+        self.core.stop.cancel();
+    }
+}
+
+/// Gives each trunk its listener.
+fn trunks(config: &SipConfig, sockets: &[Socket]) -> Result<Vec<Arc<Trunk>>, StartError> {
+    let mut trunks: HashMap<TrunkName, ()> = HashMap::new();
+    let mut made = Vec::new();
+    for trunk in &config.trunks {
+        if trunks.insert(trunk.name.clone(), ()).is_some() {
+            return Err(StartError::DuplicateTrunk(trunk.name.clone()));
+        }
+        let listener = sockets.iter().position(|socket| serves(socket, trunk));
+        let listener = listener.ok_or_else(|| StartError::NoListener(trunk.name.clone()))?;
+        let trunk = Trunk::new(trunk.clone(), listener, config.new_calls_per_second);
+        made.push(Arc::new(trunk));
+    }
+    Ok(made)
+}
+
+fn serves(socket: &Socket, trunk: &TrunkConfig) -> bool {
+    socket.transport == trunk.transport && socket.local.is_ipv4() == trunk.target.is_ipv4()
+}

@@ -1,0 +1,11 @@
+//! The user agent from outside: two of them against each other, and one
+//! against peers written by hand.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod calls;
+mod orphan;
+mod peer;
+mod phone;
+mod wire_in;
+mod wire_out;
