@@ -1,1 +1,20 @@
-//! mxtrunk-media-io
+//! The shell around [`mxtrunk_media`]: worker threads, sockets, ports. Commands in, events out, both plain data.
+//!
+//! Each worker is one thread (`mx-media-N`) that blocks on its sockets: one UDP port for all its browsers, an even
+//! (RTP) and an odd (RTCP) port for each of its phone legs. A leg stays on the worker that opened it, and bridged
+//! legs stand on the same one, so no lock and no channel lies on a packet's way.
+
+mod command;
+mod config;
+mod handle;
+mod ports;
+mod sockets;
+mod worker;
+
+pub use command::{Command, Refused};
+pub use config::{MediaIoConfig, StartError};
+pub use handle::MediaIo;
+pub use mxtrunk_media::{
+    AudioVerdict, Drops, Event, Happened, IceMode, JitterSettings, Law, LegId, LegStats,
+    MediaError, OpusSettings, Received, Sent,
+};

@@ -1,0 +1,67 @@
+//! What the workers are told, and why they may refuse.
+
+use mxtrunk_media::LegId;
+use thiserror::Error;
+
+/// What is to happen to a leg.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Makes a browser leg. With an `offer` the event `LocalDescription` carries our answer to it, without one our
+    /// offer.
+    OpenBrowser {
+        /// Puts the leg on that leg's worker, so that the two can be bridged.
+        beside: Option<LegId>,
+        /// The remote offer (SDP).
+        offer: Option<String>,
+    },
+    /// The same for a phone leg (RTP/AVP with PCMU, PCMA and telephone-event).
+    OpenPhone {
+        /// Puts the leg on that leg's worker, so that the two can be bridged.
+        beside: Option<LegId>,
+        /// The remote offer (SDP).
+        offer: Option<String>,
+    },
+    /// The remote answer to our offer. A phone leg takes a second one (the 200 after a 183).
+    ApplyAnswer {
+        /// The SDP text.
+        sdp: String,
+    },
+    /// A later remote offer (hold, ICE restart, session refresh); `LocalDescription` carries our answer.
+    ApplyOffer {
+        /// The SDP text.
+        sdp: String,
+    },
+    /// A trickled `candidate:…` line of `m.call.candidates`; the empty one means the end. One that cannot be read is
+    /// dropped and counted.
+    AddCandidate {
+        /// The line.
+        candidate: String,
+    },
+    /// From now on audio and DTMF flow both ways between this leg and that one. Neither needs to be connected yet.
+    Bridge {
+        /// The other leg, on the same worker.
+        with: LegId,
+    },
+    /// Ends the leg; the event `Closed` carries its statistics, its ports go back.
+    Close,
+}
+
+/// Why a command was not taken. Nothing has happened then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// The worker's queue is full: it is overloaded.
+    #[error("the media worker is busy")]
+    Busy,
+    /// No such leg is open (any more).
+    #[error("no such leg")]
+    NoSuchLeg,
+    /// A leg with this id is open already.
+    #[error("the leg id is in use")]
+    DuplicateLeg,
+    /// The two legs stand on different workers; open the second one `beside` the first.
+    #[error("the legs stand on different workers")]
+    OtherWorker,
+    /// The workers have been shut down.
+    #[error("media is shut down")]
+    Stopped,
+}

@@ -1,0 +1,273 @@
+//! The handle: finds the worker of a leg and passes commands on.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use mio::{Poll, Waker};
+use mxtrunk_media::{Epoch, Event, LegId, Legs};
+use tokio::sync::mpsc::Sender;
+
+use crate::command::{Command, Refused};
+use crate::config::{MediaIoConfig, StartError};
+use crate::ports::PortPool;
+use crate::sockets::{Sockets, WAKER, bind_browsers};
+use crate::worker::{Order, Worker};
+
+/// All media workers. Cheap to clone; when the last clone is dropped the workers stop.
+#[derive(Debug, Clone)]
+pub struct MediaIo {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    doors: Vec<Door>,
+    directory: Arc<Directory>,
+    stop: Arc<AtomicBool>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// The way to one worker.
+#[derive(Debug)]
+struct Door {
+    orders: SyncSender<Order>,
+    waker: Waker,
+    browsers: SocketAddr,
+}
+
+/// Which worker each leg stands on.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    legs: DashMap<LegId, usize>,
+    load: Vec<AtomicUsize>,
+}
+
+impl Directory {
+    fn new(workers: usize) -> Self {
+        Directory {
+            legs: DashMap::new(),
+            load: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+        }
+    }
+
+    fn worker_of(&self, leg: LegId) -> Result<usize, Refused> {
+        let worker = self.legs.get(&leg).ok_or(Refused::NoSuchLeg)?;
+        Ok(*worker)
+    }
+
+    fn least_loaded(&self) -> usize {
+        let loads = self.load.iter().enumerate();
+        loads
+            .min_by_key(|(_, load)| load.load(Ordering::Relaxed))
+            .map_or(0, |(worker, _)| worker)
+    }
+
+    fn enter(&self, leg: LegId, worker: usize) -> Result<(), Refused> {
+        match self.legs.entry(leg) {
+            Entry::Occupied(_) => Err(Refused::DuplicateLeg),
+            Entry::Vacant(free) => {
+                free.insert(worker);
+                self.load[worker].fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+        }
+    }
+
+    /// The leg is gone from this worker.
+    pub(crate) fn leave(&self, leg: LegId, worker: usize) {
+        if self.legs.remove_if(&leg, |_, at| *at == worker).is_some() {
+            self.load[worker].fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// All legs of a worker.
+    pub(crate) fn on(&self, worker: usize) -> Vec<LegId> {
+        let legs = self.legs.iter().filter(|entry| *entry.value() == worker);
+        legs.map(|entry| *entry.key()).collect()
+    }
+}
+
+impl MediaIo {
+    /// Binds the browser ports and starts the workers. What happens to the legs is told on `events`; while that
+    /// channel is full, events wait at the workers.
+    pub fn start(config: MediaIoConfig, events: Sender<Event>) -> Result<MediaIo, StartError> {
+        config.check()?;
+        let ports = Arc::new(PortPool::new(&config.phone_ports));
+        if ports.len() == 0 {
+            return Err(StartError::NoPhonePorts(config.phone_ports));
+        }
+        let workers = config.workers.max(1);
+        let directory = Arc::new(Directory::new(workers));
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut doors = Vec::with_capacity(workers);
+        let mut crew = Vec::with_capacity(workers);
+        for index in 0..workers {
+            let (orders_in, orders) = sync_channel(config.queue.max(1));
+            let poll = Poll::new()?;
+            let waker = Waker::new(poll.registry(), WAKER)?;
+            let (browsers, bound) = bind(&config, index)?;
+            let ports = Arc::clone(&ports);
+            let sockets = Sockets::new(poll.registry(), browsers, config.phone_bind, ports)?;
+            doors.push(Door {
+                orders: orders_in,
+                waker,
+                browsers: bound,
+            });
+            crew.push(Worker {
+                index,
+                poll,
+                legs: Legs::new(config.settings(bound), epoch(), rand::random()),
+                sockets,
+                phone_advertise: config.phone_advertise,
+                orders,
+                events: events.clone(),
+                directory: Arc::clone(&directory),
+                stop: Arc::clone(&stop),
+                readable: Vec::new(),
+                backlog: std::collections::VecDeque::new(),
+                more_orders: false,
+            });
+        }
+        let shared = Shared {
+            doors,
+            directory,
+            stop,
+            threads: Mutex::new(Vec::with_capacity(workers)),
+        };
+        // From here on dropping `shared` stops the threads that run already.
+        shared.hire(crew)?;
+        Ok(MediaIo {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Passes a command to the worker of `leg`. Never blocks.
+    pub fn send(&self, leg: LegId, command: Command) -> Result<(), Refused> {
+        if self.shared.stop.load(Ordering::Acquire) {
+            return Err(Refused::Stopped);
+        }
+        let directory = &self.shared.directory;
+        match &command {
+            Command::OpenBrowser { beside, .. } | Command::OpenPhone { beside, .. } => {
+                let worker = match beside {
+                    Some(beside) => directory.worker_of(*beside)?,
+                    None => directory.least_loaded(),
+                };
+                directory.enter(leg, worker)?;
+                let passed = self.pass(worker, leg, command);
+                if passed.is_err() {
+                    directory.leave(leg, worker);
+                }
+                passed
+            }
+            Command::Bridge { with } => {
+                let worker = directory.worker_of(leg)?;
+                if directory.worker_of(*with)? != worker {
+                    return Err(Refused::OtherWorker);
+                }
+                self.pass(worker, leg, command)
+            }
+            _ => self.pass(directory.worker_of(leg)?, leg, command),
+        }
+    }
+
+    fn pass(&self, worker: usize, leg: LegId, command: Command) -> Result<(), Refused> {
+        let door = self.shared.doors.get(worker).ok_or(Refused::NoSuchLeg)?;
+        match door.orders.try_send(Order { leg, command }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Err(Refused::Busy),
+            Err(TrySendError::Disconnected(_)) => return Err(Refused::Stopped),
+        }
+        if let Err(error) = door.waker.wake() {
+            tracing::warn!(worker, %error, "a media worker cannot be woken");
+        }
+        Ok(())
+    }
+
+    /// The bound browser address of each worker.
+    pub fn browser_addresses(&self) -> Vec<SocketAddr> {
+        self.shared.doors.iter().map(|door| door.browsers).collect()
+    }
+
+    /// The number of legs that are open on all workers.
+    pub fn legs(&self) -> usize {
+        self.shared.directory.legs.len()
+    }
+
+    /// Closes all legs, saying goodbye to the browsers, and waits until the workers have ended: some milliseconds.
+    /// The `Closed` events of the legs are told as far as the channel has room.
+    pub fn shutdown(self) {
+        self.shared.dismiss();
+        let threads = std::mem::take(
+            &mut *self
+                .shared
+                .threads
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a media worker had died");
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn hire(&self, crew: Vec<Worker>) -> io::Result<()> {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for worker in crew {
+            let name = format!("mx-media-{}", worker.index);
+            let thread = std::thread::Builder::new().name(name);
+            threads.push(thread.spawn(move || worker.run())?);
+        }
+        Ok(())
+    }
+
+    fn dismiss(&self) {
+        self.stop.store(true, Ordering::Release);
+        for door in &self.doors {
+            if let Err(error) = door.waker.wake() {
+                tracing::warn!(%error, "a media worker cannot be woken");
+            }
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.dismiss();
+    }
+}
+
+fn bind(
+    config: &MediaIoConfig,
+    index: usize,
+) -> Result<(mio::net::UdpSocket, SocketAddr), StartError> {
+    let port = match config.browser_port {
+        0 => Some(0),
+        base => u16::try_from(index).ok().and_then(|index| base.checked_add(index)),
+    };
+    let address = SocketAddr::new(config.browser_bind, port.unwrap_or(u16::MAX));
+    let failed = |source| StartError::Bind { address, source };
+    let socket = bind_browsers(address).map_err(failed)?;
+    let bound = socket.local_addr().map_err(failed)?;
+    Ok((socket, bound))
+}
+
+fn epoch() -> Epoch {
+    Epoch {
+        instant: Instant::now(),
+        // A clock before 1970 only spoils the NTP time in RTCP.
+        since_unix: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default(),
+    }
+}

@@ -1,0 +1,165 @@
+//! The sockets of one worker and which leg each belongs to.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use mio::net::UdpSocket;
+use mio::{Interest, Registry, Token};
+use mxtrunk_media::{LegId, Socket, Transmit};
+use socket2::{Domain, Protocol, Type};
+
+use crate::ports::PortPool;
+
+/// Events of this token are commands.
+pub(crate) const WAKER: Token = Token(0);
+const BROWSERS: Token = Token(1);
+const FIRST_PHONE: usize = 2;
+/// The shared port takes the bursts of all browsers at once; the kernel grants what its limit allows.
+const BROWSER_BUFFER: usize = 4 << 20;
+
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    browsers: UdpSocket,
+    phones: HashMap<LegId, PhoneSockets>,
+    tokens: HashMap<Token, Socket>,
+    next_token: usize,
+    bind: IpAddr,
+    ports: Arc<PortPool>,
+    unsent: u64,
+}
+
+#[derive(Debug)]
+struct PhoneSockets {
+    rtp: UdpSocket,
+    rtcp: UdpSocket,
+    port: u16,
+    tokens: [Token; 2],
+}
+
+impl Sockets {
+    pub(crate) fn new(
+        registry: &Registry,
+        mut browsers: UdpSocket,
+        bind: IpAddr,
+        ports: Arc<PortPool>,
+    ) -> io::Result<Self> {
+        registry.register(&mut browsers, BROWSERS, Interest::READABLE)?;
+        Ok(Sockets {
+            browsers,
+            phones: HashMap::new(),
+            tokens: HashMap::from([(BROWSERS, Socket::Browsers)]),
+            next_token: FIRST_PHONE,
+            bind,
+            ports,
+            unsent: 0,
+        })
+    }
+
+    /// Binds a pair of ports for a phone leg; `None` if no pair of the range can be had. Ports that other programs
+    /// hold are passed over.
+    pub(crate) fn open_phone(&mut self, registry: &Registry, leg: LegId) -> Option<u16> {
+        for _ in 0..self.ports.len() {
+            let port = self.ports.take()?;
+            match self.bind_pair(registry, leg, port) {
+                Ok(()) => return Some(port),
+                Err(error) => {
+                    tracing::debug!(port, %error, "a media port cannot be bound");
+                    self.ports.give_back(port);
+                }
+            }
+        }
+        None
+    }
+
+    fn bind_pair(&mut self, registry: &Registry, leg: LegId, port: u16) -> io::Result<()> {
+        let mut rtp = UdpSocket::bind(SocketAddr::new(self.bind, port))?;
+        let mut rtcp = UdpSocket::bind(SocketAddr::new(self.bind, port + 1))?;
+        let tokens = [Token(self.next_token), Token(self.next_token + 1)];
+        registry.register(&mut rtp, tokens[0], Interest::READABLE)?;
+        registry.register(&mut rtcp, tokens[1], Interest::READABLE)?;
+        // Tokens are never used twice, so that an event of a closed socket reaches no other leg.
+        self.next_token += 2;
+        self.tokens.insert(tokens[0], Socket::Rtp(leg));
+        self.tokens.insert(tokens[1], Socket::Rtcp(leg));
+        self.phones.insert(
+            leg,
+            PhoneSockets {
+                rtp,
+                rtcp,
+                port,
+                tokens,
+            },
+        );
+        Ok(())
+    }
+
+    /// Closes the sockets of a leg, if it has any, and gives its ports back.
+    pub(crate) fn close_phone(&mut self, registry: &Registry, leg: LegId) {
+        let Some(mut phone) = self.phones.remove(&leg) else {
+            return;
+        };
+        for (socket, token) in [&mut phone.rtp, &mut phone.rtcp].into_iter().zip(phone.tokens) {
+            self.tokens.remove(&token);
+            if let Err(error) = registry.deregister(socket) {
+                tracing::debug!(%error, "a media socket was not registered");
+            }
+        }
+        let port = phone.port;
+        // The sockets must be closed before another worker may bind their ports.
+        drop(phone);
+        self.ports.give_back(port);
+    }
+
+    pub(crate) fn by_token(&self, token: Token) -> Option<Socket> {
+        self.tokens.get(&token).copied()
+    }
+
+    /// The next datagram of a socket; `None` when it has no more.
+    pub(crate) fn receive(&self, socket: Socket, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
+        let socket = self.socket(socket)?;
+        match socket.recv_from(buffer) {
+            Ok((len, source)) => Some((len, source)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => {
+                tracing::debug!(%error, "a media socket cannot be read");
+                None
+            }
+        }
+    }
+
+    /// Sends, or drops: media that cannot go now is worth nothing later.
+    pub(crate) fn send(&mut self, transmit: &Transmit<'_>) {
+        let Some(socket) = self.socket(transmit.socket) else {
+            return;
+        };
+        if let Err(error) = socket.send_to(transmit.payload, transmit.destination) {
+            self.unsent += 1;
+            tracing::trace!(%error, unsent = self.unsent, "a datagram was not sent");
+        }
+    }
+
+    fn socket(&self, socket: Socket) -> Option<&UdpSocket> {
+        match socket {
+            Socket::Browsers => Some(&self.browsers),
+            Socket::Rtp(leg) => self.phones.get(&leg).map(|phone| &phone.rtp),
+            Socket::Rtcp(leg) => self.phones.get(&leg).map(|phone| &phone.rtcp),
+        }
+    }
+}
+
+/// Binds a worker's port for browsers.
+pub(crate) fn bind_browsers(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket2::Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
+    socket.set_nonblocking(true)?;
+    // Less than asked for is fine.
+    let _ = socket.set_recv_buffer_size(BROWSER_BUFFER);
+    let _ = socket.set_send_buffer_size(BROWSER_BUFFER);
+    socket.bind(&address.into())?;
+    Ok(UdpSocket::from_std(socket.into()))
+}

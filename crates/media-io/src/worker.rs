@@ -1,0 +1,217 @@
+//! One worker thread: waits for datagrams, commands and deadlines, and drives its legs.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll};
+use mxtrunk_media::{Event, Happened, LegId, Legs, MediaError, Socket};
+use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::TrySendError;
+
+use crate::command::Command;
+use crate::handle::Directory;
+use crate::sockets::{Sockets, WAKER};
+
+/// Larger datagrams than any that we negotiate are cut off, and then fail their checks.
+const DATAGRAM: usize = 2048;
+/// Datagrams of one socket before the others have their turn.
+const BATCH: usize = 64;
+/// Commands before datagrams have their turn.
+const COMMANDS: usize = 64;
+/// When the owner is slow to take events, they are offered again after this.
+const RETRY: Duration = Duration::from_millis(5);
+
+/// A command and the leg that it is for.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) leg: LegId,
+    pub(crate) command: Command,
+}
+
+pub(crate) struct Worker {
+    pub(crate) index: usize,
+    pub(crate) poll: Poll,
+    pub(crate) legs: Legs,
+    pub(crate) sockets: Sockets,
+    pub(crate) phone_advertise: IpAddr,
+    pub(crate) orders: Receiver<Order>,
+    pub(crate) events: Sender<Event>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) stop: Arc<AtomicBool>,
+    /// Sockets that may hold more datagrams.
+    pub(crate) readable: Vec<Socket>,
+    /// Events that the owner had no room for.
+    pub(crate) backlog: VecDeque<Event>,
+    /// Orders may wait though nobody will wake us for them again.
+    pub(crate) more_orders: bool,
+}
+
+impl Worker {
+    /// Works until it is told to stop.
+    pub(crate) fn run(mut self) {
+        let mut ready = Events::with_capacity(256);
+        let mut buffer = vec![0; DATAGRAM];
+        while !self.stop.load(Ordering::Acquire) {
+            if let Err(error) = self.wait(&mut ready) {
+                tracing::error!(worker = self.index, %error, "a media worker cannot wait for its sockets");
+                break;
+            }
+            self.note_ready(&ready);
+            self.read_sockets(&mut buffer);
+            self.obey();
+            self.legs.handle_timeout(Instant::now());
+            self.flush();
+        }
+        self.close_all();
+    }
+
+    fn wait(&mut self, ready: &mut Events) -> io::Result<()> {
+        match self.poll.poll(ready, self.patience()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                ready.clear();
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// How long nothing needs to be done.
+    fn patience(&self) -> Option<Duration> {
+        if !self.readable.is_empty() || self.more_orders {
+            return Some(Duration::ZERO);
+        }
+        let deadline = self
+            .legs
+            .poll_timeout()
+            .map(|(at, _why)| at.saturating_duration_since(Instant::now()));
+        match deadline {
+            _ if self.backlog.is_empty() => deadline,
+            Some(deadline) => Some(deadline.min(RETRY)),
+            None => Some(RETRY),
+        }
+    }
+
+    fn note_ready(&mut self, ready: &Events) {
+        for event in ready {
+            if event.token() == WAKER {
+                self.more_orders = true;
+            } else if let Some(socket) = self.sockets.by_token(event.token())
+                && !self.readable.contains(&socket)
+            {
+                self.readable.push(socket);
+            }
+        }
+    }
+
+    /// Takes a batch from each socket that has datagrams. The event queue reports a socket once, so one that is
+    /// not exhausted stays on the list.
+    fn read_sockets(&mut self, buffer: &mut [u8]) {
+        let mut readable = std::mem::take(&mut self.readable);
+        readable.retain(|socket| {
+            for _ in 0..BATCH {
+                let Some((len, source)) = self.sockets.receive(*socket, buffer) else {
+                    return false;
+                };
+                self.legs
+                    .handle(Instant::now(), *socket, source, &buffer[..len]);
+                self.flush();
+            }
+            true
+        });
+        self.readable = readable;
+    }
+
+    fn obey(&mut self) {
+        if !self.more_orders {
+            return;
+        }
+        for _ in 0..COMMANDS {
+            match self.orders.try_recv() {
+                Ok(order) => {
+                    self.execute(order);
+                    self.flush();
+                }
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => {
+                    self.more_orders = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn execute(&mut self, order: Order) {
+        let now = Instant::now();
+        let leg = order.leg;
+        match order.command {
+            Command::OpenBrowser { offer, .. } => {
+                self.legs.open_browser(now, leg, offer.as_deref());
+            }
+            Command::OpenPhone { offer, .. } => self.open_phone(now, leg, offer.as_deref()),
+            Command::ApplyAnswer { sdp } => self.legs.apply_answer(now, leg, &sdp),
+            Command::ApplyOffer { sdp } => self.legs.apply_offer(now, leg, &sdp),
+            Command::AddCandidate { candidate } => {
+                self.legs.add_candidate(now, leg, &candidate);
+            }
+            Command::Bridge { with } => self.legs.bridge(now, leg, with),
+            Command::Close => self.legs.close(leg),
+        }
+    }
+
+    fn open_phone(&mut self, now: Instant, leg: LegId, offer: Option<&str>) {
+        let Some(port) = self.sockets.open_phone(self.poll.registry(), leg) else {
+            self.announce(Event {
+                leg,
+                what: Happened::Failed {
+                    why: MediaError::NoPort,
+                },
+            });
+            return;
+        };
+        let rtp = SocketAddr::new(self.phone_advertise, port);
+        self.legs.open_phone(now, leg, rtp, offer);
+    }
+
+    /// Sends what the legs want sent and tells what happened to them.
+    fn flush(&mut self) {
+        while let Some(transmit) = self.legs.poll_transmit() {
+            self.sockets.send(&transmit);
+        }
+        while let Some(event) = self.legs.poll_event() {
+            self.announce(event);
+        }
+        while let Some(event) = self.backlog.pop_front() {
+            match self.events.try_send(event) {
+                Ok(()) | Err(TrySendError::Closed(_)) => {}
+                Err(TrySendError::Full(event)) => {
+                    self.backlog.push_front(event);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Keeps the order of events; frees what a leg held before anybody learns that it is gone.
+    fn announce(&mut self, event: Event) {
+        if matches!(
+            event.what,
+            Happened::Failed { .. } | Happened::Closed { .. }
+        ) {
+            tracing::debug!(leg = %event.leg, worker = self.index, "a media leg is gone");
+            self.sockets.close_phone(self.poll.registry(), event.leg);
+            self.directory.leave(event.leg, self.index);
+        }
+        self.backlog.push_back(event);
+    }
+
+    fn close_all(&mut self) {
+        for leg in self.directory.on(self.index) {
+            self.legs.close(leg);
+            self.flush();
+        }
+    }
+}
