@@ -25,6 +25,8 @@ struct Prefix {
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+const BOOKWORM_SUITES: &[&str] = &["bookworm", "bookworm-updates", "bookworm-security"];
+
 const SID_WANTED: &[&str] = &["asterisk", "sip-tester", "asterisk-core-sounds-en-wav"];
 /// The shared objects of Asterisk's modules in use and of SIPp, down to the C library:
 /// it is newer than the machine's, so the prefix brings its own with its loader.
@@ -92,7 +94,7 @@ pub(super) fn sid() -> Result<(), Failure> {
 pub(super) fn bookworm() -> Result<(), Failure> {
     let prefix = Prefix {
         folder: layout::debian_bookworm(),
-        suites: &["bookworm", "bookworm-updates", "bookworm-security"],
+        suites: BOOKWORM_SUITES,
         wanted: BOOKWORM_WANTED,
         needed: BOOKWORM_NEEDED,
         left_out: &["libc6"],
@@ -101,6 +103,18 @@ pub(super) fn bookworm() -> Result<(), Failure> {
         prefix.unpack()?;
         write_fonts_conf()
     })
+}
+
+/// pip and Python's C headers, where the machine's Python came without them.
+pub(super) fn python_parts(folder: PathBuf) -> Result<(), Failure> {
+    let prefix = Prefix {
+        folder,
+        suites: BOOKWORM_SUITES,
+        wanted: &["python3-pip-whl", "libpython3.11-dev"],
+        needed: "",
+        left_out: &["libc6"],
+    };
+    prefix.unpack()
 }
 
 impl Prefix {

@@ -1,11 +1,18 @@
 //! The virtual environment: cmake for libopus, Synapse, and the speech judge's pesq.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
+use super::debian;
 use crate::step::{Step, key_of, quietly};
-use crate::{Failure, layout};
+use crate::{Doing, Failure, layout};
 
 const CMAKE: &str = "cmake==4.4.4";
+const HAS_PIP: &str = "import ensurepip; ensurepip.version()";
+/// pesq is compiled when it is installed.
+const FINDS_HEADERS: &str = "import sysconfig, os
+open(os.path.join(sysconfig.get_path('include'), 'Python.h')).close()";
 const REQUIREMENTS: &str = include_str!("requirements.txt");
 
 pub(super) fn cmake_step() -> Step {
@@ -43,17 +50,49 @@ pub(super) fn packages() -> Result<(), Failure> {
 }
 
 fn make_venv() -> Result<(), Failure> {
-    let mut command = Command::new("python3");
-    command.args(["-m", "venv", "--clear"]).arg(layout::venv());
-    quietly(&mut command).map(drop).map_err(|error| {
-        Failure::new(format!(
-            "{error}\nOn Debian this takes: apt-get install python3-venv python3-dev"
-        ))
-    })
+    let venv = |arguments: &[&str]| {
+        let mut command = Command::new("python3");
+        command.args(["-m", "venv", "--clear"]).args(arguments);
+        quietly(command.arg(layout::venv())).map(drop)
+    };
+    if !python_has(HAS_PIP) || !python_has(FINDS_HEADERS) {
+        debian::python_parts(parts())?;
+    }
+    if python_has(HAS_PIP) {
+        return venv(&[]);
+    }
+    // Debian keeps ensurepip in a package of its own; a wheel of pip can run where it lies.
+    venv(&["--without-pip"])?;
+    let mut command = Command::new(layout::venv_program("python"));
+    command.arg(pip_wheel()?.join("pip"));
+    quietly(command.args(["install", "pip"])).map(drop)
+}
+
+fn python_has(what: &str) -> bool {
+    quietly(Command::new("python3").args(["-c", what])).is_ok()
+}
+
+/// Where the parts that the machine's Python lacks are unpacked.
+fn parts() -> PathBuf {
+    layout::testbed().join("python-parts")
+}
+
+fn pip_wheel() -> Result<PathBuf, Failure> {
+    let folder = parts().join("usr/share/python-wheels");
+    let entries = fs::read_dir(&folder).doing(folder.display())?;
+    let mut paths = entries.flatten().map(|entry| entry.path());
+    let wheel = paths.find(|path| path.to_string_lossy().contains("/pip-"));
+    wheel.ok_or_else(|| Failure::new(format!("no pip in {}", folder.display())))
 }
 
 fn pip(arguments: &[&str]) -> Result<(), Failure> {
     let mut command = Command::new(layout::venv_program("pip"));
+    let include = parts().join("usr/include");
+    if include.exists() {
+        // Debian's own Python.h includes a second header by its architecture's path.
+        let include = include.display();
+        command.env("CPATH", format!("{include}/python3.11:{include}"));
+    }
     command.args(["install", "--disable-pip-version-check", "--no-input"]);
     quietly(command.args(arguments)).map(drop)
 }
