@@ -114,3 +114,6 @@ async fn sign_in(run: &Run, peers: &Peers) -> anyhow::Result<Softphone> {
     let url = peers.page.url();
     Softphone::sign_in(browser, &url, synapse::URL, user, PASSWORD).await
 }
+
+#[cfg(test)]
+mod tests;
