@@ -44,6 +44,7 @@ const INCOMING = {
 export class Phone extends EventTarget {
     #client = null;
     #call = null;
+    #roomId = null;
     #heard;
     #history = [];
     #microphoneSince = null;
@@ -196,6 +197,7 @@ export class Phone extends EventTarget {
 
     #follow(call, party, words) {
         this.#call = call;
+        this.#roomId = call.roomId;
         const tell = (state) => {
             const is = words[state];
             if (is && is !== this.state.is) this.#become({ is, party, callId: call.callId });
@@ -223,7 +225,9 @@ export class Phone extends EventTarget {
     }
 
     #read(event) {
-        if (event.getType() !== "m.room.message" || event.getSender() === this.userId) return;
+        // The other side's words about this call, not the call history's.
+        if (event.getType() !== "m.room.message" || event.getRoomId() !== this.#roomId) return;
+        if (event.getSender() === this.userId) return;
         const said = event.getContent().body;
         this.dispatchEvent(new CustomEvent("note", { detail: said }));
     }
