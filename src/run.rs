@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use mxtrunk_matrix::{AppService, MatrixConfig, Secret};
-use mxtrunk_media_io::{IceMode, MediaIo, MediaIoConfig};
+use mxtrunk_media_io::{IceMode, MediaIo, MediaIoConfig, OpusSettings};
 use mxtrunk_signaling::{Inbox, LegIds, Numbering, Peers, Router, Settings, recover};
 use mxtrunk_sip::{Credentials, LegId, Listener, SipConfig, TrunkConfig, TrunkName, UserAgent};
 use mxtrunk_store::Store;
@@ -182,4 +182,32 @@ fn transport(transport: Transport) -> mxtrunk_sip::Transport {
 fn problems(problems: Vec<Problem>) -> anyhow::Error {
     let all: Vec<String> = problems.iter().map(Problem::to_string).collect();
     anyhow::anyhow!("{}", all.join("\n"))
+}
+
+fn media_config(config: &Config) -> MediaIoConfig {
+    let media = &config.media;
+    let (first, last) = media.phone_ports;
+    MediaIoConfig {
+        browser_bind: media.browser_bind,
+        browser_port: media.browser_port,
+        browser_advertise: media.browser_advertise.clone(),
+        ice: match media.ice {
+            Ice::Full => IceMode::Full,
+            Ice::Lite => IceMode::Lite,
+        },
+        phone_bind: media.phone_bind,
+        phone_advertise: media.phone_advertise.unwrap_or(media.phone_bind),
+        phone_ports: first..=last,
+        workers: match media.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        },
+        opus: OpusSettings {
+            complexity: media.opus_complexity,
+            bitrate: media.opus_bitrate,
+            fec: media.opus_fec,
+            dtx: media.opus_dtx,
+        },
+        ..MediaIoConfig::default()
+    }
 }

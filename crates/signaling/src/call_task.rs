@@ -4,11 +4,12 @@
 use std::time::Instant;
 
 use mxtrunk_call::{Action, Call, Input, LegAction, LegEvent, LegId, MediaEvent, Reason};
-use mxtrunk_matrix::voip_v1;
-use mxtrunk_matrix::{IncomingCallEvent, SendOutcome};
+use mxtrunk_matrix::IncomingCallEvent;
+use mxtrunk_matrix::call_events::CallEventOut;
+use mxtrunk_matrix::voip_v1::{self, SendOutcome};
 use mxtrunk_media_io as media;
 use mxtrunk_sip as sip;
-use mxtrunk_store::{LiveCall, MatrixSide};
+use mxtrunk_store::LiveCall;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
@@ -189,10 +190,10 @@ impl CallTask {
         }
     }
 
-    fn send_to_room(&mut self, now: Instant, event: mxtrunk_matrix::CallEventOut) {
-        let lost = event.clone();
+    fn send_to_room(&mut self, now: Instant, event: CallEventOut) {
+        let kind = event.kind();
         if !self.matrix.sender.send(Letter::Call(event)) {
-            self.matrix.leg.handle_sent(now, SendOutcome { event: lost, delivered: false });
+            self.matrix.leg.handle_sent(now, SendOutcome::Failed(kind));
         }
     }
 
@@ -246,9 +247,6 @@ impl CallTask {
     }
 
     async fn keep_live(&mut self) {
-        if let Some(MatrixSide { party_id, .. }) = &mut self.live.matrix {
-            self.matrix.leg.our_party_id().clone_into(party_id);
-        }
         if let Err(error) = self.peers.store.update_live(&self.live).await {
             warn!(call = %self.record.id().0, %error, "a live call could not be written down");
         }

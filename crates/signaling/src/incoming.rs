@@ -131,7 +131,7 @@ async fn prepare(
         refuse(&router, phone, Reason::Failed);
         return;
     };
-    let key = (room.to_string(), task.matrix.leg.call_id().to_owned());
+    let key = (room.to_string(), task.matrix.leg.call_ref().call_id.clone());
     let registration = registration.with_matrix(key, &inbox);
     let clean_up = task.clean_up();
     router.spawn_call(registration, task.begin_live(), clean_up);
@@ -179,7 +179,7 @@ fn assemble(
         matrix: MatrixLeg {
             id: browser,
             leg: voip_v1::Leg::outgoing(ids, call_id),
-            sender: RoomSender::start(router.peers.app.clone(), address, Some(inbox.clone())),
+            sender: RoomSender::start(router.peers.app.clone(), address, Some(inbox.clone()), router),
             number: admitted.number.clone(),
         },
         phone: PhoneLeg { id: phone, target: None, status: None },
@@ -206,7 +206,7 @@ async fn room_for(router: &Router, admitted: &Admitted) -> Result<OwnedRoomId, R
     app.ensure_call_room(&user, &admitted.number, &admitted.display, wait).await.map_err(|error| {
         warn!(%error, "there is no room to ring the person in");
         match error {
-            RoomError::NotJoined => Reason::NoAnswer,
+            RoomError::NotJoined { .. } => Reason::NoAnswer,
             _ => Reason::Unreachable,
         }
     })

@@ -3,8 +3,7 @@
 use mxtrunk_call::{
     LegAction, LegEvent, LegId, LegKind, MediaAction, MediaEvent, Reason,
 };
-use mxtrunk_media::MediaError;
-use mxtrunk_media_io as media;
+use mxtrunk_media_io::{self as media, MediaError};
 use mxtrunk_sip::{self as sip, ReasonHeader};
 
 /// What one SIP event means to its call.
@@ -28,7 +27,6 @@ pub(crate) fn from_sip(happened: &sip::Happened) -> SipNews {
             LegEvent::Answered { sdp: sdp.as_str().into(), device: None }
         }
         Happened::Refused { status, .. } => LegEvent::Ended(Reason::from_sip_status(*status)),
-        Happened::Unreachable { .. } => LegEvent::Ended(Reason::Unreachable),
         Happened::Cancelled { reason } => LegEvent::Ended(cancelled(reason.as_ref())),
         Happened::Ended { .. } => LegEvent::Ended(Reason::HungUp),
         Happened::Reoffered { sdp: Some(sdp) } => LegEvent::Reoffered { sdp: sdp.as_str().into() },
@@ -104,7 +102,7 @@ pub(crate) fn to_media(action: MediaAction) -> Vec<(media::LegId, media::Command
             one(leg.id, command)
         }
         MediaAction::ApplyAnswer { leg, sdp } => one(leg, Command::ApplyAnswer { sdp: sdp.0 }),
-        MediaAction::Reoffer { leg, sdp } => one(leg, Command::Reoffer { sdp: sdp.0 }),
+        MediaAction::Reoffer { leg, sdp } => one(leg, Command::ApplyOffer { sdp: sdp.0 }),
         MediaAction::AddCandidates { leg, candidates } => candidates
             .into_iter()
             .map(|candidate| (media_leg(leg), Command::AddCandidate { candidate }))
@@ -120,7 +118,6 @@ pub(crate) fn from_media(happened: &media::Happened) -> MediaEvent {
     match happened {
         Happened::LocalDescription { sdp } => MediaEvent::LocalDescription { sdp: sdp.as_str().into() },
         Happened::Connected => MediaEvent::Connected,
-        Happened::ReofferRefused { .. } => MediaEvent::ReofferRefused,
         Happened::Failed { why } => MediaEvent::Failed {
             why: why.to_string(),
             by_description: matches!(

@@ -1,10 +1,11 @@
 //! A person in Element calls a number: what has to be known before the call can begin.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use mxtrunk_call::{Call, Leg, LegKind, Reason, Side};
+use mxtrunk_call::{Call, Leg, LegAction, LegKind, Reason, Side};
 use mxtrunk_matrix::voip_v1::{self, Ids};
-use mxtrunk_matrix::{CallEventOut, IncomingCallEvent};
+use mxtrunk_matrix::IncomingCallEvent;
+use mxtrunk_matrix::call_events::{CallEventOut, Invite};
 use mxtrunk_sip::Caller;
 use mxtrunk_store::{Direction, LiveCall, MatrixSide};
 use tracing::{debug, info, warn};
@@ -18,64 +19,84 @@ use crate::record::OpenRecord;
 use crate::room_sender::{Address, Letter, RoomSender};
 use crate::router::{Router, lease_from_now};
 
+/// An `m.call.invite`, and the event that it came in.
+pub(crate) struct Invited {
+    pub(crate) invite: Invite,
+    pub(crate) event: IncomingCallEvent,
+}
+
 /// Begins the call that an `m.call.invite` asks for, or refuses it.
-pub(crate) fn begin(router: &Router, invite: IncomingCallEvent) {
-    match admit(router, &invite) {
-        Ok((line, number)) => place(router, invite, line, number),
-        Err(reason) => router.spawn(refuse(router.clone(), invite, reason)),
+pub(crate) fn begin(router: &Router, invited: Invited) {
+    match admit(router, &invited.event) {
+        Ok((line, number)) => place(router, invited, line, number),
+        Err(reason) => refuse(router, invited, reason),
+    }
+}
+
+/// Turns an invite away, with a sentence in the room where Element alone would leave the person guessing.
+pub(crate) fn refuse(router: &Router, invited: Invited, reason: Reason) {
+    info!(outcome = reason.word(), by = "gateway", "call refused before it was placed");
+    debug!(user = %invited.event.sender, number = %invited.event.number, "who it was");
+    let now = Instant::now();
+    let ids = invited.ids();
+    let sender =
+        RoomSender::start(router.peers.app.clone(), invited.address(&ids.our_party_id), None, router);
+    let Ok((mut leg, _offer)) = voip_v1::Leg::incoming(now, ids, invited.age(), invited.invite) else {
+        // It has expired: nobody waits for an answer.
+        return;
+    };
+    leg.handle_action(now, LegAction::Refuse(reason));
+    while let Some(event) = leg.poll_send() {
+        sender.send(Letter::Call(event));
+    }
+    if let Some(sentence) = reason.sentence(&invited.event.number) {
+        sender.send(Letter::Sentence(sentence));
     }
 }
 
 /// Who may call what.
-fn admit(router: &Router, invite: &IncomingCallEvent) -> Result<(Line, Number), Reason> {
+fn admit(router: &Router, event: &IncomingCallEvent) -> Result<(Line, Number), Reason> {
     let directory = &router.peers.directory;
-    let line = directory.line_of(invite.sender.as_str()).ok_or(Reason::Forbidden)?;
-    let number = directory.plan().dialable(&invite.number).ok_or(Reason::NotFound)?;
+    let line = directory.line_of(event.sender.as_str()).ok_or(Reason::Forbidden)?;
+    let number = directory.plan().dialable(&event.number).ok_or(Reason::NotFound)?;
     if !router.peers.phones.trunk_is_up(&router.settings.trunk) {
         return Err(Reason::Unreachable);
     }
     Ok((line.clone(), number))
 }
 
-fn place(router: &Router, invite: IncomingCallEvent, line: Line, number: Number) {
+fn place(router: &Router, invited: Invited, line: Line, number: Number) {
     let now = Instant::now();
     let (inbox, far_end) = CallInbox::new();
     let browser = Leg { id: router.leg_ids.next(), kind: LegKind::Matrix };
     let phone = Leg { id: router.leg_ids.next(), kind: LegKind::Sip };
     let pair = (line.user.clone(), number.to_string());
     let Some(registration) = router.calls.register(pair, [browser.id, phone.id], &inbox) else {
-        router.spawn(refuse(router.clone(), invite, Reason::Busy));
+        refuse(router, invited, Reason::Busy);
         return;
     };
-    let ids = ids_of(&invite);
-    let our_party = ids.our_party_id.clone();
-    let (room, call_id) = (invite.room.to_string(), invite.event.call_id().to_owned());
-    let version = invite.event.version().to_string();
-    let (leg, offer) = match voip_v1::Leg::incoming(now, ids, &invite) {
+    let record =
+        OpenRecord::begin(Direction::Outgoing, &line.user, number.as_str(), &router.settings.trunk.0);
+    let ids = invited.ids();
+    let side = invited.side(&ids);
+    let address = invited.address(&record.id().0);
+    let (leg, offer) = match voip_v1::Leg::incoming(now, ids, invited.age(), invited.invite) {
         Ok(ready) => ready,
         Err(stale) => {
             info!(%stale, "an invite came too late to be placed: it does not ring");
             return;
         }
     };
-    let registration = registration.with_matrix((room.clone(), call_id.clone()), &inbox);
-    let record =
-        OpenRecord::begin(Direction::Outgoing, &line.user, number.as_str(), &router.settings.trunk.0);
+    let registration = registration.with_matrix((side.room_id.clone(), side.call_id.clone()), &inbox);
     let mut live = LiveCall::begun(record.id().clone(), &router.settings.instance, lease_from_now());
-    live.matrix = Some(MatrixSide {
-        room_id: room,
-        call_id,
-        party_id: our_party,
-        virtual_user: invite.virtual_user.to_string(),
-        version,
-    });
+    live.matrix = Some(side);
     let task = CallTask {
         peers: router.peers.clone(),
         call: Call::new(now, router.settings.timings, browser, phone, offer),
         matrix: MatrixLeg {
             id: browser.id,
             leg,
-            sender: RoomSender::start(router.peers.app.clone(), address(&invite, &record.id().0), Some(inbox)),
+            sender: RoomSender::start(router.peers.app.clone(), address, Some(inbox), router),
             number: number.to_string(),
         },
         phone: PhoneLeg {
@@ -95,39 +116,37 @@ fn place(router: &Router, invite: IncomingCallEvent, line: Line, number: Number)
     router.spawn_call(registration, task.begin(), clean_up);
 }
 
-/// Turns an invite away: `m.call.reject`, and a sentence in the room where Element alone would leave
-/// the person guessing.
-pub(crate) async fn refuse(router: Router, invite: IncomingCallEvent, reason: Reason) {
-    let mut ids = ids_of(&invite);
-    info!(outcome = reason.word(), by = "gateway", "call refused before it was placed");
-    debug!(user = %invite.sender, number = %invite.number, "who it was");
-    let transaction_prefix = std::mem::take(&mut ids.our_party_id);
-    let sender = RoomSender::start(router.peers.app.clone(), address(&invite, &transaction_prefix), None);
-    sender.send(Letter::Call(CallEventOut::Reject {
-        call_id: invite.event.call_id().to_owned(),
-        party_id: transaction_prefix,
-        version: invite.event.version(),
-        reason: reason.matrix_reject().map(str::to_owned),
-    }));
-    if let Some(sentence) = reason.sentence(&invite.number) {
-        sender.send(Letter::Sentence(sentence));
+impl Invited {
+    fn age(&self) -> Duration {
+        self.event.age
     }
-}
 
-fn ids_of(invite: &IncomingCallEvent) -> Ids {
-    Ids {
-        room: invite.room.clone(),
-        user: invite.sender.clone(),
-        virtual_user: invite.virtual_user.clone(),
-        our_party_id: random_text(12),
+    fn ids(&self) -> Ids {
+        Ids {
+            room: self.event.room.clone(),
+            user: self.event.sender.clone(),
+            virtual_user: self.event.virtual_user.clone(),
+            our_party_id: random_text(12),
+        }
     }
-}
 
-fn address(invite: &IncomingCallEvent, prefix: &str) -> Address {
-    Address {
-        room: invite.room.clone(),
-        virtual_user: invite.virtual_user.clone(),
-        transaction_prefix: prefix.to_owned(),
+    /// What recovery needs to end this call in its room.
+    fn side(&self, ids: &Ids) -> MatrixSide {
+        MatrixSide {
+            room_id: ids.room.to_string(),
+            call_id: self.invite.call_id.clone(),
+            party_id: ids.our_party_id.clone(),
+            virtual_user: ids.virtual_user.to_string(),
+            version: self.invite.version.word().to_owned(),
+        }
+    }
+
+    fn address(&self, transaction_prefix: &str) -> Address {
+        Address {
+            room: self.event.room.clone(),
+            virtual_user: self.event.virtual_user.clone(),
+            transaction_prefix: transaction_prefix.to_owned(),
+        }
     }
 }
 
@@ -146,7 +165,10 @@ impl CallTask {
         let peers = self.peers.clone();
         let legs = [self.matrix.id, self.phone.id];
         let phone = self.phone.id;
-        let goodbye = self.matrix.leg.hangup(Reason::Failed);
+        let goodbye = CallEventOut::Hangup {
+            call: self.matrix.leg.call_ref().clone(),
+            reason: Reason::Failed.matrix_hangup(),
+        };
         let sender = self.matrix.sender.clone();
         let record = self.record.clone();
         async move {

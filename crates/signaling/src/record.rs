@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use mxtrunk_call::{Reason, Side, Story};
-use mxtrunk_media::{AudioVerdict, LegStats, verdict};
+use mxtrunk_media_io::{AudioVerdict, LegStats};
 use mxtrunk_store::{CallRecord, Direction, EndedBy, RecordId, UnixMillis};
 use serde_json::json;
 use tracing::{debug, info};
@@ -121,7 +121,7 @@ impl OpenRecord {
 
 impl Heard {
     fn verdict(&self) -> Option<AudioVerdict> {
-        Some(verdict(self.browser.as_ref()?, self.phone.as_ref()?))
+        Some(AudioVerdict::of(self.browser.as_ref()?, self.phone.as_ref()?))
     }
 
     fn to_json(&self, detail: Option<&str>) -> serde_json::Value {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mxtrunk_call::Reason;
-use mxtrunk_matrix::CallEventOut;
+use mxtrunk_matrix::call_events::{CallEventOut, CallRef, Version};
 use mxtrunk_sip::DialogSnapshot;
 use mxtrunk_store::{CallRecord, EndedBy, LiveCall, MatrixSide, UnixMillis};
 use ruma::{RoomId, UserId};
@@ -11,11 +11,17 @@ use tracing::{info, warn};
 
 use crate::Peers;
 
-/// How long one side of one orphan may take. Both sides have heard within 10 s of the start.
-const EACH: Duration = Duration::from_secs(8);
+/// How long one attempt at one side of one orphan may take.
+const ATTEMPT: Duration = Duration::from_secs(8);
 
-/// Ends every orphaned call, all at once: what `instance` (this process, before it runs any call of its
-/// own) has left behind, and what no other instance holds a lease for. Returns how many there were.
+/// Between attempts, and how many: a homeserver that comes up together with us needs a while, and the
+/// person's client shows a running call until it is told.
+const PAUSE: Duration = Duration::from_secs(2);
+const ATTEMPTS: u32 = 150;
+
+/// Ends every orphaned call, in the background, all at once: what `instance` (this process, before it runs
+/// any call of its own) has left behind, and what no other instance holds a lease for. Returns how many
+/// there are.
 pub async fn recover(peers: &Peers, instance: &str) -> usize {
     let orphans = match peers.store.orphans(instance, UnixMillis::now()).await {
         Ok(orphans) => orphans,
@@ -25,81 +31,110 @@ pub async fn recover(peers: &Peers, instance: &str) -> usize {
         }
     };
     let count = orphans.len();
-    let mut ends = tokio::task::JoinSet::new();
     for (record, live) in orphans {
-        ends.spawn(end_orphan(peers.clone(), record, live));
+        tokio::spawn(end_orphan(peers.clone(), record, live));
     }
-    while ends.join_next().await.is_some() {}
     count
+}
+
+/// What became of one side of an orphan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It heard that the call is over.
+    Told,
+    /// It knew of no such call any more.
+    HadEnded,
+    /// There was nobody to tell: this side had not been reached when the gateway died.
+    NotBegun,
+    /// It could not be reached.
+    Unreached,
 }
 
 async fn end_orphan(peers: Peers, mut record: CallRecord, live: LiveCall) {
     let (matrix, phone) = tokio::join!(
-        tokio::time::timeout(EACH, end_matrix(&peers, &record, &live)),
-        tokio::time::timeout(EACH, end_phone(&peers, &live)),
+        insist(|| end_matrix(&peers, &record, &live)),
+        insist(|| end_phone(&peers, &live)),
     );
     record.ended_at = Some(UnixMillis::now());
     record.ended_by = Some(EndedBy::Gateway);
     record.reason = Some(Reason::Restarted.word().to_owned());
-    let (matrix, phone) = (matrix.unwrap_or("no answer in time"), phone.unwrap_or("no answer in time"));
-    info!(call = %record.id.0, outcome = Reason::Restarted.word(), matrix, phone, "an orphaned call was ended");
+    info!(
+        call = %record.id.0,
+        outcome = Reason::Restarted.word(),
+        ?matrix,
+        ?phone,
+        "call ended: it was orphaned by the last run of the gateway"
+    );
     if let Err(error) = peers.store.finish_call(&record).await {
         warn!(call = %record.id.0, %error, "the record of an orphaned call could not be completed");
     }
 }
 
-async fn end_matrix(peers: &Peers, record: &CallRecord, live: &LiveCall) -> &'static str {
+/// Tries until the side is reached, or it is too late to matter.
+async fn insist<Attempt: Future<Output = Outcome>>(attempt: impl Fn() -> Attempt) -> Outcome {
+    for _ in 0..ATTEMPTS {
+        match tokio::time::timeout(ATTEMPT, attempt()).await {
+            Ok(Outcome::Unreached) | Err(_) => tokio::time::sleep(PAUSE).await,
+            Ok(reached) => return reached,
+        }
+    }
+    Outcome::Unreached
+}
+
+async fn end_matrix(peers: &Peers, record: &CallRecord, live: &LiveCall) -> Outcome {
     let Some(side) = &live.matrix else {
-        return "not offered";
+        return Outcome::NotBegun;
     };
     let (Ok(room), Ok(user)) = (RoomId::parse(&side.room_id), UserId::parse(&side.virtual_user)) else {
-        return "unreadable";
+        return Outcome::NotBegun;
     };
     let goodbye = goodbye(record, live, side);
     let transaction = format!("{}-restarted", record.id.0);
     if let Err(error) = peers.app.send_call_event(&room, &user, &transaction, &goodbye).await {
         warn!(call = %record.id.0, %error, "an orphaned call could not be ended in its room");
-        return "not reached";
+        return Outcome::Unreached;
     }
     if let Some(sentence) = Reason::Restarted.sentence(&record.number) {
-        let transaction = format!("{transaction}-notice");
-        if let Err(error) = peers.app.send_notice(&room, &user, &transaction, &sentence).await {
+        if let Err(error) = peers.app.send_notice(&room, &user, &sentence).await {
             warn!(call = %record.id.0, %error, "the room was not told why its call ended");
         }
     }
-    "ended"
+    Outcome::Told
 }
 
 /// Before the answer a callee's hang-up is ignored by clients: an unanswered call of the person is rejected.
 fn goodbye(record: &CallRecord, live: &LiveCall, side: &MatrixSide) -> CallEventOut {
-    let call_id = side.call_id.clone();
-    let party_id = side.party_id.clone();
-    let version = side.version.parse().unwrap_or_default();
+    let call = CallRef {
+        call_id: side.call_id.clone(),
+        party_id: side.party_id.clone(),
+        version: Version::from_word(&side.version).unwrap_or(Version::V1),
+    };
     let outgoing = record.direction == mxtrunk_store::Direction::Outgoing;
-    if outgoing && !live.answered {
-        let reason = Reason::Restarted.matrix_reject().map(str::to_owned);
-        CallEventOut::Reject { call_id, party_id, version, reason }
+    if outgoing && !live.answered && call.version == Version::V1 {
+        CallEventOut::Reject { call, reason: Reason::Restarted.matrix_reject() }
     } else {
-        let reason = Reason::Restarted.matrix_hangup().to_owned();
-        CallEventOut::Hangup { call_id, party_id, version, reason }
+        CallEventOut::Hangup { call, reason: Reason::Restarted.matrix_hangup() }
     }
 }
 
-async fn end_phone(peers: &Peers, live: &LiveCall) -> &'static str {
+async fn end_phone(peers: &Peers, live: &LiveCall) -> Outcome {
     let Some(text) = &live.sip_dialog else {
-        return "not answered";
+        return Outcome::NotBegun;
     };
     let Ok(dialog) = serde_json::from_str::<DialogSnapshot>(text) else {
-        return "unreadable";
+        return Outcome::NotBegun;
     };
     match peers.phones.end_orphan(&dialog).await {
-        Ok(200..=299) => "ended",
+        Ok(200..=299) => Outcome::Told,
         // 481: the far end has ended it already (RFC 3261 section 12.2.2).
-        Ok(481) => "had ended",
-        Ok(_) => "refused to end",
+        Ok(481) => Outcome::HadEnded,
+        Ok(status) => {
+            warn!(status, "the telephone side did not take the end of an orphaned call");
+            Outcome::Told
+        }
         Err(error) => {
             warn!(%error, "an orphaned call could not be ended at the telephone side");
-            "not reached"
+            Outcome::Unreached
         }
     }
 }

@@ -1,12 +1,15 @@
 //! One call's events on their way into its room: in order, each sent once, with the outcome reported
 //! back to the call. A slow homeserver delays this queue and nothing else.
 
-use mxtrunk_matrix::{AppService, CallEventOut, SendOutcome};
+use mxtrunk_matrix::AppService;
+use mxtrunk_matrix::call_events::CallEventOut;
+use mxtrunk_matrix::voip_v1::SendOutcome;
 use ruma::{OwnedRoomId, OwnedUserId};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use crate::call_task::{CallInbox, Told};
+use crate::router::Router;
 
 /// More than one call ever has waiting; a call that fills it talks to a homeserver that is gone.
 const QUEUE: usize = 64;
@@ -36,10 +39,11 @@ pub(crate) struct RoomSender {
 }
 
 impl RoomSender {
-    /// Starts a queue whose outcomes are told to `call`, where there is one.
-    pub(crate) fn start(app: AppService, address: Address, call: Option<CallInbox>) -> Self {
+    /// Starts a queue whose outcomes are told to `call`, where there is one. A stop of the gateway waits
+    /// until it is empty.
+    pub(crate) fn start(app: AppService, address: Address, call: Option<CallInbox>, router: &Router) -> Self {
         let (queue, letters) = mpsc::channel(QUEUE);
-        tokio::spawn(deliver(app, address, letters, call));
+        router.spawn(deliver(app, address, letters, call));
         RoomSender { queue }
     }
 
@@ -60,16 +64,19 @@ async fn deliver(app: AppService, to: Address, mut letters: mpsc::Receiver<Lette
         let transaction = format!("{}-{count}", to.transaction_prefix);
         match letter {
             Letter::Sentence(text) => {
-                if let Err(error) = app.send_notice(&to.room, &to.virtual_user, &transaction, &text).await {
+                if let Err(error) = app.send_notice(&to.room, &to.virtual_user, &text).await {
                     debug!(%error, "a sentence did not reach the room");
                 }
             }
             Letter::Call(event) => {
                 let sent = app.send_call_event(&to.room, &to.virtual_user, &transaction, &event).await;
-                if let Err(error) = &sent {
-                    warn!(event = event.event_type(), %error, "a call event did not reach the room");
-                }
-                let outcome = SendOutcome { event, delivered: sent.is_ok() };
+                let outcome = match sent {
+                    Ok(_) => SendOutcome::Sent(event.kind()),
+                    Err(error) => {
+                        warn!(event = %event.kind(), %error, "a call event did not reach the room");
+                        SendOutcome::Failed(event.kind())
+                    }
+                };
                 if let Some(call) = &call {
                     call.tell(Told::Sent(outcome));
                 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use mxtrunk_call::{LegId, Reason};
-use mxtrunk_matrix::{CallEventIn, IncomingCallEvent, RoomEvent};
+use mxtrunk_matrix::call_events::{CallEventIn, Invite};
+use mxtrunk_matrix::{IncomingCallEvent, RoomEvent};
 use mxtrunk_media_io as media;
 use mxtrunk_sip as sip;
 use mxtrunk_store::UnixMillis;
@@ -128,16 +129,22 @@ impl Router {
             call.tell(Told::Matrix(event));
             return;
         }
-        match &event.event {
-            CallEventIn::Invite { .. } if self.calls.has_ended(&key) => {
+        match event.event {
+            CallEventIn::Invite(_) if self.calls.has_ended(&key) => {
                 debug!("an invite came after its call had ended: ignored");
             }
-            CallEventIn::Invite { .. } if stopping => {
-                self.spawn(outgoing::refuse(self.clone(), event, Reason::ShuttingDown));
-            }
-            CallEventIn::Invite { .. } => outgoing::begin(self, event),
+            CallEventIn::Invite(ref invite) => self.on_invite(invite.clone(), event, stopping),
             CallEventIn::Hangup { .. } | CallEventIn::Reject { .. } => self.calls.remember_ended(key),
             _ => debug!("a call event of no call that is known here: ignored"),
+        }
+    }
+
+    fn on_invite(&self, invite: Invite, event: IncomingCallEvent, stopping: bool) {
+        let invite = outgoing::Invited { invite, event };
+        if stopping {
+            outgoing::refuse(self, invite, Reason::ShuttingDown);
+        } else {
+            outgoing::begin(self, invite);
         }
     }
 

@@ -1,0 +1,3 @@
+//! The whole program, seen from outside: its commands, and calls through real peers.
+
+mod cli;
