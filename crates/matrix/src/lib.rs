@@ -29,3 +29,8 @@ pub use numbering::Numbering;
 pub use registration::{APPSERVICE_ID, PROTOCOLS, registration_yaml};
 pub use room_events::{IncomingCallEvent, RoomEvent};
 pub use rooms::RoomError;
+
+#[cfg(test)]
+mod fake_homeserver;
+#[cfg(test)]
+mod tests;

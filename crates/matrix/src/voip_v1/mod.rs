@@ -5,20 +5,21 @@
 //! leg. The contract is that of the call machine: change the leg once, drain [`Leg::poll_send`] and
 //! [`Leg::poll_event`], ask [`Leg::poll_timeout`] when to come back.
 
+mod act;
 mod early;
+mod hear;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use mxtrunk_call::{Device, LegAction, LegEvent, Reason, Sdp};
+use mxtrunk_call::{LegAction, LegEvent, Reason, Sdp};
 use ruma::{OwnedRoomId, OwnedUserId, UserId};
 
-use crate::call_events::{
-    CallEventIn, CallEventKind, CallEventOut, CallRef, Description, Invite, Version,
-};
+use crate::call_events::{CallEventIn, CallEventKind, CallEventOut, CallRef, Invite, Version};
 use early::EarlyCandidates;
+use hear::is_of;
 
 /// How long our own invites stand, from the moment they are sent.
 pub const OUR_LIFETIME: Duration = Duration::from_secs(60);
@@ -260,173 +261,10 @@ impl Leg {
         }
     }
 
-    /// The user called, and the number has not picked up.
-    fn while_invited(&mut self, event: CallEventIn) {
-        match event {
-            CallEventIn::Candidates { candidates, .. } => self.candidates(candidates),
-            CallEventIn::Hangup { reason, .. } | CallEventIn::Reject { reason, .. } => {
-                // Whatever a caller's hang-up calls itself, it takes the call back, unless it names a fault.
-                let reason = match Reason::from_matrix(reason.as_deref(), false) {
-                    fault @ (Reason::MediaFailed | Reason::Failed) => fault,
-                    _ => Reason::Cancelled,
-                };
-                self.gone(reason);
-            }
-            CallEventIn::Invite(_)
-            | CallEventIn::Answer { .. }
-            | CallEventIn::SelectAnswer { .. }
-            | CallEventIn::Negotiate { .. } => {}
-        }
-    }
-
-    /// We called, and no device of the user has picked up.
-    fn while_inviting(&mut self, event: CallEventIn) {
-        let State::Inviting { early, .. } = &mut self.state else {
-            return;
-        };
-        match event {
-            CallEventIn::Candidates {
-                party_id,
-                candidates,
-                ..
-            } => early.keep(party_id, candidates),
-            CallEventIn::Answer { party_id, sdp, .. } => {
-                let kept = early.take(party_id.as_deref());
-                self.answered(party_id, sdp, kept);
-            }
-            // Any device may decline for the person. Version 0 knows only hang-ups.
-            CallEventIn::Reject { reason, .. } | CallEventIn::Hangup { reason, .. } => {
-                self.gone(Reason::from_matrix(reason.as_deref(), false));
-            }
-            CallEventIn::Invite(_)
-            | CallEventIn::SelectAnswer { .. }
-            | CallEventIn::Negotiate { .. } => {}
-        }
-    }
-
-    /// Both sides have answered; the event is of the device in the call.
-    fn while_connected(&mut self, event: CallEventIn) {
-        match event {
-            CallEventIn::Candidates { candidates, .. } => self.candidates(candidates),
-            CallEventIn::Hangup { reason, .. } => {
-                self.gone(Reason::from_matrix(reason.as_deref(), true));
-            }
-            CallEventIn::SelectAnswer {
-                selected_party_id, ..
-            } if selected_party_id != self.call.party_id => self.gone(Reason::AnsweredElsewhere),
-            CallEventIn::Negotiate {
-                description: Description::Offer(sdp),
-                ..
-            } => {
-                if let State::Connected { reoffered, .. } = &mut self.state {
-                    *reoffered = true;
-                }
-                self.events.push_back(LegEvent::Reoffered { sdp });
-            }
-            // We make no new offers, so there is nothing to be answered.
-            CallEventIn::Negotiate { .. }
-            | CallEventIn::SelectAnswer { .. }
-            | CallEventIn::Invite(_)
-            | CallEventIn::Answer { .. }
-            | CallEventIn::Reject { .. } => {}
-        }
-    }
-
-    fn candidates(&mut self, candidates: Vec<String>) {
-        if !candidates.is_empty() {
-            self.events.push_back(LegEvent::Candidates(candidates));
-        }
-    }
-
-    fn answered(&mut self, party: Option<String>, sdp: Sdp, kept: Vec<String>) {
-        if let Some(selected) = &party {
-            self.sends.push_back(CallEventOut::SelectAnswer {
-                call: self.call.clone(),
-                selected_party_id: selected.clone(),
-            });
-        }
-        self.events.push_back(LegEvent::Answered {
-            sdp,
-            device: party.clone().map(Device),
-        });
-        self.candidates(kept);
-        self.state = State::Connected {
-            party,
-            reoffered: false,
-        };
-    }
-
-    fn offer(&mut self, now: Instant, sdp: Sdp) {
-        if self.state != State::Fresh {
-            return;
-        }
-        self.state = State::Inviting {
-            sent: false,
-            expires: now + OUR_LIFETIME,
-            early: EarlyCandidates::default(),
-        };
-        self.sends.push_back(CallEventOut::Invite {
-            call: self.call.clone(),
-            lifetime: OUR_LIFETIME,
-            sdp,
-        });
-    }
-
-    fn answer(&mut self, sdp: Sdp) {
-        let State::Invited { party, .. } = &mut self.state else {
-            return;
-        };
-        self.state = State::Connected {
-            party: party.take(),
-            reoffered: false,
-        };
-        self.sends.push_back(CallEventOut::Answer {
-            call: self.call.clone(),
-            sdp,
-        });
-    }
-
-    fn answer_reoffer(&mut self, sdp: Sdp) {
-        match &mut self.state {
-            State::Connected { reoffered, .. } if *reoffered => *reoffered = false,
-            _ => return,
-        }
-        self.sends.push_back(CallEventOut::Negotiate {
-            call: self.call.clone(),
-            description: Description::Answer(sdp),
-            lifetime: OUR_LIFETIME,
-        });
-    }
-
-    /// Ends the leg from our side.
-    fn end(&mut self, reason: Reason) {
-        match &self.state {
-            // Element ignores a hang-up of the callee before the answer; version 0 has no reject.
-            State::Invited { .. } if self.call.version == Version::V1 => {
-                self.sends.push_back(CallEventOut::Reject {
-                    call: self.call.clone(),
-                    reason: reason.matrix_reject(),
-                });
-            }
-            State::Invited { .. } | State::Inviting { .. } | State::Connected { .. } => {
-                self.send_hangup(reason);
-            }
-            State::Fresh | State::Ended => {}
-        }
-        self.state = State::Ended;
-    }
-
     /// Ends the leg from the user's side.
     fn gone(&mut self, reason: Reason) {
         self.state = State::Ended;
         self.events.push_back(LegEvent::Ended(reason));
-    }
-
-    fn send_hangup(&mut self, reason: Reason) {
-        self.sends.push_back(CallEventOut::Hangup {
-            call: self.call.clone(),
-            reason: reason.matrix_hangup(),
-        });
     }
 
     /// Ends the leg when its invite has expired, and says whether it did.
@@ -446,9 +284,4 @@ impl Leg {
             }
         }
     }
-}
-
-/// Whether `event` comes from `party`. In version 0 no device has a name, and any may speak.
-fn is_of(party: Option<&str>, event: &CallEventIn) -> bool {
-    party.is_none() || party == event.party_id()
 }

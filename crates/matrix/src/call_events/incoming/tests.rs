@@ -1,0 +1,198 @@
+use serde_json::json;
+
+use super::*;
+
+fn sample(text: &str) -> (CallEventKind, Value) {
+    let event: Value = serde_json::from_str(text).unwrap();
+    let kind = CallEventKind::from_event_type(event["type"].as_str().unwrap()).unwrap();
+    (kind, event["content"].clone())
+}
+
+fn parse_sample(text: &str) -> CallEventIn {
+    let (kind, content) = sample(text);
+    CallEventIn::parse(kind, &content).unwrap()
+}
+
+fn invite() -> Value {
+    json!({ "call_id": "c", "party_id": "P", "version": "1", "lifetime": 60000,
+            "offer": { "type": "offer", "sdp": "v=0" } })
+}
+
+#[test]
+fn the_invite_of_a_real_client_is_understood() {
+    let event = parse_sample(include_str!("../../../tests/fixtures/m.call.invite.json"));
+    let CallEventIn::Invite(invite) = event else {
+        panic!("{event:?}");
+    };
+    assert_eq!(invite.call_id, "179534578651212WYcK34tFvRmmJO");
+    assert_eq!(invite.party_id.as_deref(), Some("ALICEDEV"));
+    assert_eq!(invite.version, Version::V1);
+    assert_eq!(invite.lifetime, Duration::from_secs(60));
+    assert!(invite.sdp.0.starts_with("v=0\r\n") && invite.sdp.0.contains("opus/48000/2"));
+    assert_eq!(invite.invitee, None);
+}
+
+#[test]
+fn the_other_events_of_real_clients_are_understood() {
+    let event = parse_sample(include_str!("../../../tests/fixtures/m.call.answer.json"));
+    assert!(matches!(&event, CallEventIn::Answer { sdp, .. } if sdp.0.contains("setup:active")));
+    assert_eq!(event.party_id(), Some("BOBDEV"));
+    assert_eq!(event.call_id(), "179534578651212WYcK34tFvRmmJO");
+
+    let event = parse_sample(include_str!(
+        "../../../tests/fixtures/m.call.candidates.end.json"
+    ));
+    let CallEventIn::Candidates { candidates, .. } = event else {
+        panic!("{event:?}");
+    };
+    assert_eq!(candidates.len(), 4);
+    assert!(candidates[0].starts_with("candidate:3722267957 1 udp"));
+    assert_eq!(candidates[3], "");
+
+    let event = parse_sample(include_str!(
+        "../../../tests/fixtures/m.call.select_answer.json"
+    ));
+    assert!(
+        matches!(event, CallEventIn::SelectAnswer { selected_party_id, .. } if selected_party_id == "BOBDEV")
+    );
+    let event = parse_sample(include_str!("../../../tests/fixtures/m.call.reject.json"));
+    assert!(matches!(event, CallEventIn::Reject { reason: None, .. }));
+    let event = parse_sample(include_str!("../../../tests/fixtures/m.call.hangup.json"));
+    assert!(
+        matches!(event, CallEventIn::Hangup { reason: Some(reason), .. } if reason == "user_hangup")
+    );
+    let event = parse_sample(include_str!(
+        "../../../tests/fixtures/m.call.negotiate.offer.json"
+    ));
+    assert!(
+        matches!(event, CallEventIn::Negotiate { description: Description::Offer(sdp), .. } if sdp.0.contains("a=sendonly"))
+    );
+    let event = parse_sample(include_str!(
+        "../../../tests/fixtures/m.call.negotiate.answer.json"
+    ));
+    assert!(
+        matches!(event, CallEventIn::Negotiate { description: Description::Answer(sdp), .. } if sdp.0.contains("a=recvonly"))
+    );
+}
+
+#[test]
+fn both_versions_are_understood_however_they_are_written() {
+    let expected = [
+        (json!("1"), Ok(Version::V1)),
+        (json!(1), Ok(Version::V1)),
+        (json!("0"), Ok(Version::V0)),
+        (json!(0), Ok(Version::V0)),
+        (Value::Null, Ok(Version::V0)),
+        (json!("2"), Err(ParseError::Version)),
+        (json!([1]), Err(ParseError::Version)),
+    ];
+    for (written, meant) in expected {
+        let mut content = invite();
+        content["version"] = written.clone();
+        let version = match CallEventIn::parse(CallEventKind::Invite, &content) {
+            Ok(CallEventIn::Invite(invite)) => Ok(invite.version),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error),
+        };
+        assert_eq!(version, meant, "{written}");
+    }
+}
+
+#[test]
+fn json_of_the_wrong_type_is_an_error_and_never_a_panic() {
+    let wrong = [
+        Value::Null,
+        json!(7),
+        json!([]),
+        json!({}),
+        json!("x"),
+        json!(true),
+    ];
+    let fields = [
+        "call_id", "party_id", "version", "lifetime", "offer", "invitee",
+    ];
+    for field in fields {
+        for value in &wrong {
+            let mut content = invite();
+            content[field] = value.clone();
+            let _ = CallEventIn::parse(CallEventKind::Invite, &content);
+        }
+    }
+    let broken = [
+        (CallEventKind::Invite, "call_id", json!(7)),
+        (CallEventKind::Invite, "party_id", json!(["P"])),
+        (CallEventKind::Invite, "offer", json!("v=0")),
+        (CallEventKind::Invite, "offer", json!({ "sdp": 7 })),
+        (CallEventKind::Invite, "invitee", json!("nobody")),
+        (CallEventKind::Answer, "answer", json!([])),
+        (
+            CallEventKind::Candidates,
+            "candidates",
+            json!("candidate:1"),
+        ),
+        (
+            CallEventKind::Negotiate,
+            "description",
+            json!({ "sdp": "v=0", "type": "pranswer" }),
+        ),
+        (CallEventKind::SelectAnswer, "selected_party_id", json!({})),
+    ];
+    for (kind, field, value) in broken {
+        let mut content = invite();
+        content[field] = value.clone();
+        assert!(
+            CallEventIn::parse(kind, &content).is_err(),
+            "{kind} {field} {value}"
+        );
+    }
+    assert_eq!(
+        CallEventIn::parse(CallEventKind::Hangup, &json!("bye")),
+        Err(ParseError::NoObject)
+    );
+}
+
+#[test]
+fn an_oversized_description_is_refused() {
+    let mut content = invite();
+    content["offer"]["sdp"] = json!("a".repeat(MAX_SDP_BYTES));
+    assert!(CallEventIn::parse(CallEventKind::Invite, &content).is_ok());
+    content["offer"]["sdp"] = json!("a".repeat(MAX_SDP_BYTES + 1));
+    assert_eq!(
+        CallEventIn::parse(CallEventKind::Invite, &content),
+        Err(ParseError::TooLong("sdp"))
+    );
+}
+
+#[test]
+fn a_broken_candidate_does_not_spoil_the_others() {
+    let content = json!({ "call_id": "c", "version": 0, "candidates": [
+        { "candidate": "candidate:1" }, { "candidate": 7 }, "candidate:2", null,
+        { "candidate": "x".repeat(MAX_CANDIDATE_BYTES + 1) }, { "candidate": "" } ] });
+    assert_eq!(
+        CallEventIn::parse(CallEventKind::Candidates, &content),
+        Ok(CallEventIn::Candidates {
+            call_id: "c".to_owned(),
+            party_id: None,
+            candidates: vec!["candidate:1".to_owned(), String::new()],
+        })
+    );
+}
+
+#[test]
+fn a_lifetime_without_reason_is_bounded() {
+    let mut content = invite();
+    for (written, meant) in [
+        (json!(u64::MAX), MAX_LIFETIME),
+        (json!(-1), DEFAULT_LIFETIME),
+        (json!("long"), DEFAULT_LIFETIME),
+        (json!(0), Duration::ZERO),
+    ] {
+        content["lifetime"] = written;
+        let CallEventIn::Invite(invite) =
+            CallEventIn::parse(CallEventKind::Invite, &content).unwrap()
+        else {
+            panic!("an invite");
+        };
+        assert_eq!(invite.lifetime, meant);
+    }
+}

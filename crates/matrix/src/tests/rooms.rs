@@ -1,0 +1,171 @@
+use ruma::{RoomId, room_id, user_id};
+
+use super::*;
+use crate::RoomError;
+
+const WAIT: Duration = Duration::from_secs(5);
+
+impl Scene {
+    async fn call_room(&self) -> String {
+        self.try_call_room(WAIT).await.unwrap()
+    }
+
+    async fn try_call_room(&self, wait: Duration) -> Result<String, RoomError> {
+        let alice = user_id!("@alice:localtest");
+        let room = self
+            .service
+            .ensure_call_room(alice, "600", "Echo", wait)
+            .await?;
+        Ok(room.to_string())
+    }
+
+    fn rooms_made(&self) -> usize {
+        let known = self.homeserver.known();
+        known
+            .requests
+            .iter()
+            .filter(|request| request.ends_with("/createRoom"))
+            .count()
+    }
+}
+
+#[tokio::test]
+async fn the_first_call_makes_a_direct_chat_in_which_the_voice_button_works() {
+    let scene = Scene::start().await;
+    let room = scene.call_room().await;
+    let known = scene.homeserver.known();
+    let made = &known.rooms[&room];
+    assert_eq!(made.memberships[TEL], "join");
+    assert_eq!(made.memberships[ALICE], "join");
+    assert_eq!(
+        made.created_with,
+        json!({
+            "preset": "trusted_private_chat", "is_direct": true, "invite": [ALICE],
+            "power_level_content_override": { "events": { "org.matrix.msc3401.call.member": 0 } },
+        })
+    );
+}
+
+#[tokio::test]
+async fn the_next_call_uses_the_same_room() {
+    let scene = Scene::start().await;
+    let first = scene.call_room().await;
+    assert_eq!(scene.call_room().await, first);
+    assert_eq!(scene.rooms_made(), 1);
+}
+
+#[tokio::test]
+async fn a_room_that_element_made_is_adopted() {
+    let scene = Scene::start().await.with_room().await;
+    scene.homeserver.known().users.insert(TEL.to_owned());
+    assert_eq!(scene.call_room().await, ROOM);
+}
+
+#[tokio::test]
+async fn two_calls_at_once_make_one_room() {
+    let scene = Scene::start().await;
+    let (a, b) = tokio::join!(scene.call_room(), scene.call_room());
+    assert_eq!(a, b);
+    assert_eq!(scene.rooms_made(), 1);
+}
+
+#[tokio::test]
+async fn a_room_that_the_virtual_user_is_out_of_is_forgotten() {
+    let scene = Scene::start().await;
+    scene.homeserver.put_room(ROOM, &[ALICE]);
+    scene.store().put_room(ROOM, ALICE, TEL).await.unwrap();
+    assert_ne!(scene.call_room().await, ROOM);
+    assert_eq!(scene.store().room(ROOM).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_room_with_a_third_member_or_encryption_is_not_called_in() {
+    let scene = Scene::start().await;
+    scene
+        .homeserver
+        .put_room("!crowd", &[ALICE, TEL, "@bob:localtest"]);
+    scene.homeserver.put_room("!secret", &[ALICE, TEL]);
+    scene
+        .homeserver
+        .known()
+        .rooms
+        .get_mut("!secret")
+        .unwrap()
+        .encrypted = true;
+    for room in ["!crowd", "!secret"] {
+        scene.store().put_room(room, ALICE, TEL).await.unwrap();
+    }
+    let room = scene.call_room().await;
+    assert!(room != "!crowd" && room != "!secret", "{room}");
+}
+
+#[tokio::test]
+async fn a_user_who_left_the_room_is_invited_back() {
+    let scene = Scene::start().await.with_room().await;
+    let leave = || {
+        let mut known = scene.homeserver.known();
+        let room = known.rooms.get_mut(ROOM).unwrap();
+        room.memberships
+            .insert(ALICE.to_owned(), "leave".to_owned());
+    };
+    leave();
+    assert_eq!(scene.call_room().await, ROOM);
+}
+
+#[tokio::test]
+async fn a_user_who_does_not_join_is_told_of_and_the_room_is_kept_for_the_next_call() {
+    let scene = Scene::start().await;
+    scene.homeserver.known().auto_accept = false;
+    for _ in 0..2 {
+        let error = scene
+            .try_call_room(Duration::from_millis(50))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, RoomError::NotJoined { .. }), "{error}");
+    }
+    assert_eq!(scene.rooms_made(), 1);
+}
+
+#[tokio::test]
+async fn the_news_of_a_join_ends_the_wait() {
+    let scene = Scene::start().await;
+    scene.homeserver.known().auto_accept = false;
+    let news = async {
+        until("the room is made", || scene.rooms_made() == 1).await;
+        let mut join = member(ALICE, ALICE, "join");
+        join["room_id"] = json!("!made0");
+        // The fake never lets her in: only the news of it can end the wait.
+        scene.push("1", json!([join])).await;
+    };
+    let (room, ()) = tokio::join!(scene.try_call_room(WAIT), news);
+    assert_eq!(room.unwrap(), "!made0");
+}
+
+#[tokio::test]
+async fn who_is_joined_and_what_is_encrypted_can_be_asked() {
+    let scene = Scene::start().await.with_room().await;
+    let room: &RoomId = room_id!("!room");
+    assert!(
+        scene
+            .service
+            .is_joined(room, user_id!("@alice:localtest"))
+            .await
+            .unwrap()
+    );
+    assert!(
+        !scene
+            .service
+            .is_joined(room, user_id!("@bob:localtest"))
+            .await
+            .unwrap()
+    );
+    assert!(!scene.service.is_encrypted(room).await.unwrap());
+    scene
+        .homeserver
+        .known()
+        .rooms
+        .get_mut(ROOM)
+        .unwrap()
+        .encrypted = true;
+    assert!(scene.service.is_encrypted(room).await.unwrap());
+}

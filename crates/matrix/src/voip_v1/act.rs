@@ -1,0 +1,78 @@
+//! What the call wants said, depending on where the leg stands.
+
+use std::time::Instant;
+
+use mxtrunk_call::{Reason, Sdp};
+
+use super::early::EarlyCandidates;
+use super::{Leg, OUR_LIFETIME, State};
+use crate::call_events::{CallEventOut, Description, Version};
+
+impl Leg {
+    pub(super) fn offer(&mut self, now: Instant, sdp: Sdp) {
+        if self.state != State::Fresh {
+            return;
+        }
+        self.state = State::Inviting {
+            sent: false,
+            expires: now + OUR_LIFETIME,
+            early: EarlyCandidates::default(),
+        };
+        self.sends.push_back(CallEventOut::Invite {
+            call: self.call.clone(),
+            lifetime: OUR_LIFETIME,
+            sdp,
+        });
+    }
+
+    pub(super) fn answer(&mut self, sdp: Sdp) {
+        let State::Invited { party, .. } = &mut self.state else {
+            return;
+        };
+        self.state = State::Connected {
+            party: party.take(),
+            reoffered: false,
+        };
+        self.sends.push_back(CallEventOut::Answer {
+            call: self.call.clone(),
+            sdp,
+        });
+    }
+
+    pub(super) fn answer_reoffer(&mut self, sdp: Sdp) {
+        match &mut self.state {
+            State::Connected { reoffered, .. } if *reoffered => *reoffered = false,
+            _ => return,
+        }
+        self.sends.push_back(CallEventOut::Negotiate {
+            call: self.call.clone(),
+            description: Description::Answer(sdp),
+            lifetime: OUR_LIFETIME,
+        });
+    }
+
+    /// Ends the leg from our side.
+    pub(super) fn end(&mut self, reason: Reason) {
+        match &self.state {
+            // Element ignores a hang-up of the callee before the answer; version 0 has no reject.
+            State::Invited { .. } if self.call.version == Version::V1 => {
+                self.sends.push_back(CallEventOut::Reject {
+                    call: self.call.clone(),
+                    reason: reason.matrix_reject(),
+                });
+            }
+            State::Invited { .. } | State::Inviting { .. } | State::Connected { .. } => {
+                self.send_hangup(reason);
+            }
+            State::Fresh | State::Ended => {}
+        }
+        self.state = State::Ended;
+    }
+
+    pub(super) fn send_hangup(&mut self, reason: Reason) {
+        self.sends.push_back(CallEventOut::Hangup {
+            call: self.call.clone(),
+            reason: reason.matrix_hangup(),
+        });
+    }
+}

@@ -1,0 +1,89 @@
+use super::*;
+
+#[test]
+fn our_echo_and_strangers_have_no_effect() {
+    for sender in [
+        user_id!("@tel_600:localtest"),
+        user_id!("@mallory:localtest"),
+    ] {
+        let mut scene = Scene::ringing();
+        assert_eq!(scene.hear_from(sender, answer(Some(PHONE))), nothing());
+        assert_eq!(
+            scene.hear_from(sender, hangup(Some(PHONE), None)),
+            nothing()
+        );
+    }
+}
+
+#[test]
+fn events_of_another_call_have_no_effect() {
+    let mut scene = Scene::ringing();
+    let event = CallEventIn::Hangup {
+        call_id: "another".to_owned(),
+        party_id: Some(PHONE.to_owned()),
+        reason: None,
+    };
+    assert_eq!(scene.hear(event), nothing());
+}
+
+#[test]
+fn a_new_offer_is_answered_once() {
+    let mut scene = Scene::talking();
+    let (events, _) = scene.hear(negotiate(LAPTOP, Description::Offer("hold".into())));
+    assert_eq!(events, [LegEvent::Reoffered { sdp: "hold".into() }]);
+    let reply = || LegAction::AnswerReoffer { sdp: "held".into() };
+    assert_eq!(
+        scene.act(reply()),
+        [CallEventOut::Negotiate {
+            call: call(Version::V1),
+            description: Description::Answer("held".into()),
+            lifetime: S(60)
+        }]
+    );
+    assert_eq!(scene.act(reply()), []);
+}
+
+#[test]
+fn a_refused_new_offer_sends_nothing_and_leaves_the_call_up() {
+    let mut scene = Scene::talking();
+    scene.hear(negotiate(LAPTOP, Description::Offer("hold".into())));
+    assert_eq!(scene.act(LegAction::RefuseReoffer), []);
+    assert_eq!(
+        scene.act(LegAction::AnswerReoffer { sdp: "held".into() }),
+        []
+    );
+    assert!(!scene.leg.is_ended());
+}
+
+#[test]
+fn a_new_description_of_another_device_or_an_answer_to_nothing_has_no_effect() {
+    let mut scene = Scene::talking();
+    let offer = negotiate(PHONE, Description::Offer("hold".into()));
+    assert_eq!(scene.hear(offer), nothing());
+    let reply = negotiate(LAPTOP, Description::Answer("held".into()));
+    assert_eq!(scene.hear(reply), nothing());
+}
+
+#[test]
+fn every_event_of_ours_repeats_our_party_id() {
+    let mut scene = Scene::talking();
+    scene.hear(negotiate(LAPTOP, Description::Offer("hold".into())));
+    let mut sends = scene.act(LegAction::AnswerReoffer { sdp: "held".into() });
+    sends.extend(scene.act(LegAction::HangUp(Reason::HungUp)));
+    assert_eq!(sends.len(), 2);
+    for event in sends {
+        assert_eq!(event.content()["party_id"], "GW");
+    }
+}
+
+#[test]
+fn a_leg_that_is_over_says_so_once_and_stays_silent() {
+    let mut scene = Scene::talking();
+    assert_eq!(
+        scene.hear(hangup(Some(LAPTOP), None)),
+        ended(Reason::HungUp)
+    );
+    assert_eq!(scene.hear(hangup(Some(LAPTOP), None)), nothing());
+    assert_eq!(scene.act(LegAction::HangUp(Reason::HungUp)), []);
+    assert_eq!(scene.wait(S(600)), nothing());
+}
