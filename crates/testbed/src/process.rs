@@ -185,3 +185,53 @@ fn spawn(command: Command) -> Spawned {
         .map_err(|_| std::io::Error::other("the spawning thread has ended"))?;
     answer.recv().map_err(gone)?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_exits_is_noticed_long_before_the_deadline() {
+        let run = Run::start("process::exits").unwrap();
+        let mut peer = Peer::start(&run, "short", shell("echo no licence; exit 3")).unwrap();
+        let started = Instant::now();
+        let within = Duration::from_secs(60);
+        let error = peer.logs("ready", within).await.unwrap_err();
+        assert!(format!("{error:#}").contains("exit status: 3"), "{error:#}");
+        assert!(started.elapsed() < within / 2);
+        assert!(run.log_tails().contains("no licence"));
+    }
+
+    #[tokio::test]
+    async fn a_dropped_peer_is_dead() {
+        let run = Run::start("process::dropped").unwrap();
+        let peer = Peer::start(&run, "long", shell("exec sleep 600")).unwrap();
+        let alive = PathBuf::from(format!("/proc/{}", peer.id()));
+        assert!(alive.exists());
+        drop(peer);
+        assert!(!alive.exists());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_asked_to_end_tells_its_status() {
+        let run = Run::start("process::asked").unwrap();
+        let script = "trap 'exit 7' TERM; echo up; while :; do sleep 0.05; done";
+        let mut peer = Peer::start(&run, "polite", shell(script)).unwrap();
+        peer.logs("up", Duration::from_secs(10)).await.unwrap();
+        let status = peer.stop(Duration::from_secs(10)).await.unwrap();
+        assert_eq!(status.code(), Some(7));
+    }
+
+    #[tokio::test]
+    async fn a_condition_that_never_holds_is_named_when_time_is_up() {
+        let never = until("the moon", Duration::from_millis(50), async || None::<()>);
+        let error = never.await.unwrap_err();
+        assert!(error.to_string().contains("the moon"), "{error}");
+    }
+}

@@ -94,3 +94,38 @@ pub fn quietly(command: &mut Command) -> Result<String, Failure> {
         output.status
     )))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(key: &str) -> Step {
+        Step {
+            stamp: "test-of-steps",
+            title: "A step under test",
+            key: key.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_step_is_done_once_for_each_key_and_not_when_it_failed() {
+        let fail = || Err(Failure::new("no network"));
+        assert!(step("1").run(fail).is_err());
+        assert!(!step("1").is_done());
+        step("1").run(|| Ok(())).unwrap();
+        assert!(step("1").is_done());
+        step("1").run(fail).unwrap();
+        assert!(!step("2").is_done());
+        assert!(step("2").run(fail).is_err());
+        assert!(!step("1").is_done(), "what it made may be half overwritten");
+    }
+
+    #[test]
+    fn a_failed_command_shows_the_end_of_what_it_said() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "seq 100; echo why >&2; exit 1"]);
+        let failure = quietly(&mut command).unwrap_err().to_string();
+        assert!(failure.ends_with("100\nwhy"), "{failure}");
+        assert!(!failure.contains("\n50\n"), "{failure}");
+    }
+}

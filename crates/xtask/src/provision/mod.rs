@@ -35,15 +35,16 @@ pub fn setup() -> Result<(), Failure> {
 }
 
 /// Says what is not in place, by title; empty when a test may start.
-pub fn missing() -> Vec<&'static str> {
-    let steps = [
+pub fn missing() -> Result<Vec<&'static str>, Failure> {
+    let mut steps = vec![
         python::cmake_step(),
         python::packages_step(),
         debian::bookworm_step(),
         debian::sid_step(),
     ];
+    steps.extend(node::steps()?);
     let missing = steps.iter().filter(|step| !step.is_done());
-    missing.map(|step| step.title).collect()
+    Ok(missing.map(|step| step.title).collect())
 }
 
 fn join(handle: thread::ScopedJoinHandle<'_, Result<(), Failure>>) -> Result<(), Failure> {

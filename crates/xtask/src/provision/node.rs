@@ -7,28 +7,31 @@ use std::process::Command;
 use crate::step::{Step, key_of, quietly};
 use crate::{Doing, Failure, layout};
 
-/// Builds the page anew whenever a file of its source changed.
-pub(super) fn softphone() -> Result<(), Failure> {
+/// The packages by the lock file, the page by every file of its source.
+pub(super) fn steps() -> Result<[Step; 2], Failure> {
     let source = layout::softphone_source();
-    if !source.join("package-lock.json").exists() {
-        return Ok(());
-    }
     let lock = fs::read(source.join("package-lock.json")).doing("package-lock.json")?;
+    let mut contents = Vec::new();
+    collect(&source, &source, &mut contents)?;
+    let parts: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
     let packages = Step {
         stamp: "npm",
         title: "matrix-js-sdk",
         key: key_of(&[&lock]),
     };
-    packages.run(|| npm(&source, &["ci", "--no-audit", "--no-fund"]))?;
-
-    let mut contents = vec![lock];
-    collect(&source, &mut contents)?;
-    let parts: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
     let page = Step {
         stamp: "softphone",
         title: "Softphone page",
         key: key_of(&parts),
     };
+    Ok([packages, page])
+}
+
+/// Builds the page anew whenever a file of its source changed.
+pub(super) fn softphone() -> Result<(), Failure> {
+    let source = layout::softphone_source();
+    let [packages, page] = steps()?;
+    packages.run(|| npm(&source, &["ci", "--no-audit", "--no-fund"]))?;
     page.run(|| npm(&source, &["run", "build"]))
 }
 
@@ -39,7 +42,7 @@ fn npm(folder: &Path, arguments: &[&str]) -> Result<(), Failure> {
 }
 
 /// Names and contents of all source files below `folder`, in a fixed order.
-fn collect(folder: &Path, contents: &mut Vec<Vec<u8>>) -> Result<(), Failure> {
+fn collect(root: &Path, folder: &Path, contents: &mut Vec<Vec<u8>>) -> Result<(), Failure> {
     let entries = fs::read_dir(folder).doing(folder.display())?;
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
@@ -48,10 +51,12 @@ fn collect(folder: &Path, contents: &mut Vec<Vec<u8>>) -> Result<(), Failure> {
             continue;
         }
         if path.is_dir() {
-            collect(&path, contents)?;
+            collect(root, &path, contents)?;
             continue;
         }
-        contents.push(path.to_string_lossy().as_bytes().to_vec());
+        // Relative, so that a checkout that was moved keeps its page.
+        let name = path.strip_prefix(root).unwrap_or(&path);
+        contents.push(name.to_string_lossy().as_bytes().to_vec());
         contents.push(fs::read(&path).doing(path.display())?);
     }
     Ok(())
