@@ -20,6 +20,8 @@ use crate::refused::StartError;
 use crate::streams::Streams;
 use crate::transact::Marker;
 
+/// Bytes of datagrams that may wait to be read.
+const RECEIVE_BUFFER: usize = 2 << 20;
 /// A phone may ring this long before the stack calls it a timeout (timer C);
 /// the call machine's own limit is far below.
 const RING_LIMIT: Duration = Duration::from_secs(3_600);
@@ -47,6 +49,8 @@ pub(crate) async fn bind(listener: &Listener) -> Result<Socket, StartError> {
     let (bound, local) = match listener.transport {
         Transport::Udp => {
             let socket = UdpSocket::bind(listener.bind).await.map_err(failed)?;
+            // Room for a burst; the system may grant less.
+            let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
             let local = socket.local_addr().map_err(failed)?;
             (BoundSocket::Udp(socket), local)
         }

@@ -94,7 +94,7 @@ impl Phone {
 
     /// Nothing comes after a question that everybody known is answered.
     pub(crate) async fn assert_silence_but_for(&self, known: &Phone) {
-        let ping = known.request("OPTIONS", "").await;
+        let ping = known.request("OPTIONS", "");
         known.say(&ping).await;
         known.hear_some("SIP/2.0 200").await;
         let mut buf = [0; 1];
@@ -104,7 +104,7 @@ impl Phone {
 
     /// A request outside of a dialog, with these header lines and our offer
     /// where there is a Content-Type among them.
-    pub(crate) async fn request(&self, method: &str, headers: &str) -> String {
+    pub(crate) fn request(&self, method: &str, headers: &str) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let (own, target) = (self.address(), self.target);
@@ -128,9 +128,9 @@ impl Phone {
     }
 
     /// An INVITE with our offer and more header lines.
-    pub(crate) async fn invite(&self, headers: &str) -> String {
+    pub(crate) fn invite(&self, headers: &str) -> String {
         let headers = format!("Content-Type: application/sdp\r\n{headers}");
-        self.request("INVITE", &headers).await
+        self.request("INVITE", &headers)
     }
 
     /// A request in the dialog that `invite` and its answer made, the phone
