@@ -39,7 +39,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
 fn start_log(config: &Config) {
     use tracing_subscriber::EnvFilter;
     // The SIP stack logs whole messages at INFO: numbers, and what a challenge is answered with.
-    let level = format!("{},{}", config.log.level, mxtrunk_sip::LOG_DIRECTIVE);
+    let level = format!("warn,mxtrunk={},{}", config.log.level, mxtrunk_sip::LOG_DIRECTIVE);
     let filter = EnvFilter::try_from_env("MXTRUNK_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -44,11 +44,12 @@ pub(crate) struct Config {
 pub(crate) struct Calls {
     answer_seconds: u64,
     connect_ms: u64,
+    lost_seconds: u64,
 }
 
 impl Default for Calls {
     fn default() -> Self {
-        Calls { answer_seconds: 120, connect_ms: 1000 }
+        Calls { answer_seconds: 120, connect_ms: 1000, lost_seconds: 30 }
     }
 }
 
@@ -57,6 +58,7 @@ impl Calls {
         mxtrunk_call::Timings {
             answer: Duration::from_secs(self.answer_seconds),
             connect: Duration::from_millis(self.connect_ms),
+            lost: Duration::from_secs(self.lost_seconds),
             ..mxtrunk_call::Timings::default()
         }
     }

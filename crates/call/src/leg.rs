@@ -137,7 +137,7 @@ pub enum MediaEvent {
         /// Our offer, or our answer.
         sdp: Sdp,
     },
-    /// Media can flow (WebRTC: ICE and DTLS are through).
+    /// Media can flow (WebRTC: ICE and DTLS are through), for the first time or again.
     Connected,
     /// A new offer cannot be met; the leg's media goes on as it was.
     ReofferRefused,
@@ -148,7 +148,7 @@ pub enum MediaEvent {
         /// Whether the far end's description was at fault (no codec in common, broken SDP).
         by_description: bool,
     },
-    /// The far end stopped consenting to receive (RFC 7675).
+    /// The far end stopped consenting to receive (RFC 7675), or closed. It may come back.
     Lost,
     /// The leg's media is closed and its ports are free. Always the last event of a leg.
     Closed,

@@ -96,11 +96,15 @@ impl CallTask {
             match told {
                 Ok(Some(told)) => self.take(told, &mut heard).await,
                 // The router is gone: so is everything that could still be said.
-                Ok(None) => self.call.handle(Instant::now(), Input::Finish(Reason::ShuttingDown)),
+                Ok(None) => self
+                    .call
+                    .handle(Instant::now(), Input::Finish(Reason::ShuttingDown)),
                 Err(_deadline) => self.wake(),
             }
         }
-        let record = self.record.complete(self.call.story(), self.phone.status, &heard);
+        let record = self
+            .record
+            .complete(self.call.story(), self.phone.status, &heard);
         if let Err(error) = self.peers.store.finish_call(&record).await {
             warn!(call = %record.id.0, %error, "the call record could not be completed");
         }
@@ -121,15 +125,23 @@ impl CallTask {
     async fn take(&mut self, told: Told, heard: &mut Heard) {
         let now = Instant::now();
         match told {
-            Told::Matrix(event) => self.matrix.leg.handle_event(now, &event.sender, event.event),
+            Told::Matrix(event) => self
+                .matrix
+                .leg
+                .handle_event(now, &event.sender, event.event),
             Told::Sent(outcome) => self.matrix.leg.handle_sent(now, outcome),
             Told::Sip(happened) => self.take_sip(now, happened).await,
             Told::Media(leg, happened) => {
                 if let media::Happened::Closed { stats } = &happened {
-                    let side = if leg == self.matrix.id { &mut heard.browser } else { &mut heard.phone };
+                    let side = if leg == self.matrix.id {
+                        &mut heard.browser
+                    } else {
+                        &mut heard.phone
+                    };
                     *side = Some(stats.clone());
                 }
-                self.call.handle(now, Input::Media(leg, legs::from_media(&happened)));
+                self.call
+                    .handle(now, Input::Media(leg, legs::from_media(&happened)));
             }
             Told::Finish(reason) => self.call.handle(now, Input::Finish(reason)),
         }
@@ -138,7 +150,10 @@ impl CallTask {
     async fn take_sip(&mut self, now: Instant, happened: sip::Happened) {
         match legs::from_sip(&happened) {
             SipNews::Event(event) => self.call.handle(now, Input::Leg(self.phone.id, event)),
-            SipNews::Refuse(status) => self.tell_phone(sip::Command::Refuse { status, reason: None }),
+            SipNews::Refuse(status) => self.tell_phone(sip::Command::Refuse {
+                status,
+                reason: None,
+            }),
             SipNews::Nothing => {}
         }
         match &happened {
@@ -162,7 +177,9 @@ impl CallTask {
                 match action {
                     Action::Finished => return true,
                     Action::Media(action) => self.perform_media(now, action),
-                    Action::Leg(leg, action) if leg == self.matrix.id => self.perform_matrix(now, action).await,
+                    Action::Leg(leg, action) if leg == self.matrix.id => {
+                        self.perform_matrix(now, action).await
+                    }
                     Action::Leg(_, action) => self.perform_phone(now, action),
                 }
             } else {
@@ -174,7 +191,9 @@ impl CallTask {
     async fn perform_matrix(&mut self, now: Instant, action: LegAction) {
         let answers = matches!(action, LegAction::Answer { .. });
         let sentence = match &action {
-            LegAction::Refuse(reason) | LegAction::HangUp(reason) => reason.sentence(&self.matrix.number),
+            LegAction::Refuse(reason) | LegAction::HangUp(reason) => {
+                reason.sentence(&self.matrix.number)
+            }
             _ => None,
         };
         self.matrix.leg.handle_action(now, action);
@@ -198,12 +217,18 @@ impl CallTask {
     }
 
     fn perform_phone(&mut self, now: Instant, action: LegAction) {
-        let ends = matches!(action, LegAction::Refuse(_) | LegAction::Cancel(_) | LegAction::HangUp(_));
+        let ends = matches!(
+            action,
+            LegAction::Refuse(_) | LegAction::Cancel(_) | LegAction::HangUp(_)
+        );
         let Some(command) = legs::to_sip(action, self.phone.target.as_ref()) else {
             warn!("a leg that called us was to be called: ignored");
             return;
         };
-        let sent = self.peers.phones.send(legs::sip_leg(self.phone.id), command);
+        let sent = self
+            .peers
+            .phones
+            .send(legs::sip_leg(self.phone.id), command);
         if let Err(refused) = sent {
             debug!(%refused, "the SIP user agent refused a command");
             if !ends {
@@ -214,7 +239,11 @@ impl CallTask {
     }
 
     fn tell_phone(&self, command: sip::Command) {
-        if let Err(refused) = self.peers.phones.send(legs::sip_leg(self.phone.id), command) {
+        if let Err(refused) = self
+            .peers
+            .phones
+            .send(legs::sip_leg(self.phone.id), command)
+        {
             debug!(%refused, "the SIP user agent refused a command");
         }
     }
@@ -232,7 +261,10 @@ impl CallTask {
                 (true, _) => MediaEvent::Closed,
                 // A candidate more or less is no reason to end a call.
                 (_, true) => continue,
-                (false, false) => MediaEvent::Failed { why: refused.to_string(), by_description: false },
+                (false, false) => MediaEvent::Failed {
+                    why: refused.to_string(),
+                    by_description: false,
+                },
             };
             self.call.handle(now, Input::Media(LegId(leg.0), event));
         }

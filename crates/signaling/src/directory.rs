@@ -23,7 +23,9 @@ pub struct Line {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DirectoryError {
     /// Two lines would answer the same number.
-    #[error("lines of {first} and {second} both have the number {number}: give each number to one line")]
+    #[error(
+        "lines of {first} and {second} both have the number {number}: give each number to one line"
+    )]
     SameNumber {
         /// The number.
         number: Number,
@@ -59,10 +61,14 @@ impl Directory {
         let mut by_number: HashMap<Number, usize> = HashMap::new();
         for (index, line) in lines.iter().enumerate() {
             if by_user.insert(line.user.clone(), index).is_some() {
-                return Err(DirectoryError::SameUser { user: line.user.clone() });
+                return Err(DirectoryError::SameUser {
+                    user: line.user.clone(),
+                });
             }
             for number in std::iter::once(&line.extension).chain(&line.did) {
-                let first = by_number.insert(number.clone(), index).filter(|first| *first != index);
+                let first = by_number
+                    .insert(number.clone(), index)
+                    .filter(|first| *first != index);
                 if let Some(first) = first {
                     return Err(DirectoryError::SameNumber {
                         number: number.clone(),
@@ -72,7 +78,12 @@ impl Directory {
                 }
             }
         }
-        Ok(Directory { plan, lines, by_user, by_number })
+        Ok(Directory {
+            plan,
+            lines,
+            by_user,
+            by_number,
+        })
     }
 
     /// The line of a Matrix user.
@@ -91,7 +102,9 @@ impl Directory {
     /// The name under which a number appears in Matrix: that of the line which has it, else the number.
     #[must_use]
     pub fn display_name(&self, number: &str) -> String {
-        let named = self.line_called(number).and_then(|line| line.name.as_deref());
+        let named = self
+            .line_called(number)
+            .and_then(|line| line.name.as_deref());
         match named {
             Some(name) => format!("{name} ({number})"),
             None => number.to_owned(),
@@ -132,11 +145,20 @@ mod tests {
 
     #[test]
     fn a_line_is_found_by_user_by_extension_and_by_its_outside_number() {
-        let lines = vec![line("@alice:x", "2001", Some("+33177000001")), line("@bob:x", "2002", None)];
+        let lines = vec![
+            line("@alice:x", "2001", Some("+33177000001")),
+            line("@bob:x", "2002", None),
+        ];
         let directory = Directory::new(plan(), lines).unwrap();
-        assert_eq!(directory.line_of("@bob:x").unwrap().extension.as_str(), "2002");
+        assert_eq!(
+            directory.line_of("@bob:x").unwrap().extension.as_str(),
+            "2002"
+        );
         assert_eq!(directory.line_called("2001").unwrap().user, "@alice:x");
-        assert_eq!(directory.line_called("0177000001").unwrap().user, "@alice:x");
+        assert_eq!(
+            directory.line_called("0177000001").unwrap().user,
+            "@alice:x"
+        );
         assert_eq!(directory.line_called("2003"), None);
         assert_eq!(directory.line_of("@eve:x"), None);
     }
@@ -144,8 +166,17 @@ mod tests {
     #[test]
     fn two_lines_cannot_share_a_number_or_a_person() {
         let twice = vec![line("@alice:x", "2001", None), line("@bob:x", "2001", None)];
-        assert!(matches!(Directory::new(plan(), twice), Err(DirectoryError::SameNumber { .. })));
-        let person = vec![line("@alice:x", "2001", None), line("@alice:x", "2002", None)];
-        assert!(matches!(Directory::new(plan(), person), Err(DirectoryError::SameUser { .. })));
+        assert!(matches!(
+            Directory::new(plan(), twice),
+            Err(DirectoryError::SameNumber { .. })
+        ));
+        let person = vec![
+            line("@alice:x", "2001", None),
+            line("@alice:x", "2002", None),
+        ];
+        assert!(matches!(
+            Directory::new(plan(), person),
+            Err(DirectoryError::SameUser { .. })
+        ));
     }
 }

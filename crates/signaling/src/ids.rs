@@ -26,5 +26,7 @@ pub(crate) fn new_record_id() -> RecordId {
 /// A random text of letters and digits, for call ids and party ids.
 pub(crate) fn random_text(length: usize) -> String {
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    (0..length).map(|_| char::from(LETTERS[usize::from(rand::random::<u8>() & 31)])).collect()
+    (0..length)
+        .map(|_| char::from(LETTERS[usize::from(rand::random::<u8>() & 31)]))
+        .collect()
 }

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use mxtrunk_call::{Call, Leg, LegEvent, LegId, LegKind, Reason, Sdp, Side};
-use mxtrunk_matrix::voip_v1::{self, Ids};
 use mxtrunk_matrix::RoomError;
+use mxtrunk_matrix::voip_v1::{self, Ids};
 use mxtrunk_sip::{Caller, Command, TrunkName};
 use mxtrunk_store::{Direction, LiveCall, MatrixSide};
 use ruma::{OwnedRoomId, UserId};
@@ -60,17 +60,33 @@ pub(crate) fn begin(router: &Router, leg: LegId, invite: Invite) {
         refuse(router, leg, Reason::Busy);
         return;
     };
-    let record =
-        OpenRecord::begin(Direction::Incoming, &admitted.line.user, &admitted.number, &invite.trunk.0);
+    let record = OpenRecord::begin(
+        Direction::Incoming,
+        &admitted.line.user,
+        &admitted.number,
+        &invite.trunk.0,
+    );
     let router_of_call = router.clone();
     router.spawn(async move {
-        prepare(router_of_call, registration, [leg, browser], inbox, far_end, record, admitted).await;
+        prepare(
+            router_of_call,
+            registration,
+            [leg, browser],
+            inbox,
+            far_end,
+            record,
+            admitted,
+        )
+        .await;
     });
 }
 
 /// Turns an INVITE away.
 pub(crate) fn refuse(router: &Router, leg: LegId, reason: Reason) {
-    let command = Command::Refuse { status: reason.sip_status(), reason: Some(legs::header(reason)) };
+    let command = Command::Refuse {
+        status: reason.sip_status(),
+        reason: Some(legs::header(reason)),
+    };
     if let Err(refused) = router.peers.phones.send(legs::sip_leg(leg), command) {
         debug!(%refused, "a caller who was to be refused has gone");
     }
@@ -91,7 +107,12 @@ fn admit(router: &Router, invite: &Invite) -> Result<Admitted, Reason> {
         _ if number == ANONYMOUS => "Anonymous".to_owned(),
         _ => directory.display_name(&number),
     };
-    Ok(Admitted { line: line.clone(), number, display, offer: offer.into() })
+    Ok(Admitted {
+        line: line.clone(),
+        number,
+        display,
+        offer: offer.into(),
+    })
 }
 
 /// Finds or makes the room while the caller may still give up, then runs the call.
@@ -104,7 +125,11 @@ async fn prepare(
     record: OpenRecord,
     admitted: Admitted,
 ) {
-    let live = LiveCall::begun(record.id().clone(), &router.settings.instance, lease_from_now());
+    let live = LiveCall::begun(
+        record.id().clone(),
+        &router.settings.instance,
+        lease_from_now(),
+    );
     if let Err(error) = router.peers.store.begin_call(&record.record, &live).await {
         warn!(call = %record.id().0, %error, "a call record could not be begun");
     }
@@ -126,8 +151,16 @@ async fn prepare(
             return;
         }
     };
-    let Some(task) = assemble(&router, [phone, browser], &inbox, far_end, record, live, &admitted, &room)
-    else {
+    let Some(task) = assemble(
+        &router,
+        [phone, browser],
+        &inbox,
+        far_end,
+        record,
+        live,
+        &admitted,
+        &room,
+    ) else {
         refuse(&router, phone, Reason::Failed);
         return;
     };
@@ -137,7 +170,10 @@ async fn prepare(
     router.spawn_call(registration, task.begin_live(), clean_up);
 }
 
-#[expect(clippy::too_many_arguments, reason = "everything that a call consists of comes together here")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "everything that a call consists of comes together here"
+)]
 fn assemble(
     router: &Router,
     [phone, browser]: [LegId; 2],
@@ -172,17 +208,32 @@ fn assemble(
         call: Call::new(
             Instant::now(),
             router.settings.timings,
-            Leg { id: phone, kind: LegKind::Sip },
-            Leg { id: browser, kind: LegKind::Matrix },
+            Leg {
+                id: phone,
+                kind: LegKind::Sip,
+            },
+            Leg {
+                id: browser,
+                kind: LegKind::Matrix,
+            },
             admitted.offer.clone(),
         ),
         matrix: MatrixLeg {
             id: browser,
             leg: voip_v1::Leg::outgoing(ids, call_id),
-            sender: RoomSender::start(router.peers.app.clone(), address, Some(inbox.clone()), router),
+            sender: RoomSender::start(
+                router.peers.app.clone(),
+                address,
+                Some(inbox.clone()),
+                router,
+            ),
             number: admitted.number.clone(),
         },
-        phone: PhoneLeg { id: phone, target: None, status: None },
+        phone: PhoneLeg {
+            id: phone,
+            target: None,
+            status: None,
+        },
         record,
         live,
         inbox: far_end,
@@ -203,13 +254,15 @@ async fn room_for(router: &Router, admitted: &Admitted) -> Result<OwnedRoomId, R
     let user = UserId::parse(&admitted.line.user).map_err(|_| Reason::NotFound)?;
     let app = &router.peers.app;
     let wait = router.settings.join_wait;
-    app.ensure_call_room(&user, &admitted.number, &admitted.display, wait).await.map_err(|error| {
-        warn!(%error, "there is no room to ring the person in");
-        match error {
-            RoomError::NotJoined { .. } => Reason::NoAnswer,
-            _ => Reason::Unreachable,
-        }
-    })
+    app.ensure_call_room(&user, &admitted.number, &admitted.display, wait)
+        .await
+        .map_err(|error| {
+            warn!(%error, "there is no room to ring the person in");
+            match error {
+                RoomError::NotJoined { .. } => Reason::NoAnswer,
+                _ => Reason::Unreachable,
+            }
+        })
 }
 
 /// Waits until the caller gives up.

@@ -1,8 +1,6 @@
 //! The call machine's words in those of SIP and media, and back.
 
-use mxtrunk_call::{
-    LegAction, LegEvent, LegId, LegKind, MediaAction, MediaEvent, Reason,
-};
+use mxtrunk_call::{LegAction, LegEvent, LegId, LegKind, MediaAction, MediaEvent, Reason};
 use mxtrunk_media_io::{self as media, MediaError};
 use mxtrunk_sip::{self as sip, ReasonHeader};
 
@@ -22,14 +20,19 @@ pub(crate) fn from_sip(happened: &sip::Happened) -> SipNews {
     use sip::Happened;
     SipNews::Event(match happened {
         Happened::Ringing | Happened::Progress { sdp: None } => LegEvent::Ringing,
-        Happened::Progress { sdp: Some(sdp) } => LegEvent::EarlyMedia { sdp: sdp.as_str().into() },
-        Happened::Answered { sdp, .. } => {
-            LegEvent::Answered { sdp: sdp.as_str().into(), device: None }
-        }
+        Happened::Progress { sdp: Some(sdp) } => LegEvent::EarlyMedia {
+            sdp: sdp.as_str().into(),
+        },
+        Happened::Answered { sdp, .. } => LegEvent::Answered {
+            sdp: sdp.as_str().into(),
+            device: None,
+        },
         Happened::Refused { status, .. } => LegEvent::Ended(Reason::from_sip_status(*status)),
         Happened::Cancelled { reason } => LegEvent::Ended(cancelled(reason.as_ref())),
         Happened::Ended { .. } => LegEvent::Ended(Reason::HungUp),
-        Happened::Reoffered { sdp: Some(sdp) } => LegEvent::Reoffered { sdp: sdp.as_str().into() },
+        Happened::Reoffered { sdp: Some(sdp) } => LegEvent::Reoffered {
+            sdp: sdp.as_str().into(),
+        },
         // An offer of ours in a 200 to an offerless re-INVITE is not something the media plane makes.
         Happened::Reoffered { sdp: None } => return SipNews::Refuse(488),
         Happened::Incoming { .. } | Happened::Established { .. } => return SipNews::Nothing,
@@ -71,14 +74,20 @@ pub(crate) fn to_sip(action: LegAction, target: Option<&SipTarget>) -> Option<si
             }
         }
         LegAction::Ring => Command::Ring,
-        LegAction::Answer { sdp } | LegAction::AnswerReoffer { sdp } => Command::Answer { sdp: sdp.0 },
-        LegAction::RefuseReoffer => Command::Refuse { status: 488, reason: None },
-        LegAction::Refuse(reason) => {
-            Command::Refuse { status: reason.sip_status(), reason: Some(header(reason)) }
+        LegAction::Answer { sdp } | LegAction::AnswerReoffer { sdp } => {
+            Command::Answer { sdp: sdp.0 }
         }
-        LegAction::Cancel(reason) | LegAction::HangUp(reason) => {
-            Command::HangUp { reason: Some(header(reason)) }
-        }
+        LegAction::RefuseReoffer => Command::Refuse {
+            status: 488,
+            reason: None,
+        },
+        LegAction::Refuse(reason) => Command::Refuse {
+            status: reason.sip_status(),
+            reason: Some(header(reason)),
+        },
+        LegAction::Cancel(reason) | LegAction::HangUp(reason) => Command::HangUp {
+            reason: Some(header(reason)),
+        },
     })
 }
 
@@ -116,13 +125,17 @@ pub(crate) fn to_media(action: MediaAction) -> Vec<(media::LegId, media::Command
 pub(crate) fn from_media(happened: &media::Happened) -> MediaEvent {
     use media::Happened;
     match happened {
-        Happened::LocalDescription { sdp } => MediaEvent::LocalDescription { sdp: sdp.as_str().into() },
+        Happened::LocalDescription { sdp } => MediaEvent::LocalDescription {
+            sdp: sdp.as_str().into(),
+        },
         Happened::Connected => MediaEvent::Connected,
         Happened::Failed { why } => MediaEvent::Failed {
             why: why.to_string(),
             by_description: matches!(
                 why,
-                MediaError::BadDescription(_) | MediaError::NoCommonCodec | MediaError::UnsupportedTransport(_)
+                MediaError::BadDescription(_)
+                    | MediaError::NoCommonCodec
+                    | MediaError::UnsupportedTransport(_)
             ),
         },
         Happened::Lost => MediaEvent::Lost,
@@ -153,8 +166,11 @@ mod tests {
 
     #[test]
     fn a_refusal_is_heard_with_its_reason() {
-        let refused =
-            |status| sip::Happened::Refused { status, phrase: String::new(), reason: None };
+        let refused = |status| sip::Happened::Refused {
+            status,
+            phrase: String::new(),
+            reason: None,
+        };
         assert_eq!(ended(&refused(486)), Reason::Busy);
         assert_eq!(ended(&refused(404)), Reason::NotFound);
     }
@@ -162,8 +178,15 @@ mod tests {
     #[test]
     fn a_cancel_because_another_telephone_answered_is_no_missed_call() {
         let reason = |text| ReasonHeader::parse(text);
-        let cancelled = |text| ended(&sip::Happened::Cancelled { reason: reason(text) });
-        assert_eq!(cancelled("SIP;cause=200;text=\"Call completed elsewhere\""), Reason::AnsweredElsewhere);
+        let cancelled = |text| {
+            ended(&sip::Happened::Cancelled {
+                reason: reason(text),
+            })
+        };
+        assert_eq!(
+            cancelled("SIP;cause=200;text=\"Call completed elsewhere\""),
+            Reason::AnsweredElsewhere
+        );
         assert_eq!(cancelled("Q.850;cause=26"), Reason::AnsweredElsewhere);
         assert_eq!(cancelled("Q.850;cause=16"), Reason::Cancelled);
         assert_eq!(cancelled(""), Reason::Cancelled);
@@ -174,7 +197,10 @@ mod tests {
         let command = to_sip(LegAction::Refuse(Reason::Busy), None);
         assert_eq!(
             command,
-            Some(sip::Command::Refuse { status: 486, reason: Some(ReasonHeader::q850(17)) })
+            Some(sip::Command::Refuse {
+                status: 486,
+                reason: Some(ReasonHeader::q850(17))
+            })
         );
     }
 

@@ -61,7 +61,11 @@ impl NumberPlan {
     pub fn dialable(&self, raw: &str) -> Option<Number> {
         let number = self.normalise(raw)?;
         let open = self.dialable.is_empty();
-        let allowed = open || self.dialable.iter().any(|p| matches_pattern(p, number.as_str()));
+        let allowed = open
+            || self
+                .dialable
+                .iter()
+                .any(|p| matches_pattern(p, number.as_str()));
         allowed.then_some(number)
     }
 
@@ -189,7 +193,19 @@ mod tests {
     #[test]
     fn what_is_no_number_is_none() {
         let long = "1".repeat(41);
-        for raw in ["", "   ", "+", "++33", "12+34", "caf\u{e9}", "a\0b", "<script>", "+abc", "tel:", &long] {
+        for raw in [
+            "",
+            "   ",
+            "+",
+            "++33",
+            "12+34",
+            "caf\u{e9}",
+            "a\0b",
+            "<script>",
+            "+abc",
+            "tel:",
+            &long,
+        ] {
             assert_eq!(normalised(raw), None, "{raw:?}");
         }
     }
@@ -208,8 +224,14 @@ mod tests {
             extension_digits: 4,
             dialable: vec![],
         };
-        assert_eq!(plan.normalise("1 (212) 555-0100").unwrap().as_str(), "+12125550100");
-        assert_eq!(plan.normalise("011 33 177123456").unwrap().as_str(), "+33177123456");
+        assert_eq!(
+            plan.normalise("1 (212) 555-0100").unwrap().as_str(),
+            "+12125550100"
+        );
+        assert_eq!(
+            plan.normalise("011 33 177123456").unwrap().as_str(),
+            "+33177123456"
+        );
     }
 
     #[test]

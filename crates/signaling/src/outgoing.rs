@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use mxtrunk_call::{Call, Leg, LegAction, LegKind, Reason, Side};
-use mxtrunk_matrix::voip_v1::{self, Ids};
 use mxtrunk_matrix::IncomingCallEvent;
 use mxtrunk_matrix::call_events::{CallEventOut, Invite};
+use mxtrunk_matrix::voip_v1::{self, Ids};
 use mxtrunk_sip::Caller;
 use mxtrunk_store::{Direction, LiveCall, MatrixSide};
 use tracing::{debug, info, warn};
@@ -35,13 +35,22 @@ pub(crate) fn begin(router: &Router, invited: Invited) {
 
 /// Turns an invite away, with a sentence in the room where Element alone would leave the person guessing.
 pub(crate) fn refuse(router: &Router, invited: Invited, reason: Reason) {
-    info!(outcome = reason.word(), by = "gateway", "call refused before it was placed");
+    info!(
+        outcome = reason.word(),
+        by = "gateway",
+        "call refused before it was placed"
+    );
     debug!(user = %invited.event.sender, number = %invited.event.number, "who it was");
     let now = Instant::now();
     let ids = invited.ids();
-    let sender =
-        RoomSender::start(router.peers.app.clone(), invited.address(&ids.our_party_id), None, router);
-    let Ok((mut leg, _offer)) = voip_v1::Leg::incoming(now, ids, invited.age(), invited.invite) else {
+    let sender = RoomSender::start(
+        router.peers.app.clone(),
+        invited.address(&ids.our_party_id),
+        None,
+        router,
+    );
+    let Ok((mut leg, _offer)) = voip_v1::Leg::incoming(now, ids, invited.age(), invited.invite)
+    else {
         // It has expired: nobody waits for an answer.
         return;
     };
@@ -57,8 +66,13 @@ pub(crate) fn refuse(router: &Router, invited: Invited, reason: Reason) {
 /// Who may call what.
 fn admit(router: &Router, event: &IncomingCallEvent) -> Result<(Line, Number), Reason> {
     let directory = &router.peers.directory;
-    let line = directory.line_of(event.sender.as_str()).ok_or(Reason::Forbidden)?;
-    let number = directory.plan().dialable(&event.number).ok_or(Reason::NotFound)?;
+    let line = directory
+        .line_of(event.sender.as_str())
+        .ok_or(Reason::Forbidden)?;
+    let number = directory
+        .plan()
+        .dialable(&event.number)
+        .ok_or(Reason::NotFound)?;
     if !router.peers.phones.trunk_is_up(&router.settings.trunk) {
         return Err(Reason::Unreachable);
     }
@@ -68,15 +82,25 @@ fn admit(router: &Router, event: &IncomingCallEvent) -> Result<(Line, Number), R
 fn place(router: &Router, invited: Invited, line: Line, number: Number) {
     let now = Instant::now();
     let (inbox, far_end) = CallInbox::new();
-    let browser = Leg { id: router.leg_ids.next(), kind: LegKind::Matrix };
-    let phone = Leg { id: router.leg_ids.next(), kind: LegKind::Sip };
+    let browser = Leg {
+        id: router.leg_ids.next(),
+        kind: LegKind::Matrix,
+    };
+    let phone = Leg {
+        id: router.leg_ids.next(),
+        kind: LegKind::Sip,
+    };
     let pair = (line.user.clone(), number.to_string());
     let Some(registration) = router.calls.register(pair, [browser.id, phone.id], &inbox) else {
         refuse(router, invited, Reason::Busy);
         return;
     };
-    let record =
-        OpenRecord::begin(Direction::Outgoing, &line.user, number.as_str(), &router.settings.trunk.0);
+    let record = OpenRecord::begin(
+        Direction::Outgoing,
+        &line.user,
+        number.as_str(),
+        &router.settings.trunk.0,
+    );
     let ids = invited.ids();
     let side = invited.side(&ids);
     let address = invited.address(&record.id().0);
@@ -87,8 +111,13 @@ fn place(router: &Router, invited: Invited, line: Line, number: Number) {
             return;
         }
     };
-    let registration = registration.with_matrix((side.room_id.clone(), side.call_id.clone()), &inbox);
-    let mut live = LiveCall::begun(record.id().clone(), &router.settings.instance, lease_from_now());
+    let registration =
+        registration.with_matrix((side.room_id.clone(), side.call_id.clone()), &inbox);
+    let mut live = LiveCall::begun(
+        record.id().clone(),
+        &router.settings.instance,
+        lease_from_now(),
+    );
     live.matrix = Some(side);
     let task = CallTask {
         peers: router.peers.clone(),
@@ -104,7 +133,10 @@ fn place(router: &Router, invited: Invited, line: Line, number: Number) {
             target: Some(SipTarget {
                 trunk: router.settings.trunk.clone(),
                 to: number.to_string(),
-                from: Caller { number: line.caller_id.to_string(), display: line.name },
+                from: Caller {
+                    number: line.caller_id.to_string(),
+                    display: line.name,
+                },
             }),
             status: None,
         },
@@ -154,7 +186,12 @@ impl CallTask {
     /// Writes the record's beginning, then runs the call. A database that does not answer costs the
     /// record, not the call.
     pub(crate) async fn begin(self) {
-        if let Err(error) = self.peers.store.begin_call(&self.record.record, &self.live).await {
+        if let Err(error) = self
+            .peers
+            .store
+            .begin_call(&self.record.record, &self.live)
+            .await
+        {
             warn!(call = %self.record.id().0, %error, "a call record could not be begun");
         }
         self.run().await;
@@ -173,12 +210,16 @@ impl CallTask {
         let record = self.record.clone();
         async move {
             for leg in legs {
-                let _ = peers.media.send(crate::legs::media_leg(leg), mxtrunk_media_io::Command::Close);
+                let _ = peers.media.send(
+                    crate::legs::media_leg(leg),
+                    mxtrunk_media_io::Command::Close,
+                );
             }
             let reason = Some(crate::legs::header(Reason::Failed));
-            let _ = peers
-                .phones
-                .send(crate::legs::sip_leg(phone), mxtrunk_sip::Command::HangUp { reason });
+            let _ = peers.phones.send(
+                crate::legs::sip_leg(phone),
+                mxtrunk_sip::Command::HangUp { reason },
+            );
             sender.send(Letter::Call(goodbye));
             let record = record.complete_early(Side::Gateway, Reason::Failed);
             if let Err(error) = peers.store.finish_call(&record).await {

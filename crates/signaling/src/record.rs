@@ -29,7 +29,13 @@ impl OpenRecord {
     /// Begins a record, now.
     pub(crate) fn begin(direction: Direction, user: &str, number: &str, trunk: &str) -> Self {
         OpenRecord {
-            record: CallRecord::started(new_record_id(), direction, user, number, UnixMillis::now()),
+            record: CallRecord::started(
+                new_record_id(),
+                direction,
+                user,
+                number,
+                UnixMillis::now(),
+            ),
             began: Instant::now(),
             trunk: trunk.to_owned(),
         }
@@ -41,7 +47,12 @@ impl OpenRecord {
     }
 
     /// Completes the record from the call's story, and writes the call's line in the log.
-    pub(crate) fn complete(mut self, story: &Story, sip_status: Option<u16>, heard: &Heard) -> CallRecord {
+    pub(crate) fn complete(
+        mut self,
+        story: &Story,
+        sip_status: Option<u16>,
+        heard: &Heard,
+    ) -> CallRecord {
         let (at, by, reason, detail) = match &story.ended {
             Some(ended) => (ended.at, ended.by, ended.reason, ended.detail.as_deref()),
             None => (Instant::now(), Side::Gateway, Reason::Failed, None),
@@ -75,7 +86,10 @@ impl OpenRecord {
         self.record
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the one line that tells the whole story")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the one line that tells the whole story"
+    )]
     fn log(
         &self,
         story: &Story,
@@ -121,7 +135,10 @@ impl OpenRecord {
 
 impl Heard {
     fn verdict(&self) -> Option<AudioVerdict> {
-        Some(AudioVerdict::of(self.browser.as_ref()?, self.phone.as_ref()?))
+        Some(AudioVerdict::of(
+            self.browser.as_ref()?,
+            self.phone.as_ref()?,
+        ))
     }
 
     fn to_json(&self, detail: Option<&str>) -> serde_json::Value {

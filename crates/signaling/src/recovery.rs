@@ -85,12 +85,19 @@ async fn end_matrix(peers: &Peers, record: &CallRecord, live: &LiveCall) -> Outc
     let Some(side) = &live.matrix else {
         return Outcome::NotBegun;
     };
-    let (Ok(room), Ok(user)) = (RoomId::parse(&side.room_id), UserId::parse(&side.virtual_user)) else {
+    let (Ok(room), Ok(user)) = (
+        RoomId::parse(&side.room_id),
+        UserId::parse(&side.virtual_user),
+    ) else {
         return Outcome::NotBegun;
     };
     let goodbye = goodbye(record, live, side);
     let transaction = format!("{}-restarted", record.id.0);
-    if let Err(error) = peers.app.send_call_event(&room, &user, &transaction, &goodbye).await {
+    if let Err(error) = peers
+        .app
+        .send_call_event(&room, &user, &transaction, &goodbye)
+        .await
+    {
         warn!(call = %record.id.0, %error, "an orphaned call could not be ended in its room");
         return Outcome::Unreached;
     }
@@ -111,9 +118,15 @@ fn goodbye(record: &CallRecord, live: &LiveCall, side: &MatrixSide) -> CallEvent
     };
     let outgoing = record.direction == mxtrunk_store::Direction::Outgoing;
     if outgoing && !live.answered && call.version == Version::V1 {
-        CallEventOut::Reject { call, reason: Reason::Restarted.matrix_reject() }
+        CallEventOut::Reject {
+            call,
+            reason: Reason::Restarted.matrix_reject(),
+        }
     } else {
-        CallEventOut::Hangup { call, reason: Reason::Restarted.matrix_hangup() }
+        CallEventOut::Hangup {
+            call,
+            reason: Reason::Restarted.matrix_hangup(),
+        }
     }
 }
 
@@ -129,7 +142,10 @@ async fn end_phone(peers: &Peers, live: &LiveCall) -> Outcome {
         // 481: the far end has ended it already (RFC 3261 section 12.2.2).
         Ok(481) => Outcome::HadEnded,
         Ok(status) => {
-            warn!(status, "the telephone side did not take the end of an orphaned call");
+            warn!(
+                status,
+                "the telephone side did not take the end of an orphaned call"
+            );
             Outcome::Told
         }
         Err(error) => {

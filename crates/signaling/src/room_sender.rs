@@ -41,7 +41,12 @@ pub(crate) struct RoomSender {
 impl RoomSender {
     /// Starts a queue whose outcomes are told to `call`, where there is one. A stop of the gateway waits
     /// until it is empty.
-    pub(crate) fn start(app: AppService, address: Address, call: Option<CallInbox>, router: &Router) -> Self {
+    pub(crate) fn start(
+        app: AppService,
+        address: Address,
+        call: Option<CallInbox>,
+        router: &Router,
+    ) -> Self {
         let (queue, letters) = mpsc::channel(QUEUE);
         router.spawn(deliver(app, address, letters, call));
         RoomSender { queue }
@@ -57,7 +62,12 @@ impl RoomSender {
     }
 }
 
-async fn deliver(app: AppService, to: Address, mut letters: mpsc::Receiver<Letter>, call: Option<CallInbox>) {
+async fn deliver(
+    app: AppService,
+    to: Address,
+    mut letters: mpsc::Receiver<Letter>,
+    call: Option<CallInbox>,
+) {
     let mut count: u64 = 0;
     while let Some(letter) = letters.recv().await {
         count += 1;
@@ -69,7 +79,9 @@ async fn deliver(app: AppService, to: Address, mut letters: mpsc::Receiver<Lette
                 }
             }
             Letter::Call(event) => {
-                let sent = app.send_call_event(&to.room, &to.virtual_user, &transaction, &event).await;
+                let sent = app
+                    .send_call_event(&to.room, &to.virtual_user, &transaction, &event)
+                    .await;
                 let outcome = match sent {
                     Ok(_) => SendOutcome::Sent(event.kind()),
                     Err(error) => {

@@ -134,7 +134,9 @@ impl Router {
                 debug!("an invite came after its call had ended: ignored");
             }
             CallEventIn::Invite(ref invite) => self.on_invite(invite.clone(), event, stopping),
-            CallEventIn::Hangup { .. } | CallEventIn::Reject { .. } => self.calls.remember_ended(key),
+            CallEventIn::Hangup { .. } | CallEventIn::Reject { .. } => {
+                self.calls.remember_ended(key)
+            }
             _ => debug!("a call event of no call that is known here: ignored"),
         }
     }
@@ -158,8 +160,23 @@ impl Router {
             sip::Happened::Incoming { .. } if stopping => {
                 incoming::refuse(self, leg, Reason::ShuttingDown);
             }
-            sip::Happened::Incoming { trunk, from, to, sdp, .. } => {
-                incoming::begin(self, leg, incoming::Invite { trunk, from, to, sdp });
+            sip::Happened::Incoming {
+                trunk,
+                from,
+                to,
+                sdp,
+                ..
+            } => {
+                incoming::begin(
+                    self,
+                    leg,
+                    incoming::Invite {
+                        trunk,
+                        from,
+                        to,
+                        sdp,
+                    },
+                );
             }
             other => debug!(%leg, ?other, "a SIP event of no call that is known here: ignored"),
         }
@@ -222,7 +239,12 @@ impl Calls {
         for leg in legs {
             self.by_leg.insert(leg, inbox.clone());
         }
-        Some(Registration { calls: self.clone(), legs: legs.to_vec(), matrix: None, pair })
+        Some(Registration {
+            calls: self.clone(),
+            legs: legs.to_vec(),
+            matrix: None,
+            pair,
+        })
     }
 
     /// Routes the events of a Matrix call to `inbox`; the matching [`Registration`] ends that.
@@ -251,7 +273,10 @@ impl Calls {
     }
 
     fn has_ended(&self, key: &MatrixCall) -> bool {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
+        self.ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(key)
     }
 }
 

@@ -31,6 +31,10 @@ pub struct Timings {
     pub connect: Duration,
     /// For WebRTC to connect at all, once both sides have answered.
     pub media: Duration,
+    /// For a connection that was lost to come back (an ICE restart, a network change), before the
+    /// call is given up. A browser that closes says so on the media path first, and its hang-up
+    /// follows through the homeserver: that hang-up, not the loss, is how such a call ended.
+    pub lost: Duration,
     /// For the media plane to give back what the call held, once it is over.
     pub close: Duration,
 }
@@ -42,6 +46,7 @@ impl Default for Timings {
             answer: Duration::from_secs(120),
             connect: Duration::from_secs(1),
             media: Duration::from_secs(15),
+            lost: Duration::from_secs(30),
             close: Duration::from_secs(2),
         }
     }
@@ -58,6 +63,8 @@ pub enum Deadline {
     Connect,
     /// The sound connection was never made.
     Media,
+    /// The sound connection was lost, and did not come back.
+    Lost,
     /// The media plane did not close.
     Close,
 }
@@ -75,12 +82,23 @@ enum State {
     Offered { answer: Sdp, until: Instant },
     /// The callee picked up; the caller is told once the callee's sound is up.
     Connecting { answer: Sdp, until: Instant },
-    /// Both sides have answered. `media_until` is set until the WebRTC side is connected.
-    Talking { media_until: Option<Instant> },
+    /// Both sides have answered.
+    Talking { sound: Sound },
     /// Both legs are told; the media plane is closing.
     Ending { until: Instant },
     /// Nothing is left.
     Ended,
+}
+
+/// Whether sound can flow between two people who talk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sound {
+    /// The WebRTC handshake is still going on.
+    Awaited { until: Instant },
+    /// Both sides are connected.
+    Up,
+    /// It was up, and one side has gone quiet.
+    Lost { until: Instant },
 }
 
 /// What one leg's signalling has been through, which decides how the leg is ended.
@@ -206,6 +224,7 @@ impl Call {
             Deadline::Answer => self.end(now, Side::Gateway, Reason::NoAnswer, None),
             Deadline::Connect => self.tell_caller_answered(now),
             Deadline::Media => self.end(now, Side::Gateway, Reason::MediaFailed, None),
+            Deadline::Lost => self.end(now, Side::Gateway, Reason::MediaLost, None),
             Deadline::Close => self.finish(),
         }
     }
@@ -222,7 +241,13 @@ impl Call {
             State::Describing { until, .. } => Some((until, Deadline::Describe)),
             State::Offered { until, .. } => Some((until, Deadline::Answer)),
             State::Connecting { until, .. } => Some((until, Deadline::Connect)),
-            State::Talking { media_until } => media_until.map(|at| (at, Deadline::Media)),
+            State::Talking {
+                sound: Sound::Awaited { until },
+            } => Some((until, Deadline::Media)),
+            State::Talking {
+                sound: Sound::Lost { until },
+            } => Some((until, Deadline::Lost)),
+            State::Talking { sound: Sound::Up } => None,
             State::Ending { until } => Some((until, Deadline::Close)),
             State::Ended => None,
         }
@@ -270,7 +295,7 @@ impl Call {
                 };
                 self.end(now, Side::Gateway, reason, Some(why));
             }
-            MediaEvent::Lost => self.end(now, Side::Gateway, Reason::MediaLost, None),
+            MediaEvent::Lost => self.on_lost(now, end),
             MediaEvent::Closed => self.on_closed(end),
         }
     }

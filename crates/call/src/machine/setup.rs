@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Call, End, Signalled, State};
+use super::{Call, End, Signalled, Sound, State};
 use crate::{Device, LegAction, MediaAction, Sdp};
 
 impl Call {
@@ -74,10 +74,14 @@ impl Call {
         let answer = answer.clone();
         self.caller.signalled = Signalled::Answered;
         self.leg(End::Caller, LegAction::Answer { sdp: answer });
-        let all_connected = self.caller.connected && self.callee.connected;
-        self.state = State::Talking {
-            media_until: (!all_connected).then(|| now + self.timings.media),
+        let sound = if self.caller.connected && self.callee.connected {
+            Sound::Up
+        } else {
+            Sound::Awaited {
+                until: now + self.timings.media,
+            }
         };
+        self.state = State::Talking { sound };
     }
 
     pub(super) fn on_connected(&mut self, now: Instant, end: End) {
@@ -85,9 +89,21 @@ impl Call {
         match (&self.state, end) {
             (State::Connecting { .. }, End::Callee) => self.tell_caller_answered(now),
             (State::Talking { .. }, _) if self.caller.connected && self.callee.connected => {
-                self.state = State::Talking { media_until: None };
+                self.state = State::Talking { sound: Sound::Up };
             }
             _ => {}
+        }
+    }
+
+    /// A side no longer consents to receive (RFC 7675). It may come back.
+    pub(super) fn on_lost(&mut self, now: Instant, end: End) {
+        self.side_mut(end).connected = false;
+        if let State::Talking { sound: Sound::Up } = self.state {
+            self.state = State::Talking {
+                sound: Sound::Lost {
+                    until: now + self.timings.lost,
+                },
+            };
         }
     }
 }

@@ -407,11 +407,39 @@ fn a_browser_that_never_connects_ends_the_call_on_both_sides() {
 }
 
 #[test]
-fn a_browser_that_vanishes_ends_the_call_on_both_sides() {
+fn a_browser_that_vanishes_and_does_not_come_back_ends_the_call_on_both_sides() {
     let mut scene = Scene::outgoing().talking();
-    let actions = scene.media(CALLER, MediaEvent::Lost);
+    assert_eq!(scene.media(CALLER, MediaEvent::Lost), []);
+    let lost_at = scene.now;
+    let (deadline, actions) = scene.wait();
+    assert_eq!(
+        (deadline, scene.now - lost_at),
+        (Deadline::Lost, Duration::from_secs(30))
+    );
     assert!(actions.contains(&Action::Leg(CALLEE, LegAction::HangUp(Reason::MediaLost))));
     assert_eq!(scene.ended(), (Side::Gateway, Reason::MediaLost));
+}
+
+#[test]
+fn a_browser_that_comes_back_goes_on_talking() {
+    let mut scene = Scene::outgoing().talking();
+    scene.media(CALLER, MediaEvent::Lost);
+    assert_eq!(scene.media(CALLER, MediaEvent::Connected), []);
+    assert_eq!(scene.call.poll_timeout(), None);
+    assert!(scene.call.is_talking());
+}
+
+/// A browser that closes its connection is heard on the media path before its hang-up has come
+/// through the homeserver: the record said "media_lost" of calls that a person had ended.
+#[test]
+fn a_hangup_that_the_closing_of_the_media_has_overtaken_is_still_a_hangup() {
+    let mut scene = Scene::outgoing().talking();
+    scene.media(CALLER, MediaEvent::Lost);
+    assert_eq!(
+        scene.leg(CALLER, LegEvent::Ended(Reason::HungUp)),
+        ends(CALLEE, LegAction::HangUp(Reason::HungUp))
+    );
+    assert_eq!(scene.ended(), (Side::Caller, Reason::HungUp));
 }
 
 #[test]
