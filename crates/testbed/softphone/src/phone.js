@@ -17,6 +17,9 @@ const PSTN = "m.protocol.pstn";
 /** How long signing in may take, in ms. */
 const SYNC_PATIENCE = 30_000;
 
+/** A tone of a browser's lasts 100 ms and has 70 ms of quiet after it. */
+const TONE = 200;
+
 /** js-sdk's states that matter to a person, in this telephone's words. */
 const OUTGOING = {
     [CallState.WaitLocalMedia]: "dialling",
@@ -134,8 +137,12 @@ export class Phone extends EventTarget {
         if (this.state.is === "dialling") this.#end(CallErrorCode.UserHangup, "us");
     }
 
-    sendDtmf(digits) {
-        for (const digit of digits) this.#call.sendDtmfDigit(digit);
+    /** Sends one tone after the other: a new one would cut off the one still sounding. */
+    async sendDtmf(digits) {
+        for (const digit of digits) {
+            this.#call.sendDtmfDigit(digit);
+            await new Promise((next) => setTimeout(next, TONE));
+        }
     }
 
     mute(muted) {

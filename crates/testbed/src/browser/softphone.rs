@@ -172,7 +172,8 @@ impl Softphone {
     /// # Errors
     /// When there is no call, or it cannot carry tones.
     pub async fn send_dtmf(&self, digits: &str) -> anyhow::Result<()> {
-        self.run("phone.sendDtmf(args);", Value::from(digits)).await
+        let script = "await phone.sendDtmf(args);";
+        self.run(script, Value::from(digits)).await
     }
 
     /// What the page shows now.

@@ -34,6 +34,8 @@ pub enum Scenario {
     Echo,
     /// Desk phone → browser: both talk.
     PhoneCallsBrowser,
+    /// Browser → 609: the PBX reads the keys that are pressed.
+    Keys,
     /// Browser → 603, which is busy.
     Busy,
     /// Browser → 604, and the caller hangs up while it rings.
@@ -48,11 +50,12 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them, in the order of the demo.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SpeakToPhone,
         Self::HearPhone,
         Self::Echo,
         Self::PhoneCallsBrowser,
+        Self::Keys,
         Self::Busy,
         Self::BrowserGivesUp,
         Self::PhoneGivesUp,
@@ -64,7 +67,8 @@ impl Scenario {
     pub(super) const fn clips(self) -> usize {
         match self {
             Self::SpeakToPhone | Self::HearPhone | Self::Echo | Self::PhoneCallsBrowser => 1,
-            Self::Busy
+            Self::Keys
+            | Self::Busy
             | Self::BrowserGivesUp
             | Self::PhoneGivesUp
             | Self::UnknownAtPbx
@@ -80,6 +84,7 @@ impl Scenario {
             Self::HearPhone => "browser → 601",
             Self::Echo => "browser → 600",
             Self::PhoneCallsBrowser => "1001 → browser",
+            Self::Keys => "browser → 609",
             Self::Busy => "browser → 603",
             Self::BrowserGivesUp => "browser → 604",
             Self::PhoneGivesUp => "1001 → browser",
@@ -94,6 +99,7 @@ impl Scenario {
             Self::SpeakToPhone | Self::HearPhone | Self::Echo | Self::PhoneCallsBrowser => {
                 "call is placed"
             }
+            Self::Keys => "keys arrive",
             Self::Busy => "page says busy",
             Self::BrowserGivesUp => "call cancelled at the PBX",
             Self::PhoneGivesUp => "page stops ringing",
@@ -121,6 +127,7 @@ impl Stage<'_> {
             (Scenario::HearPhone, [clip, ..]) => self.hear_phone(clip).await,
             (Scenario::Echo, [clip, ..]) => self.echo(clip).await,
             (Scenario::PhoneCallsBrowser, [clip, ..]) => self.phone_calls_browser(clip).await,
+            (Scenario::Keys, _) => self.keys().await,
             (Scenario::Busy, _) => self.busy().await,
             (Scenario::BrowserGivesUp, _) => self.browser_gives_up().await,
             (Scenario::PhoneGivesUp, _) => self.phone_gives_up().await,
@@ -235,6 +242,23 @@ impl Stage<'_> {
             self.judged(scenario, "phone → browser", phone_clip, heard, began)?,
             self.judged(scenario, "browser → phone", clip, phone_heard, began)?,
         ])
+    }
+
+    async fn keys(&mut self) -> anyhow::Result<Vec<Row>> {
+        self.connect(extension::DIGITS).await?;
+        // Other keys in every run: what 609 read in an earlier one is no success.
+        let pressed = format!("{:04}", rand::random_range(0..10_000));
+        self.alice.send_dtmf(&pressed).await?;
+        // 609 reads four keys and hangs up.
+        self.alice.reach(&[CallState::Ended], PATIENCE).await?;
+        let read = self.peers.asterisk.digits()?;
+        let outcome = if read == pressed {
+            Ok(())
+        } else {
+            Err(format!("pressed {pressed}, read {read:?}"))
+        };
+        let (call, expected) = (Scenario::Keys.title(), Scenario::Keys.expected());
+        Ok(vec![Row::event(call, expected, outcome)])
     }
 
     async fn busy(&mut self) -> anyhow::Result<Vec<Row>> {

@@ -4,7 +4,7 @@
 mod calls;
 mod interactive;
 mod report;
-mod site;
+pub mod site;
 
 use std::path::PathBuf;
 

@@ -13,7 +13,7 @@ use crate::run::Run;
 use crate::synapse::{self, Synapse};
 
 /// The password of the ready-made users: no secret, the site is on loopback only.
-pub(super) const PASSWORD: &str = "telephone";
+pub const PASSWORD: &str = "telephone";
 
 /// Quiet before a telephone speaks. A browser's sound path takes up to a second to be up
 /// after the answer; a person too draws breath before the first word.
@@ -24,29 +24,37 @@ const BREATH_MS: usize = 2_000;
 const DIALABLE: &str = "[numbers]\ndialable = [\"1XXX\", \"2XXX\", \"6XX\"]\n";
 
 /// The running peers; dropping them ends them, the gateway first.
-pub(super) struct Peers {
-    pub(super) page: PageServer,
-    pub(super) gateway: Gateway,
-    pub(super) phone: DeskPhone,
-    pub(super) asterisk: Asterisk,
-    pub(super) _synapse: Synapse,
+pub struct Peers {
+    /// The softphone page.
+    pub page: PageServer,
+    /// The gateway.
+    pub gateway: Gateway,
+    /// A desk phone, registered as 1001, which picks up by itself.
+    pub phone: DeskPhone,
+    /// The PBX.
+    pub asterisk: Asterisk,
+    /// The homeserver.
+    pub synapse: Synapse,
 }
 
 /// What a site is started with.
-pub(super) struct Wanted<'a> {
+pub struct Wanted<'a> {
     /// The gateway's binary.
-    pub(super) binary: &'a Path,
+    pub binary: &'a Path,
     /// Changes to the gateway's configuration, TOML.
-    pub(super) changes: &'a str,
+    pub changes: &'a str,
     /// What the desk phone says in each call.
-    pub(super) phone_says: &'a Path,
+    pub phone_says: &'a Path,
     /// The port of the page; 0 takes a free one.
-    pub(super) page_port: u16,
+    pub page_port: u16,
 }
 
 impl Peers {
     /// Starts everything, a progress line for each.
-    pub(super) async fn start(run: &Run, wanted: &Wanted<'_>) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// When a peer does not start.
+    pub async fn start(run: &Run, wanted: &Wanted<'_>) -> anyhow::Result<Self> {
         let changes = format!("{DIALABLE}{}", wanted.changes);
         let mut gateway = Gateway::configure(run, wanted.binary, &changes)?;
         let registration = gateway.registration()?;
@@ -79,7 +87,7 @@ impl Peers {
             gateway,
             phone,
             asterisk,
-            _synapse: synapse,
+            synapse,
         })
     }
 }
@@ -120,7 +128,10 @@ fn capitalised(name: &str) -> String {
 }
 
 /// Writes what a telephone says: a breath, then the sound.
-pub(super) fn write_spoken(run: &Run, name: &str, sound: &Sound) -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_spoken(run: &Run, name: &str, sound: &Sound) -> anyhow::Result<PathBuf> {
     let mut spoken = Sound::default();
     spoken.pause(BREATH_MS);
     spoken.append(sound);
@@ -130,12 +141,13 @@ pub(super) fn write_spoken(run: &Run, name: &str, sound: &Sound) -> anyhow::Resu
 }
 
 /// A progress line: what is being done, then how long it took.
-pub(super) struct Step {
+pub struct Step {
     began: Instant,
 }
 
 impl Step {
-    pub(super) fn begin(what: &str) -> Self {
+    /// Says what is being done.
+    pub fn begin(what: &str) -> Self {
         print!("{what} … ");
         // Only progress: a closed pipe is noticed where the result is printed.
         let _ = std::io::stdout().flush();
@@ -144,7 +156,8 @@ impl Step {
         }
     }
 
-    pub(super) fn done(self) {
+    /// Says how long it took.
+    pub fn done(self) {
         println!("{:.1} s", self.began.elapsed().as_secs_f32());
     }
 }
