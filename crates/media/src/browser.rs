@@ -11,7 +11,7 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, ExtensionMap, RtpPacket, RtpWrite, Ssrc};
 use str0m::{Candidate, IceConnectionState, Input, Output, Rtc, RtcConfig};
 
-use crate::browser_sdp;
+use crate::browser_sdp::{self, StreamName};
 use crate::demux::TransactionId;
 use crate::dtmf::{DigitSender, EventClock, Press, UPDATE};
 use crate::error::MediaError;
@@ -34,6 +34,7 @@ const DRAIN: usize = 10_000;
 pub(crate) struct BrowserLeg {
     rtc: Rtc,
     addresses: Vec<SocketAddr>,
+    stream: StreamName,
     negotiation: Negotiation,
     voice: Voice,
     pub(crate) receiver: Receiver,
@@ -101,6 +102,7 @@ impl BrowserLeg {
         Ok(BrowserLeg {
             rtc,
             addresses: settings.candidates.clone(),
+            stream: StreamName::new(seed.session, seed.ssrc),
             negotiation: Negotiation::Idle,
             voice: Voice::new(&settings.opus, seed.sequence, seed.timestamp)?,
             receiver: Receiver::new(settings.jitter),
@@ -151,10 +153,15 @@ impl BrowserLeg {
         let answer = answer.to_sdp_string();
         self.agree(Mid::from(audio.as_str()))?;
         self.drain(out)?;
-        Ok(browser_sdp::with_empty_lines_refused(&answer))
+        let answer = browser_sdp::with_empty_lines_refused(&answer);
+        Ok(self.stream.put_into(&answer))
     }
 
-    pub(crate) fn apply_answer(&mut self, answer: &str, out: &mut Outbox) -> Result<(), MediaError> {
+    pub(crate) fn apply_answer(
+        &mut self,
+        answer: &str,
+        out: &mut Outbox,
+    ) -> Result<(), MediaError> {
         let (mid, pending) = match std::mem::replace(&mut self.negotiation, Negotiation::Idle) {
             Negotiation::Offered { mid, pending } => (mid, pending),
             other => {
@@ -360,7 +367,8 @@ impl BrowserLeg {
         press: Press,
         out: &mut Outbox,
     ) -> Result<(), MediaError> {
-        let has_event = matches!(&self.negotiation, Negotiation::Agreed(agreed) if agreed.event().is_some());
+        let has_event =
+            matches!(&self.negotiation, Negotiation::Agreed(agreed) if agreed.event().is_some());
         if !has_event || !self.connected || !self.digits.press(now, press) {
             self.receiver.drops().digits += 1;
             return Ok(());
@@ -420,7 +428,8 @@ impl BrowserLeg {
                     return Ok(());
                 }
                 Output::Transmit(transmit) => {
-                    self.checks.extend(TransactionId::of_request(&transmit.contents));
+                    self.checks
+                        .extend(TransactionId::of_request(&transmit.contents));
                     out.push_engine(transmit.destination, transmit.contents);
                 }
                 Output::Event(event) => self.note(event),
@@ -507,6 +516,10 @@ fn engine(ice: IceMode) -> RtcConfig {
     ] {
         let format = FormatParams::default();
         codecs.add_config(number.into(), None, Codec::Tele, clock, None, format);
+    }
+    // Transport-wide feedback steers video; for one voice it would only be more packets.
+    for params in codecs.iter_mut() {
+        params.set_fb_transport_cc(false);
     }
     config
 }

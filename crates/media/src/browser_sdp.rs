@@ -49,7 +49,8 @@ fn refuse_colliding_formats(media: &Media) -> Result<(), MediaError> {
 
 /// The user name fragment of a description, wherever it stands.
 pub(crate) fn remote_ufrag(sdp: &str) -> Option<&str> {
-    sdp.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:"))
+    sdp.lines()
+        .find_map(|line| line.strip_prefix("a=ice-ufrag:"))
 }
 
 fn attribute<'a>(media: &'a Media, name: &str) -> Option<&'a str> {
@@ -103,6 +104,44 @@ pub(crate) fn with_empty_lines_refused(answer: &str) -> String {
         }
     }
     text
+}
+
+/// The media stream and track ids of our audio. str0m repeats the ids of the offer in its answer; matrix-js-sdk then
+/// takes our stream for the local one and plays nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct StreamName {
+    stream: String,
+    track: String,
+}
+
+impl StreamName {
+    /// The numbers must be random.
+    pub(crate) fn new(stream: u64, track: u32) -> Self {
+        StreamName {
+            stream: format!("mxtrunk{stream:016x}"),
+            track: format!("audio{track:08x}"),
+        }
+    }
+
+    /// The same description with our ids.
+    pub(crate) fn put_into(&self, sdp: &str) -> String {
+        let mut text = String::with_capacity(sdp.len() + 40);
+        for line in sdp.lines() {
+            if line.starts_with("a=msid:") {
+                push_line(&mut text, &format!("a=msid:{} {}", self.stream, self.track));
+            } else if line.starts_with("a=msid-semantic:") {
+                push_line(&mut text, &format!("a=msid-semantic: WMS {}", self.stream));
+            } else if let Some((ssrc, _)) = line.split_once(" msid:") {
+                push_line(
+                    &mut text,
+                    &format!("{ssrc} msid:{} {}", self.stream, self.track),
+                );
+            } else {
+                push_line(&mut text, line);
+            }
+        }
+        text
+    }
 }
 
 /// The session part and the media parts, line by line.

@@ -59,7 +59,9 @@ impl Law {
             Law::A => decode_alaw,
         };
         let samples = pcm.iter_mut().zip(payload);
-        samples.map(|(sample, byte)| *sample = decode(*byte)).count()
+        samples
+            .map(|(sample, byte)| *sample = decode(*byte))
+            .count()
     }
 
     /// Encodes one frame.

@@ -183,7 +183,9 @@ mod tests {
         let message = StunMessage::binding_request(username, TransId::new(), true, 1, 1, false);
         let mut buffer = vec![0; 500];
         let sha1 = |_: &[u8], _: &[&[u8]]| [0; 20];
-        let len = message.to_bytes(Some(b"password"), &mut buffer, sha1).unwrap();
+        let len = message
+            .to_bytes(Some(b"password"), &mut buffer, sha1)
+            .unwrap();
         buffer.truncate(len);
         buffer
     }

@@ -88,7 +88,9 @@ enum Hearing {
     Silent,
     Sounding(Sounding),
     /// Ended; repeats of its end packet carry this timestamp.
-    Over { timestamp: u32 },
+    Over {
+        timestamp: u32,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -357,6 +359,7 @@ fn scale(units: u32, clock: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::virtual_time::origin;
     use proptest::prelude::*;
 
     const NARROW: EventClock = EventClock {
@@ -466,7 +469,7 @@ mod tests {
 
     #[test]
     fn a_sent_digit_has_one_marker_and_three_ends() {
-        let now = Instant::now();
+        let now = origin();
         let mut sender = DigitSender::new(NARROW);
         sender.press(
             now,
@@ -485,12 +488,15 @@ mod tests {
         assert_eq!(durations, [160, 320, 480, 640, 800, 800, 800, 800]);
         assert_eq!(events.iter().filter(|event| event.end).count(), 3);
         assert!(sent[0].marker && sent[1..].iter().all(|packet| !packet.marker));
-        assert!(sent.iter().all(|packet| packet.timestamp == sent[0].timestamp));
+        assert!(
+            sent.iter()
+                .all(|packet| packet.timestamp == sent[0].timestamp)
+        );
     }
 
     #[test]
     fn a_digit_whose_end_is_lost_ends_by_itself() {
-        let now = Instant::now();
+        let now = origin();
         let mut sender = DigitSender::new(NARROW);
         sender.press(
             now,
@@ -507,7 +513,7 @@ mod tests {
 
     #[test]
     fn digits_dialled_in_a_burst_all_go_out_apart_and_in_order() {
-        let now = Instant::now();
+        let now = origin();
         let mut sender = DigitSender::new(WIDE);
         for digit in 0..10 {
             sender.press(
@@ -530,7 +536,7 @@ mod tests {
 
     #[test]
     fn a_press_longer_than_sixteen_bits_is_sent_in_segments() {
-        let now = Instant::now();
+        let now = origin();
         let mut sender = DigitSender::new(WIDE);
         sender.press(
             now,
@@ -554,7 +560,7 @@ mod tests {
         fn any_series_of_packets_is_survived(
             packets in proptest::collection::vec((any::<u32>(), any::<[u8; 4]>(), any::<bool>()), 0..60)
         ) {
-            let now = Instant::now();
+            let now = origin();
             let mut receiver = DigitReceiver::default();
             let mut sender = DigitSender::new(WIDE);
             for (n, (timestamp, bytes, wide)) in packets.into_iter().enumerate() {

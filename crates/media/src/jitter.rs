@@ -374,6 +374,7 @@ fn units(duration: Duration) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::virtual_time::origin;
     use proptest::prelude::*;
 
     const MS: Duration = Duration::from_millis(1);
@@ -394,7 +395,7 @@ mod tests {
 
     impl Line {
         fn new() -> Self {
-            let start = Instant::now();
+            let start = origin();
             Line {
                 start,
                 buffer: JitterBuffer::new(start, JitterSettings::default(), 1),
@@ -541,7 +542,9 @@ mod tests {
     #[test]
     fn a_burst_at_the_beginning_does_not_become_delay() {
         let mut line = Line::new();
-        line.run(100, |n| Some(if n < 20 { 400 - u32::from(n) * 20 } else { 0 }));
+        line.run(100, |n| {
+            Some(if n < 20 { 400 - u32::from(n) * 20 } else { 0 })
+        });
         let last_pull = line.heard.iter().rposition(|h| *h == Heard::Packet(99));
         assert!(last_pull.unwrap() <= 102, "{last_pull:?}");
     }

@@ -230,11 +230,11 @@ impl Legs {
     /// From now on audio and DTMF flow between the two, both ways; earlier bridges of either end. A leg need not be
     /// connected yet.
     pub fn bridge(&mut self, now: Instant, one: LegId, other: LegId) {
-        if one == other || !self.legs.contains_key(&other) {
-            if self.legs.contains_key(&one) {
-                self.fail(one, MediaError::NoSuchPeer);
-            }
+        if !self.legs.contains_key(&one) {
             return;
+        }
+        if one == other || !self.legs.contains_key(&other) {
+            return self.fail(one, MediaError::NoSuchPeer);
         }
         self.part(one);
         self.part(other);

@@ -27,6 +27,8 @@ mod rtcp;
 pub mod rtp;
 mod seed;
 mod stats;
+#[cfg(test)]
+mod virtual_time;
 mod voice;
 
 pub use codec::{FRAME, Frame, Law, OpusSettings};

@@ -234,11 +234,10 @@ impl PhoneLeg {
             return;
         };
         let (law, event) = (*law, audio.event);
-        if let Some(payload_type) = event.filter(|_| self.digits.is_busy()) {
-            if let Some(packet) = self.digits.next(now, timestamp) {
-                self.send_event(packet, payload_type, destination, out);
-                return;
-            }
+        if let Some(payload_type) = event.filter(|_| self.digits.is_busy())
+            && let Some(packet) = self.digits.next(now, timestamp)
+        {
+            return self.send_event(packet, payload_type, destination, out);
         }
         self.sent.carried += u64::from(frame.is_some());
         let header = Header {

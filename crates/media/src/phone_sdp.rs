@@ -326,7 +326,10 @@ mod tests {
         assert_eq!(remote.audio.rtp, Some("127.0.0.1:12000".parse().unwrap()));
         assert_eq!(remote.audio.rtcp, Some("127.0.0.1:12001".parse().unwrap()));
         let answer = local().answer(&remote, Law::A).unwrap();
-        assert!(answer.contains("m=audio 20000 RTP/AVP 8 96\r\n"), "{answer}");
+        assert!(
+            answer.contains("m=audio 20000 RTP/AVP 8 96\r\n"),
+            "{answer}"
+        );
         assert!(answer.contains("a=fmtp:96 0-16\r\n"), "{answer}");
     }
 

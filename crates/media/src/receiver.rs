@@ -12,7 +12,7 @@ use crate::dtmf::{DigitReceiver, Press, TelephoneEvent};
 use crate::error::MediaError;
 use crate::jitter::{Content, Due, Inserted, JitterBuffer, JitterSettings};
 use crate::rtp::{SequenceUnwrap, TimestampUnwrap};
-use crate::stats::{Drops, LevelMeter, ReceptionReport, Received, StreamTally};
+use crate::stats::{Drops, LevelMeter, Received, ReceptionReport, StreamTally};
 
 /// The most G.711 that one packet may hold when it has to wait in the jitter buffer: 60 ms.
 const LONGEST_LAW: usize = 480;
@@ -37,6 +37,10 @@ pub(crate) struct Stamp {
 
 /// A payload that waits for its turn.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would be an allocation per packet; the ring is made once a leg"
+)]
 enum Payload {
     Opus(Arc<[u8]>),
     Law {
@@ -353,9 +357,8 @@ impl Receiver {
                     next: Some(Payload::Opus(next)),
                 } => {
                     self.stats.concealed += 1;
-                    let redundancy = |room: &mut [i16]| {
-                        decoder?.decode(next, &mut room[..FRAME], true).ok()
-                    };
+                    let redundancy =
+                        |room: &mut [i16]| decoder?.decode(next, &mut room[..FRAME], true).ok();
                     if self.pcm.fill(redundancy).is_some() {
                         continue;
                     }
@@ -431,7 +434,11 @@ impl Payload {
 }
 
 /// Decodes into `room`; `None` if the payload is empty or the codec refuses it.
-fn decode(decoder: Option<&mut opus::Decoder>, coded: Coded<'_>, room: &mut [i16]) -> Option<usize> {
+fn decode(
+    decoder: Option<&mut opus::Decoder>,
+    coded: Coded<'_>,
+    room: &mut [i16],
+) -> Option<usize> {
     let samples = match coded {
         // libopus takes an empty packet for a lost one and would conceal.
         Coded::Opus(payload) if payload.is_empty() => return None,

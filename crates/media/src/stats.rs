@@ -242,9 +242,10 @@ pub(crate) struct ReceptionReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::virtual_time::origin;
 
     fn tally(sequences: &[u16]) -> StreamTally {
-        let start = Instant::now();
+        let start = origin();
         let mut tally = StreamTally::default();
         for (n, sequence) in sequences.iter().enumerate() {
             let now = start + Duration::from_millis(20) * n as u32;
@@ -262,14 +263,14 @@ mod tests {
     #[test]
     fn a_new_source_keeps_the_loss_of_the_old_one() {
         let mut tally = tally(&[1, 3]);
-        tally.add(Instant::now(), 2, 4000, 0, 8000);
+        tally.add(origin(), 2, 4000, 0, 8000);
         assert_eq!(tally.lost(), 1);
     }
 
     #[test]
     fn a_regular_stream_has_no_jitter_and_an_irregular_one_has() {
         assert_eq!(tally(&[1, 2, 3, 4, 5]).jitter(), Duration::ZERO);
-        let start = Instant::now();
+        let start = origin();
         let mut uneven = StreamTally::default();
         for n in 0..200u32 {
             let wobble = Duration::from_millis(u64::from(n % 2) * 10);
@@ -289,7 +290,7 @@ mod tests {
     fn a_report_covers_the_time_since_the_last_one() {
         let mut tally = tally(&[1, 2, 4, 5]);
         assert_eq!(tally.report().unwrap().fraction, 51);
-        let start = Instant::now();
+        let start = origin();
         for n in 6..10 {
             tally.add(start, 1, n, 0, 8000);
         }
@@ -315,11 +316,17 @@ mod tests {
         assert_eq!(AudioVerdict::of(&browser, &phone), AudioVerdict::None);
         browser.received.packets = 9;
         phone.sent.carried = 9;
-        assert_eq!(AudioVerdict::of(&browser, &phone), AudioVerdict::ToPhoneOnly);
+        assert_eq!(
+            AudioVerdict::of(&browser, &phone),
+            AudioVerdict::ToPhoneOnly
+        );
         phone.received.packets = 9;
         browser.sent.carried = 9;
         assert_eq!(AudioVerdict::of(&browser, &phone), AudioVerdict::Both);
         phone.sent.carried = 0;
-        assert_eq!(AudioVerdict::of(&browser, &phone).to_string(), "to-browser only");
+        assert_eq!(
+            AudioVerdict::of(&browser, &phone).to_string(),
+            "to-browser only"
+        );
     }
 }

@@ -100,8 +100,7 @@ impl Voice {
     /// The timestamp of this moment, for a telephone-event.
     pub(crate) fn timestamp(&self, now: Instant) -> u32 {
         let elapsed = self.last.map_or(0, |last| ticks_8k(now, last.when));
-        self.timestamp
-            .wrapping_add((elapsed * OPUS_TICKS) as u32)
+        self.timestamp.wrapping_add((elapsed * OPUS_TICKS) as u32)
     }
 
     /// The sequence number for a packet that is no audio.
@@ -118,6 +117,7 @@ fn ticks_8k(now: Instant, then: Instant) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::virtual_time::origin;
     use std::time::Duration;
 
     const TICK: Duration = Duration::from_millis(20);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     fn stamps(frames: &[(u32, i64, u16)]) -> Vec<(u64, u32, bool)> {
-        let start = Instant::now();
+        let start = origin();
         let mut voice = voice();
         frames
             .iter()

@@ -1,0 +1,140 @@
+//! A desk phone: RTP in and out, a frame every 20 ms.
+
+use std::net::SocketAddr;
+
+use mxtrunk_media::rtp::{Header, Packet};
+use mxtrunk_media::{FRAME, Law, TelephoneEvent};
+
+use crate::sound;
+
+pub(crate) struct Phone {
+    pub(crate) address: SocketAddr,
+    /// Where the gateway wants RTP, from its SDP.
+    pub(crate) gateway: Option<SocketAddr>,
+    pub(crate) law: Law,
+    pub(crate) hertz: f64,
+    /// Sends audio.
+    pub(crate) talks: bool,
+    pub(crate) received: Vec<Received>,
+    sent: usize,
+    header: Header,
+}
+
+/// A packet that reached the phone.
+#[derive(Debug, Clone)]
+pub(crate) struct Received {
+    pub(crate) at_ms: u64,
+    pub(crate) header: Header,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Phone {
+    pub(crate) fn new(address: SocketAddr, law: Law, hertz: f64) -> Self {
+        Phone {
+            address,
+            gateway: None,
+            law,
+            hertz,
+            talks: true,
+            received: Vec::new(),
+            sent: 0,
+            header: Header {
+                payload_type: law.payload_type(),
+                marker: true,
+                sequence: 65_500,
+                timestamp: u32::MAX - 3000,
+                ssrc: 0x5eed,
+            },
+        }
+    }
+
+    pub(crate) fn description(&self) -> String {
+        let ip = self.address.ip();
+        let port = self.address.port();
+        let law = self.law.payload_type();
+        format!(
+            "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
+             m=audio {port} RTP/AVP {law} 96\r\na=rtpmap:96 telephone-event/8000\r\na=ptime:20\r\n"
+        )
+    }
+
+    /// The next frame of its tone.
+    pub(crate) fn frame(&mut self) -> Option<Vec<u8>> {
+        if !self.talks {
+            self.header.timestamp = self.header.timestamp.wrapping_add(FRAME as u32);
+            return None;
+        }
+        let pcm = sound::tone(self.hertz, 8000, self.sent * FRAME, FRAME);
+        self.sent += 1;
+        let payload = self.law.encode(&pcm.try_into().unwrap());
+        let mut datagram = self.header.to_bytes().to_vec();
+        datagram.extend(payload);
+        self.header.sequence = self.header.sequence.wrapping_add(1);
+        self.header.timestamp = self.header.timestamp.wrapping_add(FRAME as u32);
+        self.header.marker = false;
+        Some(datagram)
+    }
+
+    /// One packet of a telephone-event that began at this moment's timestamp.
+    pub(crate) fn event(&mut self, event: TelephoneEvent, timestamp: u32) -> Vec<u8> {
+        let header = Header {
+            payload_type: 96,
+            timestamp,
+            ..self.header
+        };
+        self.header.sequence = self.header.sequence.wrapping_add(1);
+        let mut datagram = header.to_bytes().to_vec();
+        datagram.extend(event.to_bytes());
+        datagram
+    }
+
+    pub(crate) fn timestamp(&self) -> u32 {
+        self.header.timestamp
+    }
+
+    pub(crate) fn receive(&mut self, at_ms: u64, datagram: &[u8]) {
+        let packet = Packet::parse(datagram).expect("the gateway sends good RTP");
+        self.received.push(Received {
+            at_ms,
+            header: packet.header,
+            payload: packet.payload.to_vec(),
+        });
+    }
+
+    /// The audio packets received.
+    pub(crate) fn audio(&self) -> impl Iterator<Item = &Received> {
+        let law = self.law.payload_type();
+        let is_audio = move |packet: &&Received| packet.header.payload_type == law;
+        self.received.iter().filter(is_audio)
+    }
+
+    /// What the phone heard from its `from`th packet of audio on.
+    pub(crate) fn heard(&self, from: usize) -> Vec<i16> {
+        let mut pcm = Vec::new();
+        for packet in self.audio().skip(from) {
+            let mut frame = [0; FRAME];
+            self.law.decode(&packet.payload, &mut frame);
+            pcm.extend(frame);
+        }
+        pcm
+    }
+
+    /// The digits received: event code and final duration, from end packets.
+    pub(crate) fn digits(&self) -> Vec<(u8, u16)> {
+        let mut digits: Vec<(u32, u8, u16)> = Vec::new();
+        for packet in &self.received {
+            if packet.header.payload_type != 96 {
+                continue;
+            }
+            let event = TelephoneEvent::parse(&packet.payload).unwrap();
+            let known = digits.last().map(|digit| digit.0) == Some(packet.header.timestamp);
+            if event.end && !known {
+                digits.push((packet.header.timestamp, event.event, event.duration));
+            }
+        }
+        digits
+            .into_iter()
+            .map(|(_, event, lasted)| (event, lasted))
+            .collect()
+    }
+}
