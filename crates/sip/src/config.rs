@@ -194,6 +194,9 @@ pub struct Timers {
     /// How long a new offer of the peer (re-INVITE, UPDATE) may wait for
     /// [`crate::Command::Answer`] before it is refused with 488: 8 s.
     pub reoffer: Duration,
+    /// The shortest session interval accepted from a peer (RFC 4028 §5):
+    /// 90 s, the RFC's own lower bound.
+    pub min_session: Duration,
 }
 
 impl Default for Timers {
@@ -203,6 +206,7 @@ impl Default for Timers {
             t2: Duration::from_secs(4),
             t4: Duration::from_secs(5),
             reoffer: Duration::from_secs(8),
+            min_session: Duration::from_secs(90),
         }
     }
 }

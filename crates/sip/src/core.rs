@@ -59,6 +59,22 @@ pub(crate) struct Core {
 }
 
 impl Core {
+    /// Runs a task that nobody waits for, until it ends or all stops.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            stop.run_until_cancelled(task).await;
+        });
+    }
+
+    /// Runs a task that a shutdown waits for.
+    pub(crate) fn spawn_waited(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(task).await;
+        });
+    }
+
     /// Who we are towards a trunk.
     pub(crate) fn sender(&self, trunk: &Trunk) -> Sender<'_> {
         let listener = &self.listeners[trunk.listener];
@@ -120,7 +136,7 @@ impl Core {
         ack: Request,
     ) {
         let (core, trunk, dialog) = (self.clone(), trunk.clone(), dialog.clone());
-        self.tasks.spawn(async move {
+        self.spawn_waited(async move {
             let Ok(path) = core.path_in_dialog(&trunk, &dialog).await else {
                 return;
             };

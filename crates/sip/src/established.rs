@@ -7,11 +7,12 @@ use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
 
 use crate::event::{Command, EndCause, Happened, ReasonHeader};
+use crate::inbound;
 use crate::leg::{Leg, sdp_of};
 use crate::legs::Input;
 use crate::message;
 use crate::outgoing::{is_of, sleep_until};
-use crate::session;
+use crate::session::{self, Negotiated, TooSmall};
 use crate::snapshot::{self, DialogSnapshot};
 use crate::transact::{self, InviteReceived, InviteSent};
 
@@ -98,7 +99,7 @@ impl Established {
                 () = sleep_until(expires) => self.end(EndCause::Expired, session_expired()).await,
             };
             if matches!(next, Next::Over) {
-                return;
+                return self.leg.close();
             }
         }
     }
@@ -152,16 +153,21 @@ impl Established {
         let tags = snapshot::request_tags(request);
         if tags.is_none_or(|(_, _, remote)| remote != self.dialog.remote_tag) {
             transact::reply(
+                &self.leg.core,
                 tx,
                 StatusCode::CallTransactionDoesNotExist,
                 Vec::new(),
-                None,
             );
             return Next::Wait;
         }
         if self.remote_cseq.is_some_and(|last| cseq <= last) {
             // §12.2.2: out of order. Retransmissions do not get this far.
-            transact::reply(tx, StatusCode::ServerInternalError, Vec::new(), None);
+            transact::reply(
+                &self.leg.core,
+                tx,
+                StatusCode::ServerInternalError,
+                Vec::new(),
+            );
             return Next::Wait;
         }
         self.remote_cseq = Some(cseq);
@@ -169,7 +175,7 @@ impl Established {
             Method::Bye => return self.on_bye(tx).await,
             Method::Invite => self.on_reinvite(tx, cseq).await,
             Method::Update => self.on_update(tx).await,
-            _ => crate::inbound::reply_in_dialog(tx),
+            _ => inbound::reply_in_dialog(&self.leg.core, tx),
         }
         Next::Wait
     }
@@ -177,7 +183,7 @@ impl Established {
     async fn on_bye(&mut self, tx: Transaction) -> Next {
         let reason = snapshot::reason_of(&tx.original);
         self.refuse_offer(StatusCode::RequestTerminated, Vec::new());
-        transact::reply(tx, StatusCode::OK, Vec::new(), None);
+        transact::reply(&self.leg.core, tx, StatusCode::OK, Vec::new());
         let cause = EndCause::Bye;
         self.leg.tell_last(Happened::Ended { reason, cause }).await;
         Next::Over
@@ -187,22 +193,27 @@ impl Established {
         if self.offer.is_some() || self.unacknowledged.is_some() {
             // §14.2: one offer at a time; try again within 10 s.
             let again = vec![Header::RetryAfter("2".into())];
-            transact::reply(tx, StatusCode::ServerInternalError, again, None);
+            transact::reply(&self.leg.core, tx, StatusCode::ServerInternalError, again);
             return;
         }
-        if session::accept(&tx.original).is_err() {
-            let headers = session::TooSmall::headers();
-            transact::reply(tx, StatusCode::SessionIntervalTooSmall, headers, None);
+        if let Err(small) = self.negotiate(&tx.original) {
+            let headers = small.headers();
+            transact::reply(
+                &self.leg.core,
+                tx,
+                StatusCode::SessionIntervalTooSmall,
+                headers,
+            );
             return;
         }
         let Some(sdp) = offer_of(&tx.original) else {
             let accept = vec![message::accept()];
-            transact::reply(tx, StatusCode::UnsupportedMediaType, accept, None);
+            transact::reply(&self.leg.core, tx, StatusCode::UnsupportedMediaType, accept);
             return;
         };
         let local_tag = self.dialog.local_tag.clone();
         let inbox = self.leg.place.inbox().clone();
-        let received = InviteReceived::drive(tx, cseq, local_tag, inbox);
+        let received = InviteReceived::drive(&self.leg.core, tx, cseq, local_tag, inbox);
         self.wait_for_answer(Carrier::Invite(Box::new(received)), sdp)
             .await;
     }
@@ -211,14 +222,19 @@ impl Established {
         if self.offer.is_some() || self.unacknowledged.is_some() {
             // RFC 3311 §5.2.
             let again = vec![Header::RetryAfter("2".into())];
-            transact::reply(tx, StatusCode::ServerInternalError, again, None);
+            transact::reply(&self.leg.core, tx, StatusCode::ServerInternalError, again);
             return;
         }
-        let negotiated = match session::accept(&tx.original) {
+        let negotiated = match self.negotiate(&tx.original) {
             Ok(negotiated) => negotiated,
-            Err(session::TooSmall) => {
-                let headers = session::TooSmall::headers();
-                transact::reply(tx, StatusCode::SessionIntervalTooSmall, headers, None);
+            Err(small) => {
+                let headers = small.headers();
+                transact::reply(
+                    &self.leg.core,
+                    tx,
+                    StatusCode::SessionIntervalTooSmall,
+                    headers,
+                );
                 return;
             }
         };
@@ -232,11 +248,11 @@ impl Established {
                 self.refresh(&tx.original, negotiated.watch);
                 let mut headers = self.leg.dialog_headers();
                 headers.extend(negotiated.headers);
-                transact::reply(tx, StatusCode::OK, headers, None);
+                transact::reply(&self.leg.core, tx, StatusCode::OK, headers);
             }
             None => {
                 let accept = vec![message::accept()];
-                transact::reply(tx, StatusCode::UnsupportedMediaType, accept, None);
+                transact::reply(&self.leg.core, tx, StatusCode::UnsupportedMediaType, accept);
             }
         }
     }
@@ -255,7 +271,7 @@ impl Established {
             Carrier::Invite(received) => received.request.clone(),
             Carrier::Update(tx) => tx.original.clone(),
         };
-        let negotiated = session::accept(&request).unwrap_or_default();
+        let negotiated = self.negotiate(&request).unwrap_or_default();
         self.refresh(&request, negotiated.watch);
         let mut headers = self.leg.dialog_headers();
         headers.extend(negotiated.headers);
@@ -264,16 +280,22 @@ impl Established {
                 self.unacknowledged = Some(received.cseq);
                 received.respond(StatusCode::OK, headers, Some(sdp));
             }
-            Carrier::Update(tx) => transact::reply(*tx, StatusCode::OK, headers, Some(sdp)),
+            Carrier::Update(tx) => {
+                transact::reply_with(&self.leg.core, *tx, StatusCode::OK, headers, Some(sdp))
+            }
         }
     }
 
     fn refuse_offer(&mut self, status: StatusCode, headers: Vec<Header>) {
         match self.offer.take().map(|offer| offer.carrier) {
             Some(Carrier::Invite(received)) => received.respond(status, headers, None),
-            Some(Carrier::Update(tx)) => transact::reply(*tx, status, headers, None),
+            Some(Carrier::Update(tx)) => transact::reply(&self.leg.core, *tx, status, headers),
             None => {}
         }
+    }
+
+    fn negotiate(&self, request: &Request) -> Result<Negotiated, TooSmall> {
+        session::accept(request, self.leg.core.config.timers.min_session)
     }
 
     /// Takes over what a target refresh (§12.2.2) and its session timer say.

@@ -40,30 +40,26 @@ fn take(core: &Arc<Core>, mut tx: Transaction) {
     // says: nothing else is reachable through a NAT.
     tx.destination = Some(SipAddr::new(trunk.config.transport.into(), source.into()));
     let Some((call_id, local_tag, _)) = snapshot::request_tags(&tx.original) else {
-        return transact::reply(tx, StatusCode::BadRequest, Vec::new(), None);
+        return transact::reply(core, tx, StatusCode::BadRequest, Vec::new());
     };
     let Some(local_tag) = local_tag else {
         return outside_of_dialogs(core, &trunk, source, tx);
     };
-    match core
+    let inbox = core
         .legs
-        .of_dialog(&DialogKey { call_id, local_tag }, &trunk)
-    {
-        Some(inbox) => {
-            let method = tx.original.method;
-            if let Err(TrySendError::Full(Input::Request(tx))) =
-                inbox.try_send(Input::Request(Box::new(tx)))
-            {
-                debug!(%method, "leg is behind, request refused");
-                transact::reply(*tx, StatusCode::ServiceUnavailable, Vec::new(), None);
-            }
-        }
-        None => transact::reply(
-            tx,
-            StatusCode::CallTransactionDoesNotExist,
-            Vec::new(),
-            None,
-        ),
+        .of_dialog(&DialogKey { call_id, local_tag }, &trunk);
+    let Some(inbox) = inbox else {
+        let status = StatusCode::CallTransactionDoesNotExist;
+        return transact::reply(core, tx, status, Vec::new());
+    };
+    let (refused, status) = match inbox.try_send(Input::Request(Box::new(tx))) {
+        Ok(()) => return,
+        Err(TrySendError::Full(input)) => (input, StatusCode::ServiceUnavailable),
+        Err(TrySendError::Closed(input)) => (input, StatusCode::CallTransactionDoesNotExist),
+    };
+    if let Input::Request(tx) = refused {
+        debug!(method = %tx.original.method, %status, "leg takes no request");
+        transact::reply(core, *tx, status, Vec::new());
     }
 }
 
@@ -75,74 +71,77 @@ fn outside_of_dialogs(
 ) {
     match tx.original.method {
         Method::Invite => incoming::arrive(core, trunk, source, tx),
-        Method::Options => transact::reply(tx, StatusCode::OK, capabilities(), None),
+        Method::Options => transact::reply(core, tx, StatusCode::OK, capabilities()),
         // RFC 6665 §4.1.3: there is no event package here.
-        Method::Subscribe => transact::reply(tx, StatusCode::BadEvent, Vec::new(), None),
+        Method::Subscribe => transact::reply(core, tx, StatusCode::BadEvent, Vec::new()),
         Method::Bye | Method::Update | Method::Info | Method::PRack | Method::Notify => {
             transact::reply(
+                core,
                 tx,
                 StatusCode::CallTransactionDoesNotExist,
                 Vec::new(),
-                None,
             );
         }
-        Method::Message | Method::Publish | Method::Refer | Method::Register => not_allowed(tx),
+        Method::Message | Method::Publish | Method::Refer | Method::Register => {
+            not_allowed(core, tx)
+        }
         // Both are the stack's; they never become a transaction.
         Method::Ack | Method::Cancel => {}
     }
 }
 
 /// Requests in a confirmed dialog that change nothing about it.
-pub(crate) fn reply_in_dialog(tx: Transaction) {
+pub(crate) fn reply_in_dialog(core: &Core, tx: Transaction) {
     match tx.original.method {
-        Method::Options => transact::reply(tx, StatusCode::OK, capabilities(), None),
-        Method::Info => reply_to_info(tx),
+        Method::Options => transact::reply(core, tx, StatusCode::OK, capabilities()),
+        Method::Info => reply_to_info(core, tx),
         // Transfer is not offered in Allow; §8.2.1 has 501 for it.
-        Method::Refer => transact::reply(tx, StatusCode::NotImplemented, Vec::new(), None),
+        Method::Refer => transact::reply(core, tx, StatusCode::NotImplemented, Vec::new()),
         Method::PRack => {
             transact::reply(
+                core,
                 tx,
                 StatusCode::CallTransactionDoesNotExist,
                 Vec::new(),
-                None,
             );
         }
         Method::Notify | Method::Subscribe => {
-            transact::reply(tx, StatusCode::BadEvent, Vec::new(), None);
+            transact::reply(core, tx, StatusCode::BadEvent, Vec::new());
         }
-        _ => not_allowed(tx),
+        _ => not_allowed(core, tx),
     }
 }
 
 /// Requests in a dialog whose INVITE has no ACK yet.
 pub(crate) fn reply_early(leg: &Leg, tx: Transaction) {
+    let core = &leg.core;
     match tx.original.method {
         Method::Update => match offer_of(&tx.original) {
-            Some(None) => transact::reply(tx, StatusCode::OK, leg.dialog_headers(), None),
+            Some(None) => transact::reply(core, tx, StatusCode::OK, leg.dialog_headers()),
             // RFC 3311 §5.2: an offer while the first is not answered.
-            _ => transact::reply(tx, StatusCode::ServerInternalError, retry_soon(), None),
+            _ => transact::reply(core, tx, StatusCode::ServerInternalError, retry_soon()),
         },
-        Method::Invite => transact::reply(tx, StatusCode::ServerInternalError, retry_soon(), None),
+        Method::Invite => transact::reply(core, tx, StatusCode::ServerInternalError, retry_soon()),
         Method::Bye => {
             // Only a caller may end an early dialog so (§15); our INVITE goes on.
             transact::reply(
+                core,
                 tx,
                 StatusCode::CallTransactionDoesNotExist,
                 Vec::new(),
-                None,
             );
         }
-        _ => reply_in_dialog(tx),
+        _ => reply_in_dialog(core, tx),
     }
 }
 
-fn reply_to_info(tx: Transaction) {
+fn reply_to_info(core: &Core, tx: Transaction) {
     match has_body(&tx.original) {
         // RFC 6086 §4.2.2: an empty INFO is a keep-alive.
-        false => transact::reply(tx, StatusCode::OK, Vec::new(), None),
+        false => transact::reply(core, tx, StatusCode::OK, Vec::new()),
         true => {
             let accept = vec![message::accept()];
-            transact::reply(tx, StatusCode::UnsupportedMediaType, accept, None);
+            transact::reply(core, tx, StatusCode::UnsupportedMediaType, accept);
         }
     }
 }
@@ -151,12 +150,12 @@ fn has_body(request: &Request) -> bool {
     !request.body.is_empty() || request.header_value("Content-Type").is_some()
 }
 
-fn not_allowed(tx: Transaction) {
+fn not_allowed(core: &Core, tx: Transaction) {
     transact::reply(
+        core,
         tx,
         StatusCode::MethodNotAllowed,
         vec![message::allow()],
-        None,
     );
 }
 

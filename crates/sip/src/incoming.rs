@@ -30,7 +30,7 @@ const PROVISIONAL_EVERY: Duration = Duration::from_secs(60);
 pub(crate) fn arrive(core: &Arc<Core>, trunk: &Arc<Trunk>, source: SocketAddr, tx: Transaction) {
     let arrived = match examine(core, trunk, source, &tx.original) {
         Ok(arrived) => arrived,
-        Err((status, headers)) => return transact::reply(tx, status, headers, None),
+        Err((status, headers)) => return transact::reply(core, tx, status, headers),
     };
     let id = (core.config.leg_ids)();
     let arrival = (
@@ -49,11 +49,11 @@ pub(crate) fn arrive(core: &Arc<Core>, trunk: &Arc<Trunk>, source: SocketAddr, t
         Ok(entered) => entered,
         Err(NoEntry::Full) => {
             let again = vec![Header::RetryAfter("5".into())];
-            return transact::reply(tx, StatusCode::ServiceUnavailable, again, None);
+            return transact::reply(core, tx, StatusCode::ServiceUnavailable, again);
         }
         Err(NoEntry::Taken) => {
             tracing::error!(leg = %id, "the source of leg ids gave one twice");
-            return transact::reply(tx, StatusCode::ServerInternalError, Vec::new(), None);
+            return transact::reply(core, tx, StatusCode::ServerInternalError, Vec::new());
         }
     };
     core.admission.count_call_in();
@@ -63,16 +63,7 @@ pub(crate) fn arrive(core: &Arc<Core>, trunk: &Arc<Trunk>, source: SocketAddr, t
         place,
         inbox,
     };
-    let stop = core.stop.clone();
-    core.tasks.spawn(async move {
-        if stop
-            .run_until_cancelled(answer_call(leg, arrived, tx))
-            .await
-            .is_none()
-        {
-            tracing::trace!("leg stopped");
-        }
-    });
+    core.spawn_waited(answer_call(leg, arrived, tx));
 }
 
 /// An INVITE that may become a call.
@@ -119,12 +110,9 @@ fn examine(
     }
     let offer = offer_of(request)
         .ok_or_else(|| (StatusCode::UnsupportedMediaType, vec![message::accept()]))?;
-    let session = session::accept(request).map_err(|session::TooSmall| {
-        (
-            StatusCode::SessionIntervalTooSmall,
-            session::TooSmall::headers(),
-        )
-    })?;
+    let min_session = core.config.timers.min_session;
+    let session = session::accept(request, min_session)
+        .map_err(|small| (StatusCode::SessionIntervalTooSmall, small.headers()))?;
     let remote_target = snapshot::contact_uri(request).ok_or(plain(StatusCode::BadRequest))?;
     let bare = |value: &str| snapshot::bare(value).ok_or(plain(StatusCode::BadRequest));
     let header = |_| plain(StatusCode::BadRequest);
@@ -195,7 +183,7 @@ fn caller(request: &Request) -> Caller {
 async fn answer_call(leg: Leg, arrived: Arrived, tx: Transaction) {
     let local_tag = arrived.dialog.local_tag.clone();
     let inbox = leg.place.inbox().clone();
-    let invite = InviteReceived::drive(tx, arrived.cseq, local_tag, inbox);
+    let invite = InviteReceived::drive(&leg.core, tx, arrived.cseq, local_tag, inbox);
     leg.tell(Happened::Incoming {
         trunk: leg.trunk.config.name.clone(),
         from: arrived.from,
@@ -263,7 +251,7 @@ impl Offered {
             Input::Request(tx) if tx.original.method == Method::Bye => {
                 // §15: a caller may end an early dialog with BYE.
                 let reason = snapshot::reason_of(&tx.original);
-                transact::reply(*tx, StatusCode::OK, Vec::new(), None);
+                transact::reply(&self.leg.core, *tx, StatusCode::OK, Vec::new());
                 self.cancelled(reason).await
             }
             Input::Request(tx) => {
@@ -359,7 +347,7 @@ impl Answered {
                 Input::Command(command) => self.leg.ignore(&command),
                 Input::Request(tx) if tx.original.method == Method::Bye => {
                     let reason = snapshot::reason_of(&tx.original);
-                    transact::reply(*tx, StatusCode::OK, Vec::new(), None);
+                    transact::reply(&self.leg.core, *tx, StatusCode::OK, Vec::new());
                     self.tell_end(reason, EndCause::Bye).await;
                     return None;
                 }

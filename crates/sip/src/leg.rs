@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rsipstack::sip::Header;
+use rsipstack::sip::{Header, StatusCode};
 use tokio::sync::mpsc;
 use tracing::debug;
 
@@ -10,6 +10,7 @@ use crate::core::Core;
 use crate::event::{Command, Event, Happened};
 use crate::legs::{Input, Place};
 use crate::message;
+use crate::transact;
 use crate::trunk::Trunk;
 
 pub(crate) struct Leg {
@@ -37,6 +38,17 @@ impl Leg {
     /// A command that the leg's state has no use for; it crossed an event.
     pub(crate) fn ignore(&self, command: &Command) {
         debug!(leg = %self.place.id, command = command.name(), "command ignored in this state");
+    }
+
+    /// Answers what the peer still asked of a leg that is over.
+    pub(crate) fn close(&mut self) {
+        self.inbox.close();
+        while let Ok(input) = self.inbox.try_recv() {
+            if let Input::Request(tx) = input {
+                let status = StatusCode::CallTransactionDoesNotExist;
+                transact::reply(&self.core, *tx, status, Vec::new());
+            }
+        }
     }
 
     /// Headers of every response that makes or refreshes a dialog.

@@ -53,13 +53,7 @@ pub(crate) fn start(core: &Arc<Core>, id: LegId, order: Order) -> Result<(), Ref
         place,
         inbox,
     };
-    let stop = core.stop.clone();
-    core.tasks.spawn(async move {
-        let call = place_call(leg, dialog, order);
-        if stop.run_until_cancelled(call).await.is_none() {
-            tracing::trace!("leg stopped");
-        }
-    });
+    core.spawn_waited(place_call(leg, dialog, order));
     Ok(())
 }
 
@@ -257,13 +251,9 @@ impl Calling {
         self.giving_up = GivingUp::Cancelled;
         let cancel = message::cancel_of(&self.invite.request, reason.as_ref());
         let (core, path) = (self.leg.core.clone(), self.invite.path.clone());
-        let tasks = core.tasks.clone();
-        tasks.spawn(async move {
-            let stop = core.stop.clone();
-            let exchange = transact::exchange(&core, &path, cancel);
-            if stop.run_until_cancelled(exchange).await.is_none() {
-                tracing::trace!("CANCEL stopped");
-            }
+        self.leg.core.spawn_waited(async move {
+            let outcome = transact::exchange(&core, &path, cancel).await;
+            tracing::trace!(?outcome, "CANCEL is through");
         });
     }
 

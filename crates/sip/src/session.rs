@@ -6,9 +6,6 @@ use std::time::Duration;
 
 use rsipstack::sip::{HasHeaders, Header, HeadersExt, Request, Response};
 
-/// The shortest interval we accept, the RFC's own lower bound (§4).
-const MIN_SE: u32 = 90;
-
 /// The outcome of a request's session timer.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Negotiated {
@@ -18,26 +15,27 @@ pub(crate) struct Negotiated {
     pub(crate) watch: Option<Duration>,
 }
 
-/// The interval asked for is shorter than we accept.
+/// The interval asked for is shorter than this one, in seconds.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TooSmall;
+pub(crate) struct TooSmall(u64);
 
 impl TooSmall {
     /// Headers of the 422.
-    pub(crate) fn headers() -> Vec<Header> {
-        vec![Header::MinSE(MIN_SE.to_string().into())]
+    pub(crate) fn headers(&self) -> Vec<Header> {
+        vec![Header::MinSE(self.0.to_string().into())]
     }
 }
 
-/// Settles the timer of an INVITE or UPDATE to us.
-pub(crate) fn accept(request: &Request) -> Result<Negotiated, TooSmall> {
+/// Settles the timer of an INVITE or UPDATE to us; `min` is the shortest
+/// interval we accept.
+pub(crate) fn accept(request: &Request, min: Duration) -> Result<Negotiated, TooSmall> {
     let Some((interval, refresher)) = read(request) else {
         return Ok(Negotiated::default());
     };
     let supported = request.header_contains_token("Supported", "timer")
         || request.header_contains_token("Require", "timer");
-    if interval < MIN_SE && supported {
-        return Err(TooSmall);
+    if u64::from(interval) < min.as_secs() && supported {
+        return Err(TooSmall(min.as_secs()));
     }
     // A peer that would have us refresh gets no timer: without the header in
     // the 200 there is none (§9, table 2).
@@ -91,6 +89,8 @@ fn patience(interval: u32) -> Duration {
 mod tests {
     use super::*;
 
+    const MIN: Duration = Duration::from_secs(90);
+
     fn invite(headers: &str) -> Request {
         let text = format!(
             "INVITE sip:a@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKx\r\n\
@@ -103,7 +103,7 @@ mod tests {
     fn asterisks_timer_is_accepted_with_the_peer_refreshing() {
         let asterisk =
             "Supported: 100rel,timer,replaces\r\nSession-Expires: 1800\r\nMin-SE: 90\r\n";
-        let negotiated = accept(&invite(asterisk)).expect("an acceptable interval");
+        let negotiated = accept(&invite(asterisk), MIN).expect("an acceptable interval");
         assert_eq!(negotiated.watch, Some(Duration::from_secs(1768)));
         assert_eq!(negotiated.headers[0].value(), "1800;refresher=uac");
     }
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn an_interval_under_the_minimum_is_refused() {
         let request = invite("Supported: timer\r\nx: 30\r\n");
-        assert_eq!(accept(&request), Err(TooSmall));
+        assert_eq!(accept(&request, MIN), Err(TooSmall(90)));
     }
 
     #[test]
@@ -123,7 +123,7 @@ mod tests {
             "Supported: timer\r\nSession-Expires: soon\r\n",
         ] {
             assert_eq!(
-                accept(&invite(headers)),
+                accept(&invite(headers), MIN),
                 Ok(Negotiated::default()),
                 "{headers}"
             );

@@ -142,19 +142,16 @@ pub(crate) fn farewell(
     dialog: &DialogSnapshot,
     reason: Option<ReasonHeader>,
 ) {
-    let (core, trunk, dialog) = (core.clone(), trunk.clone(), dialog.clone());
-    let tasks = core.tasks.clone();
-    tasks.spawn(async move {
-        let stop = core.stop.clone();
-        let bye = bye(&core, &trunk, &dialog, reason.as_ref());
-        match stop.run_until_cancelled(bye).await {
-            Some(Outcome::Final(response)) => {
-                debug!(call_id = %dialog.call_id, status = response.status_code.code(), "BYE answered");
+    let (own, trunk, dialog) = (core.clone(), trunk.clone(), dialog.clone());
+    core.spawn_waited(async move {
+        match bye(&own, &trunk, &dialog, reason.as_ref()).await {
+            Outcome::Final(response) => {
+                let status = response.status_code.code();
+                debug!(call_id = %dialog.call_id, status, "BYE answered");
             }
-            Some(Outcome::Silence | Outcome::Unreachable) => {
+            Outcome::Silence | Outcome::Unreachable => {
                 debug!(call_id = %dialog.call_id, "BYE not answered");
             }
-            None => {}
         }
     });
 }
@@ -198,7 +195,7 @@ pub(crate) fn invite(
         transaction: tx.tu_sender.clone(),
     };
     let give_up = core.config.timers.give_up();
-    tokio::spawn(async move {
+    core.spawn(async move {
         // A failed or blocked write is reported by the transaction, or by
         // this end of it.
         if let Ok(Ok(())) = tokio::time::timeout(give_up, tx.send()).await {
@@ -230,7 +227,13 @@ pub(crate) struct InviteReceived {
 impl InviteReceived {
     /// Takes over the transaction: 100 goes out at once, ACK, CANCEL and the
     /// end of it go to `inbox`.
-    pub(crate) fn drive(mut tx: Transaction, cseq: u32, local_tag: String, inbox: Inbox) -> Self {
+    pub(crate) fn drive(
+        core: &Core,
+        mut tx: Transaction,
+        cseq: u32,
+        local_tag: String,
+        inbox: Inbox,
+    ) -> Self {
         let received = Self {
             request: tx.original.clone(),
             cseq,
@@ -238,7 +241,7 @@ impl InviteReceived {
             transaction: tx.tu_sender.clone(),
             local_tag,
         };
-        tokio::spawn(async move {
+        core.spawn(async move {
             // What cannot be sent is seen at the end of the transaction.
             let _ = tx.send_trying().await;
             while let Some(message) = tx.receive().await {
@@ -291,18 +294,23 @@ impl Drop for InviteReceived {
 }
 
 /// Answers a request for good, in a task of its own.
-pub(crate) fn reply(
+pub(crate) fn reply(core: &Core, tx: Transaction, status: StatusCode, headers: Vec<Header>) {
+    reply_with(core, tx, status, headers, None);
+}
+
+/// The same with SDP.
+pub(crate) fn reply_with(
+    core: &Core,
     mut tx: Transaction,
     status: StatusCode,
-    headers: Vec<Header>,
+    mut headers: Vec<Header>,
     sdp: Option<String>,
 ) {
-    let mut headers = headers;
     let body = sdp.map(String::into_bytes);
     if body.is_some() {
         headers.push(message::sdp_type());
     }
-    tokio::spawn(async move {
+    core.spawn(async move {
         if let Err(error) = tx.reply_with(status, headers, body).await {
             debug!(%error, "reply not sent");
             return;

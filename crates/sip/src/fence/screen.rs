@@ -58,6 +58,21 @@ pub(super) fn screen(datagram: &[u8]) -> Verdict {
     }
 }
 
+/// Where to put a Content-Length into a datagram that has a body and does not
+/// say how long it is, and what to put there: over UDP the body goes to the
+/// end of the datagram (§18.3), while the stack would take it for empty.
+pub(super) fn missing_length(datagram: &[u8]) -> Option<(usize, String)> {
+    let head = Head::read(datagram)?;
+    if head.body_len == 0 || head.all("content-length").next().is_some() {
+        return None;
+    }
+    let after_start = head.start.len() + 2;
+    Some((
+        after_start,
+        format!("Content-Length: {}\r\n", head.body_len),
+    ))
+}
+
 /// The answer to a request that the stack never sees, to be sent to `source`.
 pub(super) fn answer(
     datagram: &[u8],
@@ -332,6 +347,15 @@ mod tests {
             .replace("OPTIONS", "ACK")
             .replace("Length: 0", "Length: 9");
         assert_eq!(screen(ack.as_bytes()), Verdict::Drop);
+    }
+
+    #[test]
+    fn a_body_without_a_length_is_given_one() {
+        let text = GOOD.replace("Content-Length: 0\r\n\r\n", "\r\nv=0\r\n");
+        let (at, line) = missing_length(text.as_bytes()).expect("a missing length");
+        assert_eq!(line, "Content-Length: 5\r\n");
+        assert!(text[at..].starts_with("Via:"));
+        assert_eq!(missing_length(GOOD.as_bytes()), None);
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl StackSocket for FencedUdp {
                 }
             };
             if self.lets_in(&buf[..len], len == buf.len(), source).await {
-                return Ok((len, source));
+                return Ok((complete(buf, len), source));
             }
         }
     }
@@ -90,4 +90,19 @@ impl StackSocket for FencedUdp {
     fn local_addr(&self) -> rsipstack::Result<SocketAddr> {
         Ok(self.socket.local_addr()?)
     }
+}
+
+/// Adds a Content-Length that is missing, where there is room for it, and
+/// returns the datagram's new length.
+fn complete(buf: &mut [u8], len: usize) -> usize {
+    let Some((at, line)) = screen::missing_length(&buf[..len]) else {
+        return len;
+    };
+    let completed = len + line.len();
+    if completed > buf.len() {
+        return len;
+    }
+    buf.copy_within(at..len, at + line.len());
+    buf[at..at + line.len()].copy_from_slice(line.as_bytes());
+    completed
 }

@@ -248,7 +248,9 @@ async fn a_full_trunk_refuses_calls_both_ways() {
 async fn a_pbx_that_is_down_is_reported_in_time() {
     let (a, silent) = (address(), address());
     let _bound_but_mute = std::net::UdpSocket::bind(silent).unwrap();
-    let mut left = Peer::start(config(a, trunk(silent, Transport::Udp))).await;
+    let mut impatient = trunk(silent, Transport::Udp);
+    impatient.answer_within = std::time::Duration::from_millis(600);
+    let mut left = Peer::start(config(a, impatient)).await;
     let start = std::time::Instant::now();
     let out = left.call(1, "1001");
     assert!(matches!(

@@ -26,10 +26,11 @@ pub(crate) fn address() -> SocketAddr {
 
 pub(crate) fn timers() -> Timers {
     Timers {
-        t1: Duration::from_millis(20),
-        t2: Duration::from_millis(80),
-        t4: Duration::from_millis(100),
-        reoffer: Duration::from_millis(300),
+        t1: Duration::from_millis(40),
+        t2: Duration::from_millis(160),
+        t4: Duration::from_millis(200),
+        reoffer: Duration::from_millis(500),
+        min_session: Duration::from_secs(1),
     }
 }
 
@@ -38,7 +39,7 @@ pub(crate) fn trunk(target: SocketAddr, transport: Transport) -> TrunkConfig {
     TrunkConfig {
         transport,
         options_every: Duration::ZERO,
-        answer_within: Duration::from_millis(600),
+        answer_within: Duration::from_secs(4),
         ..TrunkConfig::new("peer", target)
     }
 }

@@ -239,11 +239,26 @@ async fn a_session_timer_is_accepted_refreshed_and_refused_when_short() {
         refreshed.header("Session-Expires"),
         Some("1800;refresher=uac")
     );
-    phone
-        .say(&phone.invite("Supported: timer\r\nSession-Expires: 30\r\n"))
-        .await;
-    let short = phone.hear_some("SIP/2.0 422").await;
-    assert_eq!(short.header("Min-SE"), Some("90"));
+    let short = "Supported: timer\r\nSession-Expires: 0\r\n";
+    phone.say(&phone.invite(short)).await;
+    let refused = phone.hear_some("SIP/2.0 422").await;
+    assert_eq!(refused.header("Min-SE"), Some("1"));
+}
+
+#[tokio::test]
+async fn a_session_that_the_peer_stops_to_refresh_is_ended() {
+    let (phone, mut agent) = Phone::with(|_| {}).await;
+    let timer = "Supported: timer\r\nSession-Expires: 1\r\n";
+    let (invite, ok, leg) = established(&phone, &mut agent, timer).await;
+    let refresh = phone.in_dialog("UPDATE", 2, &invite, &ok, timer, "");
+    phone.say(&refresh).await;
+    phone.hear_some("SIP/2.0 200").await;
+    let bye = phone.hear_some("BYE ").await;
+    assert!(bye.header("Reason").unwrap().starts_with("SIP;cause=408"));
+    phone.reply(&bye, "200 OK", "", "", "").await;
+    let what = agent.on(leg).await;
+    let expired = EndCause::Expired;
+    assert!(matches!(what, Happened::Ended { cause, .. } if cause == expired));
 }
 
 #[tokio::test]
@@ -366,6 +381,17 @@ async fn malformed_requests_are_answered_and_garbage_is_dropped() {
     }
     phone.assert_silence_but_for(&phone).await;
     assert_eq!(agent.agent.counters().malformed_dropped, 4);
+}
+
+#[tokio::test]
+async fn an_offer_without_a_length_is_read_to_the_end() {
+    let (phone, mut agent) = Phone::with(|_| {}).await;
+    let invite = phone.invite("");
+    let length = format!("Content-Length: {}\r\n", OFFER.len());
+    assert!(invite.contains(&length));
+    phone.say(&invite.replace(&length, "")).await;
+    let event = agent.next().await;
+    assert!(matches!(&event.what, Happened::Incoming { sdp, .. } if sdp.as_deref() == Some(OFFER)));
 }
 
 #[tokio::test]

@@ -139,7 +139,9 @@ async fn an_answer_that_crosses_the_cancel_is_acknowledged_and_ended() {
 
 #[tokio::test]
 async fn a_late_answer_to_a_call_reported_dead_is_undone() {
-    let (phone, mut agent) = Phone::with(|_| {}).await;
+    let impatience = std::time::Duration::from_millis(500);
+    let (phone, mut agent) =
+        Phone::with(|config| config.trunks[0].answer_within = impatience).await;
     let (leg, invite) = invited(&phone, &agent).await;
     assert!(matches!(
         agent.on(leg).await,
