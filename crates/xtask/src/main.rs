@@ -14,7 +14,7 @@ const USAGE: &str = "cargo xtask COMMAND
   demo            a telephone site on this machine: Synapse, Asterisk, the gateway, a softphone page
   demo --check    the same, with the calls placed and judged by itself; --json FILE keeps the figures
   test [ARG...]   all tests, the calls between real peers too; arguments go to cargo test
-  ci              formatting, clippy, dependency checks, then test
+  ci [CHECK...]   formatting, purity, clippy, cargo-deny, tests; or only those named
 ";
 
 fn main() -> ExitCode {
@@ -35,7 +35,7 @@ fn run(command: &str, rest: &[String]) -> Result<ExitCode, Failure> {
         "setup" => provision::setup()?,
         "demo" => return demo::run(rest),
         "test" => test::run(rest)?,
-        "ci" => ci::run()?,
+        "ci" => ci::run(rest)?,
         "" | "help" | "--help" | "-h" => print!("{USAGE}"),
         unknown => {
             let message = format!("unknown command {unknown:?}\n\n{USAGE}");

@@ -20,14 +20,24 @@ const CHECKS: [(&str, Check); 6] = [
     ("tests", tests),
 ];
 
-/// Runs all checks.
-pub(crate) fn run() -> Result<(), Failure> {
+/// Runs the checks of these names, or all of them when none is named.
+pub(crate) fn run(names: &[String]) -> Result<(), Failure> {
+    let known: Vec<&str> = CHECKS.iter().map(|(name, _)| *name).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        let known = known.join(", ");
+        return Err(Failure::new(format!(
+            "no check {unknown:?}; there are {known}"
+        )));
+    }
     let mut lines = Vec::new();
     for (name, check) in CHECKS {
+        if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
+            continue;
+        }
         println!("==== {name}");
         let started = Instant::now();
         check().doing(name)?;
-        lines.push(format!("{name:12} ok  {:4} s", started.elapsed().as_secs()));
+        lines.push(format!("{name:12} ok {:5} s", started.elapsed().as_secs()));
     }
     println!("\n{}", lines.join("\n"));
     Ok(())
