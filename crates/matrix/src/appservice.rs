@@ -8,7 +8,7 @@ use mxtrunk_store::{Store, StoreError};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +21,9 @@ use crate::{Counts, HomeserverError, MatrixConfig, Numbering, RoomEvent, service
 
 /// The longest pause between two attempts to get in touch with the homeserver at start.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How many invites are accepted at the same time.
+const MAX_JOINING: usize = 64;
 
 /// How long [`AppService::shutdown`] waits for requests that are being answered.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
@@ -40,6 +43,8 @@ pub(crate) struct Inner {
     /// Who joined where, for those who wait for it.
     pub(crate) joins: broadcast::Sender<(OwnedRoomId, OwnedUserId)>,
     pub(crate) pairs: PairLocks,
+    /// One permit for each invite that is being accepted.
+    pub(crate) joining: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     local_addr: SocketAddr,
@@ -111,6 +116,7 @@ impl AppService {
             counters: Counters::default(),
             joins: broadcast::channel(256).0,
             pairs: PairLocks::default(),
+            joining: Arc::new(Semaphore::new(MAX_JOINING)),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             local_addr: listener.local_addr().map_err(cannot_listen)?,

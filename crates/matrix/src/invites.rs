@@ -9,7 +9,8 @@ use crate::appservice::{AccountError, Inner};
 
 impl Inner {
     /// Lets a virtual user join a room, in the background: a slow homeserver must not hold up the
-    /// events of others. The pair is kept at once, because a call may follow the join at any moment.
+    /// events of others, until very many are on their way. The pair is kept at once, because a call may
+    /// follow the join at any moment.
     pub(crate) async fn accept_invite(
         self: &Arc<Self>,
         room: OwnedRoomId,
@@ -17,8 +18,12 @@ impl Inner {
         virtual_user: OwnedUserId,
     ) -> Result<(), StoreError> {
         self.remember(&room, &inviter, &virtual_user).await?;
+        let Ok(permit) = Arc::clone(&self.joining).acquire_owned().await else {
+            return Ok(());
+        };
         let inner = Arc::clone(self);
         self.tasks.spawn(async move {
+            let _permit = permit;
             match inner.join(&room, &virtual_user).await {
                 Ok(()) => tracing::debug!(%room, %inviter, %virtual_user, "joined a call room"),
                 Err(error) => {

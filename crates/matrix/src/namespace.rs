@@ -193,6 +193,14 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_number_comes_back_as_it_went(number in ".{1,20}") {
+            let user = namespace().virtual_user_of(&number);
+            proptest::prop_assert_eq!(namespace().number_of(&user), Some(number));
+        }
+    }
+
     #[test]
     fn a_mxid_that_we_would_not_write_stands_for_no_number() {
         let strangers = [

@@ -26,7 +26,9 @@ pub enum HomeserverError {
         retry_after: Option<Duration>,
     },
     /// 4xx: it will not do it, however often it is asked.
-    #[error("the homeserver refused with {errcode} ({status}): {message}")]
+    ///
+    /// Its explanation is not part of the text, because Synapse names users in it.
+    #[error("the homeserver refused with {errcode} ({status})")]
     Refused {
         /// The HTTP status.
         status: u16,

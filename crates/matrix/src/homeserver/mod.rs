@@ -40,6 +40,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// A homeserver on loopback either takes a connection at once or is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Shorter than any homeserver's own: a request that must not be repeated shall not meet a connection
+/// that the other end is just closing.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The homeserver, seen from an application service.
 #[derive(Debug)]
 pub(crate) struct Homeserver {
@@ -58,6 +62,7 @@ impl Homeserver {
         let http = HttpClient::builder()
             .timeout(config.request_timeout)
             .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             // The homeserver is next door: a proxy of the environment is for the internet.
             .no_proxy()
             .build()
@@ -242,6 +247,11 @@ impl Homeserver {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
+            tracing::debug!(
+                request = std::any::type_name::<R>(),
+                ?error,
+                "the homeserver did not do it"
+            );
             let worth_repeating = match repeat {
                 Repeat::Safe => error.is_transient(),
                 Repeat::Never => error.is_certainly_undone(),

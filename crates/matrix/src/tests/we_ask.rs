@@ -118,6 +118,11 @@ async fn a_refusal_is_not_tried_again() {
         "{error:?}"
     );
     assert_eq!(scene.homeserver.known().requests.len(), 1);
+    // The homeserver's own words may name people, and this text goes into the log.
+    assert_eq!(
+        error.to_string(),
+        "the homeserver refused with M_FORBIDDEN (403)"
+    );
 }
 
 #[tokio::test]

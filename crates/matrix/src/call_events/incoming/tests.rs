@@ -1,3 +1,5 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -194,5 +196,47 @@ fn a_lifetime_without_reason_is_bounded() {
             panic!("an invite");
         };
         assert_eq!(invite.lifetime, meant);
+    }
+}
+
+fn json_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,20}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        let field = prop_oneof![
+            Just("sdp"),
+            Just("type"),
+            Just("candidate"),
+            Just("candidates"),
+        ];
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            vec((field, inner), 0..4).prop_map(|fields| fields
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect()),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_json_makes_the_parser_panic(values in vec(json_value(), 11)) {
+        let fields = ["call_id", "party_id", "version", "lifetime", "offer", "answer", "candidates",
+                      "selected_party_id", "reason", "description", "invitee"];
+        let named = fields.into_iter().map(str::to_owned).zip(values);
+        let mut content: Value = named.collect();
+        for kind in ["invite", "candidates", "answer", "select_answer", "reject", "hangup", "negotiate"] {
+            let kind = CallEventKind::from_event_type(&format!("m.call.{kind}")).unwrap();
+            let _ = CallEventIn::parse(kind, &content);
+        }
+        content["call_id"] = json!("c");
+        content["party_id"] = Value::Null;
+        prop_assert!(CallEventIn::parse(CallEventKind::Hangup, &content).is_ok());
     }
 }

@@ -1,5 +1,6 @@
 //! Inputs and what they must give, in virtual time: one test for each rule.
 
+mod any_order;
 mod both_directions;
 mod user_calls;
 mod we_call;

@@ -1,0 +1,146 @@
+use super::*;
+
+const STARTED: UnixMillis = UnixMillis(1_795_344_967_000);
+const LEASE: UnixMillis = UnixMillis(1_795_344_972_000);
+
+fn call(id: &str) -> (CallRecord, LiveCall) {
+    let id = RecordId(id.to_owned());
+    let record = CallRecord::started(
+        id.clone(),
+        Direction::Outgoing,
+        "@alice:localtest",
+        "600",
+        STARTED,
+    );
+    (record, LiveCall::begun(id, "gateway-1", LEASE))
+}
+
+fn matrix_side() -> MatrixSide {
+    MatrixSide {
+        room_id: "!r".to_owned(),
+        call_id: "c1".to_owned(),
+        party_id: "mxtrunk".to_owned(),
+        virtual_user: "@tel_600:localtest".to_owned(),
+        version: "1".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_call_killed_in_the_middle_is_found_with_both_its_sides_after_reopening_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mxtrunk.db");
+    let (record, mut live) = call("a");
+    let store = Store::open(&path).await.unwrap();
+    store.begin_call(&record, &live).await.unwrap();
+    live.answered = true;
+    live.matrix = Some(matrix_side());
+    live.sip_dialog = Some(r#"{"call_id":"x"}"#.to_owned());
+    store.update_live(&live).await.unwrap();
+    // No close: the process is gone, the file is what there is.
+    let reopened = Store::open(&path).await.unwrap();
+
+    assert_eq!(
+        reopened
+            .orphans("another", UnixMillis(LEASE.0 - 1))
+            .await
+            .unwrap(),
+        []
+    );
+    assert_eq!(
+        reopened.orphans("another", LEASE).await.unwrap(),
+        [(record, live)]
+    );
+}
+
+#[tokio::test]
+async fn a_renewed_lease_protects_only_the_calls_of_its_owner() {
+    let store = Store::in_memory().await.unwrap();
+    let (record, live) = call("mine");
+    store.begin_call(&record, &live).await.unwrap();
+    let (record, mut live) = call("theirs");
+    live.owner = "gateway-2".to_owned();
+    store.begin_call(&record, &live).await.unwrap();
+
+    store
+        .renew_leases("gateway-1", UnixMillis(LEASE.0 + 5_000))
+        .await
+        .unwrap();
+    let orphans = store.orphans("another", LEASE).await.unwrap();
+    assert_eq!(orphans, [(record, live)]);
+}
+
+#[tokio::test]
+async fn an_owner_that_starts_again_finds_its_own_calls_before_their_lease_is_out() {
+    let store = Store::in_memory().await.unwrap();
+    let (record, live) = call("mine");
+    store.begin_call(&record, &live).await.unwrap();
+    let early = UnixMillis(LEASE.0 - 1);
+    assert_eq!(
+        store.orphans(&live.owner, early).await.unwrap(),
+        [(record, live)]
+    );
+}
+
+#[tokio::test]
+async fn a_finished_call_keeps_its_record_and_leaves_no_live_row() {
+    let store = Store::in_memory().await.unwrap();
+    let (mut record, live) = call("a");
+    store.begin_call(&record, &live).await.unwrap();
+    record.answered_at = Some(UnixMillis(STARTED.0 + 2_000));
+    record.ended_at = Some(UnixMillis(STARTED.0 + 9_000));
+    record.ended_by = Some(EndedBy::Callee);
+    record.reason = Some("hung_up".to_owned());
+    record.sip_status = Some(200);
+    record.audio = Some("both".to_owned());
+    record.stats = Some("{}".to_owned());
+    store.finish_call(&record).await.unwrap();
+
+    assert_eq!(store.records(10).await.unwrap(), [record]);
+    assert_eq!(
+        store
+            .orphans("another", UnixMillis(i64::MAX))
+            .await
+            .unwrap(),
+        []
+    );
+}
+
+#[tokio::test]
+async fn a_late_update_does_not_revive_a_finished_call() {
+    let store = Store::in_memory().await.unwrap();
+    let (record, live) = call("a");
+    store.begin_call(&record, &live).await.unwrap();
+    store.finish_call(&record).await.unwrap();
+    store.update_live(&live).await.unwrap();
+    assert_eq!(
+        store
+            .orphans("another", UnixMillis(i64::MAX))
+            .await
+            .unwrap(),
+        []
+    );
+}
+
+#[tokio::test]
+async fn a_second_call_with_the_same_id_is_refused_and_the_first_one_stays() {
+    let store = Store::in_memory().await.unwrap();
+    let (record, live) = call("a");
+    store.begin_call(&record, &live).await.unwrap();
+    let mut other = record.clone();
+    other.number = "601".to_owned();
+    assert!(store.begin_call(&other, &live).await.is_err());
+    assert_eq!(store.records(10).await.unwrap(), [record]);
+}
+
+#[tokio::test]
+async fn records_come_newest_first_and_no_more_than_asked_for() {
+    let store = Store::in_memory().await.unwrap();
+    for n in 0..3 {
+        let (mut record, live) = call(&n.to_string());
+        record.started_at = UnixMillis(STARTED.0 + n);
+        store.begin_call(&record, &live).await.unwrap();
+    }
+    let records = store.records(2).await.unwrap();
+    let ids: Vec<_> = records.iter().map(|record| record.id.0.as_str()).collect();
+    assert_eq!(ids, ["2", "1"]);
+}
