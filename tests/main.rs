@@ -1,3 +1,4 @@
 //! The whole program, seen from outside: its commands, and calls through real peers.
 
 mod cli;
+mod e2e;

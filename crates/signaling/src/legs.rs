@@ -28,6 +28,7 @@ pub(crate) fn from_sip(happened: &sip::Happened) -> SipNews {
             device: None,
         },
         Happened::Refused { status, .. } => LegEvent::Ended(Reason::from_sip_status(*status)),
+        Happened::Unreachable => LegEvent::Ended(Reason::Unreachable),
         Happened::Cancelled { reason } => LegEvent::Ended(cancelled(reason.as_ref())),
         Happened::Ended { .. } => LegEvent::Ended(Reason::HungUp),
         Happened::Reoffered { sdp: Some(sdp) } => LegEvent::Reoffered {

@@ -116,14 +116,16 @@ pub enum Happened {
     },
     /// Outgoing leg: it will not be answered.
     Refused {
-        /// Final status, 300 to 699; 408 when nothing was heard, 503 when the
-        /// peer could not be reached.
+        /// Final status, 300 to 699.
         status: u16,
         /// Its phrase as sent by the peer.
         phrase: String,
         /// Reason header of the response.
         reason: Option<ReasonHeader>,
     },
+    /// Outgoing leg: the peer did not say anything in time, or there is no
+    /// way to it. Whether a person is there is not known; the trunk is down.
+    Unreachable,
     /// Incoming leg: the caller gave up before our answer.
     Cancelled {
         /// Reason header of the CANCEL; `SIP;cause=200` means that the call

@@ -80,6 +80,7 @@ impl Happened {
             Self::Answered { .. } => "answered",
             Self::Established { .. } => "established",
             Self::Refused { .. } => "refused",
+            Self::Unreachable => "unreachable",
             Self::Cancelled { .. } => "cancelled",
             Self::Ended { .. } => "ended",
             Self::Reoffered { .. } => "reoffered",

@@ -91,7 +91,7 @@ fn first_snapshot(core: &Core, trunk: &Trunk, order: &Order) -> DialogSnapshot {
 async fn place_call(leg: Leg, dialog: DialogSnapshot, order: Order) {
     let target = leg.trunk.config.target;
     let Ok(path) = leg.core.path(&leg.trunk, target).await else {
-        return leg.tell_last(refused(503, "Service Unavailable")).await;
+        return leg.tell_last(Happened::Unreachable).await;
     };
     let Some(invite) = send_invite(&leg, &dialog, &order, path, 1, None) else {
         return leg.tell_last(refused(500, "Server Internal Error")).await;
@@ -213,7 +213,7 @@ impl Calling {
                 self.on_response(response).await
             }
             Input::InviteOver(cseq) if cseq == self.invite.cseq => {
-                self.finish(refused(503, "Service Unavailable")).await
+                self.finish(Happened::Unreachable).await
             }
             // Of an attempt that was challenged.
             Input::Response(..) | Input::InviteOver(_) => Next::Wait,
@@ -230,7 +230,7 @@ impl Calling {
         if matches!(self.giving_up, GivingUp::No) {
             // The Matrix side must not listen to nothing for 32 s; the
             // transaction goes on, in case an answer has to be undone.
-            self.leg.tell_last(refused(408, "Request Timeout")).await;
+            self.leg.tell_last(Happened::Unreachable).await;
             self.give_up(None);
             return Next::Wait;
         }
@@ -273,6 +273,9 @@ impl Calling {
             // The stack lost patience with a phone that rings (timer C); the
             // peer has not.
             self.send_cancel(None);
+        }
+        if transact::is_local(&response) && !self.heard {
+            return self.finish(Happened::Unreachable).await;
         }
         self.finish(Happened::Refused {
             status: code,

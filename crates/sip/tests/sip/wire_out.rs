@@ -143,10 +143,7 @@ async fn a_late_answer_to_a_call_reported_dead_is_undone() {
     let (phone, mut agent) =
         Phone::with(|config| config.trunks[0].answer_within = impatience).await;
     let (leg, invite) = invited(&phone, &agent).await;
-    assert!(matches!(
-        agent.on(leg).await,
-        Happened::Refused { status: 408, .. }
-    ));
+    assert_eq!(agent.on(leg).await, Happened::Unreachable);
     phone.reply(&invite, "200 OK", "p", "", ANSWER).await;
     let bye = phone.hear_some("BYE ").await;
     phone.reply(&bye, "200 OK", "p", "", "").await;

@@ -1,0 +1,49 @@
+//! Calls that go well, or end as people end them.
+
+use std::path::PathBuf;
+
+use anyhow::ensure;
+use mxtrunk_testbed::asterisk::extension;
+use mxtrunk_testbed::demo::{self, Check};
+use mxtrunk_testbed::namespace;
+use mxtrunk_testbed::process::until;
+
+use super::site::{PATIENCE, Site};
+
+#[test]
+fn the_calls_of_the_demo_sound_right() {
+    namespace::test(async |run| {
+        let check = Check {
+            binary: PathBuf::from(env!("CARGO_BIN_EXE_mxtrunk")),
+            ..Check::everything()?
+        };
+        let report = demo::check(&run, &check).await?;
+        println!("{report}");
+        ensure!(report.passed(), "{report}");
+        Ok(())
+    });
+}
+
+#[test]
+fn keys_pressed_in_the_browser_reach_the_pbx_once_each() {
+    namespace::test(async |run| {
+        let site = Site::start(&run, "").await?;
+        site.connect(extension::DIGITS).await?;
+        site.alice.send_dtmf("1559#").await?;
+        until("the PBX to have read the keys", PATIENCE, async || {
+            (site.peers.asterisk.digits().ok()? == "1559").then_some(())
+        })
+        .await
+    });
+}
+
+#[test]
+fn a_caller_without_a_line_is_refused_with_a_sentence() {
+    namespace::test(async |run| {
+        let no_alice = "[[line]]\nuser = \"@bob:localtest\"\nextension = \"2002\"\n";
+        let site = Site::start(&run, no_alice).await?;
+        site.alice.dial(extension::ECHO).await?;
+        site.ended_by_them(PATIENCE).await?;
+        site.reads("not allowed from here").await
+    });
+}

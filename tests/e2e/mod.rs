@@ -1,0 +1,7 @@
+//! Calls through the real gateway between real peers: Synapse, Asterisk, a desk phone, Chromium. Each test
+//! has a network namespace of its own, with loopback only.
+
+mod calls;
+mod outages;
+mod restart;
+mod site;

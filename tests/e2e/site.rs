@@ -1,0 +1,114 @@
+//! A site for one test: the peers of the demo, and Alice in front of her browser.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::ensure;
+use mxtrunk_store::{CallRecord, Store};
+use mxtrunk_testbed::browser::{Browser, CallState, Softphone, State};
+use mxtrunk_testbed::demo::site::{PASSWORD, Peers, Wanted, write_spoken};
+use mxtrunk_testbed::judge::Sound;
+use mxtrunk_testbed::process::until;
+use mxtrunk_testbed::run::Run;
+use mxtrunk_testbed::synapse;
+
+/// How long a step may take on a busy machine, where the test is not about time.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How soon the other side has to hear of an outage, a crash or a stop.
+pub(super) const SOON: Duration = Duration::from_secs(10);
+
+pub(super) struct Site {
+    pub(super) peers: Peers,
+    pub(super) alice: Softphone,
+}
+
+impl Site {
+    /// Starts everything. `changes` is TOML laid over the testbed's gateway.toml.
+    pub(super) async fn start(run: &Run, changes: &str) -> anyhow::Result<Self> {
+        let phone_says = write_spoken(run, "1001-says", &hum())?;
+        let wanted = Wanted {
+            binary: Path::new(env!("CARGO_BIN_EXE_mxtrunk")),
+            changes,
+            phone_says: &phone_says,
+            page_port: 0,
+        };
+        let peers = Peers::start(run, &wanted).await?;
+        let browser = Browser::start(run, "browser-alice").await?;
+        let url = peers.page.url();
+        let alice = Softphone::sign_in(browser, &url, synapse::URL, "alice", PASSWORD).await?;
+        Ok(Site { peers, alice })
+    }
+
+    /// Alice dials, and the call is connected.
+    pub(super) async fn connect(&self, number: &str) -> anyhow::Result<()> {
+        self.alice.dial(number).await?;
+        let state = self
+            .alice
+            .reach(&[CallState::Connected, CallState::Ended], PATIENCE)
+            .await?;
+        ensure!(
+            state.is == CallState::Connected,
+            "{number} did not answer: {state:?}"
+        );
+        Ok(())
+    }
+
+    /// Alice's page says that the call has ended, and not by her.
+    pub(super) async fn ended_by_them(&self, within: Duration) -> anyhow::Result<State> {
+        let state = self.alice.reach(&[CallState::Ended], within).await?;
+        ensure!(state.ended.by.as_deref() == Some("them"), "{state:?}");
+        Ok(state)
+    }
+
+    /// The page shows a sentence with these words.
+    pub(super) async fn reads(&self, words: &str) -> anyhow::Result<()> {
+        until(
+            &format!("a sentence with {words:?} in the room"),
+            PATIENCE,
+            async || {
+                self.alice
+                    .note()
+                    .await
+                    .ok()
+                    .filter(|note| note.contains(words))
+            },
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The PBX has no call any more.
+    pub(super) async fn pbx_is_quiet(&self, within: Duration) -> anyhow::Result<()> {
+        until("the PBX to have no call", within, async || {
+            (self.peers.asterisk.channels().ok()? == 0).then_some(())
+        })
+        .await
+    }
+
+    /// The one record there is, once it is complete.
+    pub(super) async fn record(&self) -> anyhow::Result<CallRecord> {
+        let store = Store::open(&self.peers.gateway.database()).await?;
+        let record = until("the call record to be complete", PATIENCE, async || {
+            let records = store.records(10).await.ok()?;
+            records
+                .into_iter()
+                .next()
+                .filter(|record| record.ended_at.is_some())
+        })
+        .await?;
+        ensure!(
+            store.records(10).await?.len() == 1,
+            "there is more than one record"
+        );
+        Ok(record)
+    }
+}
+
+/// Something for the desk phone to say: these tests do not listen.
+fn hum() -> Sound {
+    let samples: Vec<i16> = (0..16_000)
+        .map(|n| (4_000.0 * (f64::from(n) * 440.0 * std::f64::consts::TAU / 8_000.0).sin()) as i16)
+        .collect();
+    Sound::from_pcm(&samples, 8_000).expect("8 kHz is a rate that sounds have")
+}
