@@ -14,18 +14,27 @@ use ruma::{RoomId, UserId};
 use serde_json::Value;
 
 const INVITE: &str = include_str!("../tests/fixtures/m.call.invite.json");
-const BROWSER: Leg = Leg { id: LegId(1), kind: LegKind::Matrix };
-const PHONE: Leg = Leg { id: LegId(2), kind: LegKind::Sip };
+const BROWSER: Leg = Leg {
+    id: LegId(1),
+    kind: LegKind::Matrix,
+};
+const PHONE: Leg = Leg {
+    id: LegId(2),
+    kind: LegKind::Sip,
+};
 
 fn call_setup(c: &mut Criterion) {
-    c.bench_function("call_setup/element_calls_and_is_answered", |b| b.iter(|| place(black_box(INVITE))));
+    c.bench_function("call_setup/element_calls_and_is_answered", |b| {
+        b.iter(|| place(black_box(INVITE)))
+    });
 }
 
 /// Runs one call from its invite to its end. Returns how many actions it took.
 fn place(invite: &str) -> usize {
     let now = Instant::now();
     let event: Value = serde_json::from_str(invite).expect("the fixture is JSON");
-    let parsed = CallEventIn::parse(CallEventKind::Invite, &event["content"]).expect("a real invite");
+    let parsed =
+        CallEventIn::parse(CallEventKind::Invite, &event["content"]).expect("a real invite");
     let CallEventIn::Invite(invite) = parsed else {
         unreachable!("an invite was asked for");
     };
@@ -34,10 +43,26 @@ fn place(invite: &str) -> usize {
     let mut call = Call::new(now, Timings::default(), BROWSER, PHONE, offer);
     let mut actions = 0;
     let inputs = [
-        Input::Media(BROWSER.id, MediaEvent::LocalDescription { sdp: "answer".into() }),
-        Input::Media(PHONE.id, MediaEvent::LocalDescription { sdp: "offer".into() }),
+        Input::Media(
+            BROWSER.id,
+            MediaEvent::LocalDescription {
+                sdp: "answer".into(),
+            },
+        ),
+        Input::Media(
+            PHONE.id,
+            MediaEvent::LocalDescription {
+                sdp: "offer".into(),
+            },
+        ),
         Input::Leg(PHONE.id, LegEvent::Ringing),
-        Input::Leg(PHONE.id, LegEvent::Answered { sdp: "answer".into(), device: None }),
+        Input::Leg(
+            PHONE.id,
+            LegEvent::Answered {
+                sdp: "answer".into(),
+                device: None,
+            },
+        ),
         Input::Media(BROWSER.id, MediaEvent::Connected),
         Input::Leg(PHONE.id, LegEvent::Ended(Reason::HungUp)),
     ];

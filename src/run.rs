@@ -22,7 +22,10 @@ const EVENTS: usize = 4096;
 
 /// Prints the registration file of the application service.
 pub(crate) fn registration(config: &Config) -> anyhow::Result<String> {
-    Ok(mxtrunk_matrix::registration_yaml(&matrix_config(config)?, &config.matrix.url()))
+    Ok(mxtrunk_matrix::registration_yaml(
+        &matrix_config(config)?,
+        &config.matrix.url(),
+    ))
 }
 
 /// Runs the gateway until it is told to stop.
@@ -39,7 +42,11 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
 fn start_log(config: &Config) {
     use tracing_subscriber::EnvFilter;
     // The SIP stack logs whole messages at INFO: numbers, and what a challenge is answered with.
-    let level = format!("warn,mxtrunk={},{}", config.log.level, mxtrunk_sip::LOG_DIRECTIVE);
+    let level = format!(
+        "warn,mxtrunk={},{}",
+        config.log.level,
+        mxtrunk_sip::LOG_DIRECTIVE
+    );
     let filter = EnvFilter::try_from_env("MXTRUNK_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -51,7 +58,10 @@ fn start_log(config: &Config) {
 async fn serve(config: &Config) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let store = Store::open(&config.store.path).await.with_context(|| {
-        format!("the database {} could not be opened: see [store] path", config.store.path.display())
+        format!(
+            "the database {} could not be opened: see [store] path",
+            config.store.path.display()
+        )
     })?;
     let directory = Arc::new(config.directory().map_err(problems)?);
     let leg_ids = LegIds::default();
@@ -65,11 +75,22 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         .await
         .context("the SIP user agent could not be started: see [sip]")?;
     let numbering = Arc::new(Numbering(directory.clone()));
-    let app = AppService::start(matrix_config(config)?, store.clone(), numbering, to_router_matrix)
-        .await
-        .context("the application service could not be started: see [matrix]")?;
+    let app = AppService::start(
+        matrix_config(config)?,
+        store.clone(),
+        numbering,
+        to_router_matrix,
+    )
+    .await
+    .context("the application service could not be started: see [matrix]")?;
 
-    let peers = Peers { app, phones, media, store, directory };
+    let peers = Peers {
+        app,
+        phones,
+        media,
+        store,
+        directory,
+    };
     let settings = settings(config)?;
     let orphans = recover(&peers, &settings.instance).await;
     info!(
@@ -79,8 +100,14 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         "mxtrunk {} is running",
         env!("CARGO_PKG_VERSION")
     );
-    let inbox = Inbox { matrix: from_matrix, sip: from_sip, media: from_media };
-    Router::new(peers.clone(), settings, leg_ids).run(inbox, stop).await;
+    let inbox = Inbox {
+        matrix: from_matrix,
+        sip: from_sip,
+        media: from_media,
+    };
+    Router::new(peers.clone(), settings, leg_ids)
+        .run(inbox, stop)
+        .await;
     info!("every call has ended: stopping");
     peers.app.shutdown().await;
     peers.phones.shutdown().await;
@@ -118,8 +145,12 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
 
 fn matrix_config(config: &Config) -> anyhow::Result<MatrixConfig> {
     let matrix = &config.matrix;
-    let as_token = matrix.as_token().map_err(|problem| problems(vec![problem]))?;
-    let hs_token = matrix.hs_token().map_err(|problem| problems(vec![problem]))?;
+    let as_token = matrix
+        .as_token()
+        .map_err(|problem| problems(vec![problem]))?;
+    let hs_token = matrix
+        .hs_token()
+        .map_err(|problem| problems(vec![problem]))?;
     let secret = |token: crate::config::Secret| Secret::new(token.reveal());
     Ok(MatrixConfig {
         sender_localpart: matrix.sender.clone(),
@@ -145,7 +176,11 @@ fn sip_config(config: &Config, leg_ids: &LegIds) -> anyhow::Result<SipConfig> {
             advertise: config.sip.advertise,
         })
         .collect();
-    let trunks = config.trunks.iter().map(trunk_config).collect::<Result<_, _>>()?;
+    let trunks = config
+        .trunks
+        .iter()
+        .map(trunk_config)
+        .collect::<Result<_, _>>()?;
     let ids = leg_ids.clone();
     let mut sip = SipConfig::new(listeners, trunks, Arc::new(move || LegId(ids.next().0)));
     sip.user_agent.clone_from(&config.sip.user_agent);
@@ -154,17 +189,23 @@ fn sip_config(config: &Config, leg_ids: &LegIds) -> anyhow::Result<SipConfig> {
 }
 
 fn trunk_config(trunk: &sip::Trunk) -> anyhow::Result<TrunkConfig> {
-    let password = trunk.password().map_err(|problem| problems(vec![problem]))?;
+    let password = trunk
+        .password()
+        .map_err(|problem| problems(vec![problem]))?;
     let mut config = TrunkConfig::new(&trunk.name, trunk.target);
     config.transport = transport(trunk.transport);
     if !trunk.allow.is_empty() {
         config.allow.clone_from(&trunk.allow);
     }
-    config.auth = trunk.username.clone().zip(password).map(|(username, password)| Credentials {
-        username,
-        password: password.reveal().to_owned(),
-        realm: trunk.realm.clone(),
-    });
+    config.auth = trunk
+        .username
+        .clone()
+        .zip(password)
+        .map(|(username, password)| Credentials {
+            username,
+            password: password.reveal().to_owned(),
+            realm: trunk.realm.clone(),
+        });
     config.from_domain.clone_from(&trunk.domain);
     config.options_every = Duration::from_secs(trunk.options_seconds);
     config.max_calls = trunk.max_calls;

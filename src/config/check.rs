@@ -14,14 +14,25 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    pub(crate) fn new(place: impl Into<String>, wrong: impl Into<String>, mend: impl Into<String>) -> Self {
-        Problem { place: place.into(), wrong: wrong.into(), mend: mend.into() }
+    pub(crate) fn new(
+        place: impl Into<String>,
+        wrong: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Self {
+        Problem {
+            place: place.into(),
+            wrong: wrong.into(),
+            mend: mend.into(),
+        }
     }
 
     /// What TOML itself objects to: syntax, a missing key, an unknown one.
     pub(super) fn of_syntax(text: &str, error: &toml::de::Error) -> Self {
         let place = match error.span() {
-            Some(span) => format!("line {}", 1 + text[..span.start.min(text.len())].matches('\n').count()),
+            Some(span) => format!(
+                "line {}",
+                1 + text[..span.start.min(text.len())].matches('\n').count()
+            ),
             None => "the file".into(),
         };
         let mend = if error.message().starts_with("unknown field") {
@@ -35,7 +46,11 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}\n    to mend it: {}", self.place, self.wrong, self.mend)
+        write!(
+            f,
+            "{}: {}\n    to mend it: {}",
+            self.place, self.wrong, self.mend
+        )
     }
 }
 
@@ -45,7 +60,11 @@ impl Config {
         let mut problems = self.matrix.problems();
         problems.extend(self.sip.problems());
         if self.trunks.is_empty() {
-            problems.push(Problem::new("trunk", "there is none", "add a [[trunk]] with a name and a target"));
+            problems.push(Problem::new(
+                "trunk",
+                "there is none",
+                "add a [[trunk]] with a name and a target",
+            ));
         }
         let mut names = HashSet::new();
         for trunk in &self.trunks {
@@ -75,7 +94,11 @@ mod tests {
 
     fn complaints(text: &str) -> String {
         let problems = Config::parse(text).expect_err("it must be refused");
-        problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+        problems
+            .iter()
+            .map(Problem::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     #[test]
@@ -123,15 +146,31 @@ mod tests {
     /// unknown key, serde names those it knows.
     #[test]
     fn the_shipped_file_lists_every_key() {
-        for section in ["[matrix]", "[sip]", "[[trunk]]", "[media]", "[numbers]", "[[line]]", "[calls]", "[store]", "[log]"] {
+        for section in [
+            "[matrix]",
+            "[sip]",
+            "[[trunk]]",
+            "[media]",
+            "[numbers]",
+            "[[line]]",
+            "[calls]",
+            "[store]",
+            "[log]",
+        ] {
             let with_typo = SHIPPED.replacen(section, &format!("{section}\nno_such_key = 1"), 1);
             let complaint = complaints(&with_typo);
-            let known = complaint.split("expected").nth(1).unwrap_or_else(|| panic!("{complaint}"));
+            let known = complaint
+                .split("expected")
+                .nth(1)
+                .unwrap_or_else(|| panic!("{complaint}"));
             let keys: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
             assert!(!keys.is_empty(), "{complaint}");
             let after = SHIPPED.split(section).nth(1).expect("the section is there");
             for key in keys {
-                let stands = after.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} =")));
+                let stands = after.lines().any(|line| {
+                    line.trim_start_matches("# ")
+                        .starts_with(&format!("{key} ="))
+                });
                 assert!(stands, "{section} does not show {key}");
             }
         }
@@ -140,7 +179,10 @@ mod tests {
     #[test]
     fn a_mistyped_key_is_refused_with_its_line_and_a_way_out() {
         let complaint = complaints(&SHIPPED.replace("homeserver =", "homesever ="));
-        assert!(complaint.contains("homesever") && complaint.contains("line "), "{complaint}");
+        assert!(
+            complaint.contains("homesever") && complaint.contains("line "),
+            "{complaint}"
+        );
         assert!(complaint.contains("to mend it: "), "{complaint}");
     }
 
@@ -148,13 +190,25 @@ mod tests {
     fn every_problem_is_found_at_once() {
         let broken = SHIPPED
             .replace("homeserver = \"http://", "homeserver = \"ftp://")
-            .replace("phone_ports = [20000, 29999]", "phone_ports = [20000, 20000]")
+            .replace(
+                "phone_ports = [20000, 29999]",
+                "phone_ports = [20000, 20000]",
+            )
             .replace("@bob:example.org", "@alice:example.org")
             .replace("as_token = \"change-me-as\"", "")
             .replace("opus_complexity = 5", "opus_complexity = 11");
         let complaint = complaints(&broken);
-        for part in ["matrix.homeserver", "media.phone_ports", "two lines", "matrix.as_token", "opus_complexity"] {
-            assert!(complaint.contains(part), "{part} is missing in:\n{complaint}");
+        for part in [
+            "matrix.homeserver",
+            "media.phone_ports",
+            "two lines",
+            "matrix.as_token",
+            "opus_complexity",
+        ] {
+            assert!(
+                complaint.contains(part),
+                "{part} is missing in:\n{complaint}"
+            );
         }
     }
 
@@ -166,7 +220,11 @@ mod tests {
 
     #[test]
     fn a_trunk_needs_a_listener_of_its_transport() {
-        let complaint = complaints(&SHIPPED.replace(", \"tcp:127.0.0.1:5070\"]", "]").replace("transport = \"udp\"", "transport = \"tcp\""));
+        let complaint = complaints(
+            &SHIPPED
+                .replace(", \"tcp:127.0.0.1:5070\"]", "]")
+                .replace("transport = \"udp\"", "transport = \"tcp\""),
+        );
         assert!(complaint.contains("nothing listens"), "{complaint}");
     }
 }

@@ -43,13 +43,27 @@ impl Numbers {
     pub(super) fn problems(&self) -> Vec<Problem> {
         let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
         [
-            ("numbers.country", &self.country, "write the calling code without +, for instance 33"),
-            ("numbers.national_prefix", &self.national_prefix, "write digits, for instance 0, or nothing"),
-            ("numbers.international_prefix", &self.international_prefix, "write digits, for instance 00"),
+            (
+                "numbers.country",
+                &self.country,
+                "write the calling code without +, for instance 33",
+            ),
+            (
+                "numbers.national_prefix",
+                &self.national_prefix,
+                "write digits, for instance 0, or nothing",
+            ),
+            (
+                "numbers.international_prefix",
+                &self.international_prefix,
+                "write digits, for instance 00",
+            ),
         ]
         .into_iter()
         .filter(|(_, value, _)| !digits(value))
-        .map(|(key, value, mend)| Problem::new(key, format!("{value:?} is not made of digits"), mend))
+        .map(|(key, value, mend)| {
+            Problem::new(key, format!("{value:?} is not made of digits"), mend)
+        })
         .collect()
     }
 }
@@ -66,7 +80,11 @@ pub(crate) struct Line {
 }
 
 /// The directory of both sections.
-pub(crate) fn directory(numbers: &Numbers, lines: &[Line], server_name: &str) -> Result<Directory, Vec<Problem>> {
+pub(crate) fn directory(
+    numbers: &Numbers,
+    lines: &[Line],
+    server_name: &str,
+) -> Result<Directory, Vec<Problem>> {
     let plan = numbers.plan();
     let mut problems = Vec::new();
     let mut ready = Vec::new();
@@ -79,14 +97,22 @@ pub(crate) fn directory(numbers: &Numbers, lines: &[Line], server_name: &str) ->
     if !problems.is_empty() {
         return Err(problems);
     }
-    Directory::new(plan, ready)
-        .map_err(|error| vec![Problem::new("line", error.to_string(), "each person and each number has one line")])
+    Directory::new(plan, ready).map_err(|error| {
+        vec![Problem::new(
+            "line",
+            error.to_string(),
+            "each person and each number has one line",
+        )]
+    })
 }
 
 impl Line {
     fn resolve(&self, plan: &NumberPlan, server_name: &str) -> Result<directory::Line, Problem> {
         let place = format!("line {:?}", self.user);
-        let local = self.user.strip_prefix('@').and_then(|rest| rest.split_once(':'));
+        let local = self
+            .user
+            .strip_prefix('@')
+            .and_then(|rest| rest.split_once(':'));
         match local {
             Some((name, server)) if !name.is_empty() && server == server_name => {}
             Some((_, server)) if server != server_name => {
@@ -97,17 +123,33 @@ impl Line {
                 ));
             }
             _ => {
-                return Err(Problem::new(place, "is no Matrix id", format!("write @name:{server_name}")));
+                return Err(Problem::new(
+                    place,
+                    "is no Matrix id",
+                    format!("write @name:{server_name}"),
+                ));
             }
         }
         let number = |key: &str, raw: &str| -> Result<Number, Problem> {
             plan.normalise(raw).ok_or_else(|| {
-                Problem::new(&place, format!("{key} {raw:?} is no number"), "write digits, with + for an outside number")
+                Problem::new(
+                    &place,
+                    format!("{key} {raw:?} is no number"),
+                    "write digits, with + for an outside number",
+                )
             })
         };
         let extension = number("extension", &self.extension)?;
-        let did = self.did.as_deref().map(|raw| number("did", raw)).transpose()?;
-        let caller_id = self.caller_id.as_deref().map(|raw| number("caller_id", raw)).transpose()?;
+        let did = self
+            .did
+            .as_deref()
+            .map(|raw| number("did", raw))
+            .transpose()?;
+        let caller_id = self
+            .caller_id
+            .as_deref()
+            .map(|raw| number("caller_id", raw))
+            .transpose()?;
         Ok(directory::Line {
             user: self.user.clone(),
             caller_id: caller_id.unwrap_or_else(|| extension.clone()),

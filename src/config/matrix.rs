@@ -47,29 +47,43 @@ fn default_join_seconds() -> u64 {
 
 impl std::fmt::Debug for Matrix {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Matrix").field("homeserver", &self.homeserver).finish_non_exhaustive()
+        f.debug_struct("Matrix")
+            .field("homeserver", &self.homeserver)
+            .finish_non_exhaustive()
     }
 }
 
 impl Matrix {
     /// The URL at which the homeserver reaches us.
     pub(crate) fn url(&self) -> String {
-        self.url.clone().unwrap_or_else(|| format!("http://{}", self.listen))
+        self.url
+            .clone()
+            .unwrap_or_else(|| format!("http://{}", self.listen))
     }
 
     /// Our token towards the homeserver.
     pub(crate) fn as_token(&self) -> Result<Secret, Problem> {
-        required("matrix.as_token", self.as_token.as_deref(), self.as_token_file.as_ref())
+        required(
+            "matrix.as_token",
+            self.as_token.as_deref(),
+            self.as_token_file.as_ref(),
+        )
     }
 
     /// The homeserver's token towards us.
     pub(crate) fn hs_token(&self) -> Result<Secret, Problem> {
-        required("matrix.hs_token", self.hs_token.as_deref(), self.hs_token_file.as_ref())
+        required(
+            "matrix.hs_token",
+            self.hs_token.as_deref(),
+            self.hs_token_file.as_ref(),
+        )
     }
 
     pub(super) fn problems(&self) -> Vec<Problem> {
-        let mut problems: Vec<_> =
-            [self.as_token(), self.hs_token()].into_iter().filter_map(Result::err).collect();
+        let mut problems: Vec<_> = [self.as_token(), self.hs_token()]
+            .into_iter()
+            .filter_map(Result::err)
+            .collect();
         if !(self.homeserver.starts_with("http://") || self.homeserver.starts_with("https://")) {
             problems.push(Problem::new(
                 "matrix.homeserver",
@@ -84,8 +98,12 @@ impl Matrix {
                 "write what stands behind the colon of your users, for instance example.org",
             ));
         }
-        for (key, localpart) in [("matrix.sender", &self.sender), ("matrix.user_prefix", &self.user_prefix)] {
-            let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._=-/+".contains(&b);
+        for (key, localpart) in [
+            ("matrix.sender", &self.sender),
+            ("matrix.user_prefix", &self.user_prefix),
+        ] {
+            let legal =
+                |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._=-/+".contains(&b);
             if localpart.is_empty() || !localpart.bytes().all(legal) {
                 problems.push(Problem::new(
                     key,
@@ -100,6 +118,10 @@ impl Matrix {
 
 fn required(key: &str, value: Option<&str>, file: Option<&PathBuf>) -> Result<Secret, Problem> {
     secret::read(key, value, file)?.ok_or_else(|| {
-        Problem::new(key, "is missing", format!("set {key}, or {key}_file with the path of a file that holds it"))
+        Problem::new(
+            key,
+            "is missing",
+            format!("set {key}, or {key}_file with the path of a file that holds it"),
+        )
     })
 }

@@ -63,7 +63,11 @@ impl Media {
             ));
         }
         if self.opus_complexity > 10 {
-            problems.push(Problem::new("media.opus_complexity", "is over 10", "use 0 to 10; 5 is the default"));
+            problems.push(Problem::new(
+                "media.opus_complexity",
+                "is over 10",
+                "use 0 to 10; 5 is the default",
+            ));
         }
         if !(6_000..=128_000).contains(&self.opus_bitrate) {
             problems.push(Problem::new(
@@ -73,8 +77,16 @@ impl Media {
             ));
         }
         for (key, address, advertised) in [
-            ("media.browser_bind", self.browser_bind, !self.browser_advertise.is_empty()),
-            ("media.phone_bind", self.phone_bind, self.phone_advertise.is_some()),
+            (
+                "media.browser_bind",
+                self.browser_bind,
+                !self.browser_advertise.is_empty(),
+            ),
+            (
+                "media.phone_bind",
+                self.phone_bind,
+                self.phone_advertise.is_some(),
+            ),
         ] {
             if address.is_unspecified() && !advertised {
                 problems.push(Problem::new(

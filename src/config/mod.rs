@@ -49,7 +49,11 @@ pub(crate) struct Calls {
 
 impl Default for Calls {
     fn default() -> Self {
-        Calls { answer_seconds: 120, connect_ms: 1000, lost_seconds: 30 }
+        Calls {
+            answer_seconds: 120,
+            connect_ms: 1000,
+            lost_seconds: 30,
+        }
     }
 }
 
@@ -74,7 +78,10 @@ pub(crate) struct StoreFile {
 
 impl Default for StoreFile {
     fn default() -> Self {
-        StoreFile { path: PathBuf::from("mxtrunk.db"), instance: "mxtrunk".into() }
+        StoreFile {
+            path: PathBuf::from("mxtrunk.db"),
+            instance: "mxtrunk".into(),
+        }
     }
 }
 
@@ -138,7 +145,11 @@ impl Config {
         let config: Config =
             toml::from_str(text).map_err(|error| vec![Problem::of_syntax(text, &error)])?;
         let problems = config.problems();
-        if problems.is_empty() { Ok(config) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(problems)
+        }
     }
 
     /// The lines, and how numbers are written.
@@ -152,6 +163,10 @@ impl Config {
     /// What it sets up, in one line.
     pub(crate) fn summary(&self) -> String {
         let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-        format!("{} over {}", count(self.lines.len(), "line"), count(self.trunks.len(), "trunk"))
+        format!(
+            "{} over {}",
+            count(self.lines.len(), "line"),
+            count(self.trunks.len(), "trunk")
+        )
     }
 }

@@ -31,7 +31,11 @@ pub(crate) fn read(
     let text = match (value, file) {
         (None, None) => return Ok(None),
         (Some(_), Some(_)) => {
-            return Err(Problem::new(key, format!("is set twice, as {key} and as {key}_file"), "remove one"));
+            return Err(Problem::new(
+                key,
+                format!("is set twice, as {key} and as {key}_file"),
+                "remove one",
+            ));
         }
         (Some(value), None) => value.to_owned(),
         (None, Some(file)) => std::fs::read_to_string(file).map_err(|error| {
@@ -44,7 +48,11 @@ pub(crate) fn read(
     };
     let text = text.trim().to_owned();
     if text.is_empty() {
-        return Err(Problem::new(key, "is empty", "write a long random text (openssl rand -hex 32)"));
+        return Err(Problem::new(
+            key,
+            "is empty",
+            "write a long random text (openssl rand -hex 32)",
+        ));
     }
     Ok(Some(Secret(text)))
 }
@@ -58,7 +66,10 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "s3cret\n").unwrap();
         let path = file.path().to_path_buf();
-        assert_eq!(read("t", None, Some(&path)).unwrap().unwrap().reveal(), "s3cret");
+        assert_eq!(
+            read("t", None, Some(&path)).unwrap().unwrap().reveal(),
+            "s3cret"
+        );
         assert_eq!(read("t", Some("v"), None).unwrap().unwrap().reveal(), "v");
         assert!(read("t", None, None).unwrap().is_none());
         assert!(read("t", Some("v"), Some(&path)).is_err());

@@ -86,7 +86,10 @@ fn default_answer_within() -> u64 {
 
 impl std::fmt::Debug for Trunk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Trunk").field("name", &self.name).field("target", &self.target).finish_non_exhaustive()
+        f.debug_struct("Trunk")
+            .field("name", &self.name)
+            .field("target", &self.target)
+            .finish_non_exhaustive()
     }
 }
 
@@ -94,7 +97,8 @@ impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no listener: write udp:ADDRESS:PORT or tcp:ADDRESS:PORT");
+        let wrong =
+            || format!("{text:?} is no listener: write udp:ADDRESS:PORT or tcp:ADDRESS:PORT");
         let (transport, address) = text.split_once(':').ok_or_else(wrong)?;
         let transport = match transport {
             "udp" => Transport::Udp,
@@ -108,14 +112,20 @@ impl FromStr for Listen {
 
 impl<'de> Deserialize<'de> for Listen {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
     }
 }
 
 impl Sip {
     pub(super) fn problems(&self) -> Vec<Problem> {
         if self.listen.is_empty() {
-            return vec![Problem::new("sip.listen", "is empty", "name at least one, for instance \"udp:127.0.0.1:5070\"")];
+            return vec![Problem::new(
+                "sip.listen",
+                "is empty",
+                "name at least one, for instance \"udp:127.0.0.1:5070\"",
+            )];
         }
         Vec::new()
     }
@@ -137,15 +147,27 @@ impl Trunk {
         match (self.password(), &self.username) {
             (Err(problem), _) => problems.push(problem),
             (Ok(Some(_)), None) => {
-                problems.push(Problem::new(&place, "has a password and no username", "set username as well"));
+                problems.push(Problem::new(
+                    &place,
+                    "has a password and no username",
+                    "set username as well",
+                ));
             }
             (Ok(None), Some(_)) => {
-                problems.push(Problem::new(&place, "has a username and no password", "set password or password_file"));
+                problems.push(Problem::new(
+                    &place,
+                    "has a username and no password",
+                    "set password or password_file",
+                ));
             }
             (Ok(_), _) => {}
         }
         if self.target.port() == 0 {
-            problems.push(Problem::new(&place, "has a target without a port", "write ADDRESS:PORT, usually :5060"));
+            problems.push(Problem::new(
+                &place,
+                "has a target without a port",
+                "write ADDRESS:PORT, usually :5060",
+            ));
         }
         if !listen.iter().any(|l| l.transport == self.transport) {
             problems.push(Problem::new(

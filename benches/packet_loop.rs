@@ -1,0 +1,396 @@
+//! What a packet costs: nanoseconds and allocations, Opus ↔ PCMU and PCMA, 1 to 200 bridges on one worker.
+//!
+//! Only the gateway's own work is timed and counted, from [`Legs::handle`] to the last [`Legs::poll_transmit`]; the
+//! browsers' and phones' side of it is not, nor are system calls. A *packet* is one that crosses a bridge; each bridge
+//! carries two in 20 ms. Allocations are given beside those of the WebRTC engine doing the same alone: the rest is
+//! ours.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a bench fails by panicking, and has to begin its virtual time somewhere"
+)]
+
+use std::alloc::System;
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use mxtrunk_media::rtp::Header;
+use mxtrunk_media::{Epoch, FRAME, Happened, Law, LegId, Legs, Settings, Socket};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use str0m::change::{SdpAnswer, SdpOffer};
+use str0m::media::{Direction, MediaKind, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::RtpWrite;
+use str0m::{Candidate, Input, Output, Rtc, RtcConfig};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const TICK: Duration = Duration::from_millis(20);
+const GATEWAY: ([u8; 4], u16) = ([127, 0, 0, 1], 40_000);
+/// Rounds before allocations are counted: queues and tables have their size by then.
+const WARM_UP: usize = 200;
+const COUNTED: usize = 100;
+const MTU: usize = 1500;
+
+/// A peer's datagrams of one round, made before the clock runs.
+type Datagrams = Vec<(Socket, SocketAddr, Vec<u8>)>;
+
+/// One end of a WebRTC connection.
+struct Engine {
+    rtc: Rtc,
+    address: SocketAddr,
+    mid: Option<Mid>,
+    connected: bool,
+    sent: u64,
+    out: Vec<Vec<u8>>,
+}
+
+impl Engine {
+    fn new(now: Instant, port: u16) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 2], port));
+        let mut rtc = RtcConfig::new()
+            .clear_codecs()
+            .set_rtp_mode(true)
+            .enable_opus(true, false)
+            .build(now);
+        rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).unwrap());
+        Engine {
+            rtc,
+            address,
+            mid: None,
+            connected: false,
+            sent: 0,
+            out: Vec::new(),
+        }
+    }
+
+    /// Offers, has `peer` answer, and takes the answer.
+    fn negotiate(&mut self, peer: impl FnOnce(&str) -> String) {
+        let mut api = self.rtc.sdp_api();
+        self.mid = Some(api.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None));
+        let (offer, pending) = api.apply().unwrap();
+        self.drain();
+        let answer = SdpAnswer::from_sdp_string(&peer(&offer.to_sdp_string())).unwrap();
+        self.rtc.sdp_api().accept_answer(pending, answer).unwrap();
+        self.drain();
+    }
+
+    fn receive(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
+        let received = Receive::new(Protocol::Udp, source, self.address, datagram).unwrap();
+        self.rtc
+            .handle_input(Input::Receive(now, received))
+            .unwrap();
+        self.drain();
+    }
+
+    fn advance(&mut self, now: Instant) {
+        self.rtc.handle_input(Input::Timeout(now)).unwrap();
+        self.drain();
+    }
+
+    fn write(&mut self, now: Instant, payload: &[u8]) {
+        self.sent += 1;
+        let timestamp = self.sent as u32 * 960;
+        let write = RtpWrite::new(111.into(), self.sent.into(), timestamp, now, payload);
+        let mut direct = self.rtc.direct_api();
+        let stream = direct.stream_tx_by_mid(self.mid.unwrap(), None).unwrap();
+        stream.set_unpaced(true);
+        stream.write_rtp(write);
+        self.advance(now);
+    }
+
+    fn drain(&mut self) {
+        loop {
+            match self.rtc.poll_output().unwrap() {
+                Output::Timeout(_) => return,
+                Output::Transmit(transmit) => self.out.push(transmit.contents.into()),
+                Output::Event(str0m::Event::Connected) => self.connected = true,
+                Output::Event(str0m::Event::MediaAdded(added)) => self.mid = Some(added.mid),
+                Output::Event(event) => drop(black_box(event)),
+            }
+        }
+    }
+}
+
+/// A worker's legs with their peers, in virtual time.
+struct Bench {
+    now: Instant,
+    legs: Legs,
+    browsers: Vec<Engine>,
+    law: Option<Law>,
+    phones: Vec<(LegId, SocketAddr, Header)>,
+    speech: Vec<Vec<u8>>,
+    coded: Vec<Vec<u8>>,
+    round: usize,
+    /// STUN and DTLS from the gateway, which the browsers must get to be connected and to stay so.
+    handshakes: Vec<(SocketAddr, usize, [u8; MTU])>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let now = Instant::now();
+        let epoch = Epoch {
+            instant: now,
+            since_unix: Duration::ZERO,
+        };
+        let settings = Settings::new(vec![GATEWAY.into()]);
+        Bench {
+            now,
+            legs: Legs::new(settings, epoch, 1),
+            browsers: Vec::new(),
+            law: None,
+            phones: Vec::new(),
+            speech: opus_frames(),
+            coded: Vec::new(),
+            round: 0,
+            handshakes: Vec::with_capacity(4096),
+        }
+    }
+
+    /// `bridges` of a browser with a phone.
+    fn with_browsers(bridges: u16, law: Law) -> Self {
+        let mut bench = Bench::new();
+        for n in 0..bridges {
+            let browser = LegId(u64::from(n));
+            let mut engine = Engine::new(bench.now, 50_000 + n);
+            engine.negotiate(|offer| {
+                bench.legs.open_browser(bench.now, browser, Some(offer));
+                description(&mut bench.legs)
+            });
+            bench.browsers.push(engine);
+            let phone = bench.open_phone(law, n);
+            bench.legs.bridge(bench.now, browser, phone);
+        }
+        while !bench.browsers.iter().all(|browser| browser.connected) {
+            bench.run_round();
+        }
+        bench
+    }
+
+    /// `bridges` of a phone with a phone: no engine takes part.
+    fn with_phones(bridges: u16) -> Self {
+        let mut bench = Bench::new();
+        for n in 0..bridges {
+            let one = bench.open_phone(Law::Mu, 2 * n);
+            let other = bench.open_phone(Law::Mu, 2 * n + 1);
+            bench.legs.bridge(bench.now, one, other);
+        }
+        bench
+    }
+
+    fn open_phone(&mut self, law: Law, n: u16) -> LegId {
+        self.law = Some(law);
+        self.coded = law_frames(law);
+        let leg = LegId(100_000 + u64::from(n));
+        let address = SocketAddr::from(([127, 0, 0, 3], 10_000 + 2 * n));
+        let rtp = SocketAddr::from((GATEWAY.0, 10_000 + 2 * n));
+        self.legs.open_phone(self.now, leg, rtp, None);
+        description(&mut self.legs);
+        let answer = format!(
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.3\r\ns=-\r\nc=IN IP4 127.0.0.3\r\nt=0 0\r\nm=audio {} RTP/AVP {}\r\n",
+            address.port(),
+            law.payload_type()
+        );
+        self.legs.apply_answer(self.now, leg, &answer);
+        let header = Header {
+            payload_type: law.payload_type(),
+            marker: false,
+            sequence: 0,
+            timestamp: 0,
+            ssrc: 1,
+        };
+        self.phones.push((leg, address, header));
+        leg
+    }
+
+    /// One round of 20 ms; returns what the gateway's share took and how often it allocated.
+    fn run_round(&mut self) -> (Duration, usize) {
+        self.now += TICK;
+        let datagrams = self.peers_speak();
+        let region = Region::new(ALLOCATOR);
+        let start = Instant::now();
+        for (socket, source, datagram) in &datagrams {
+            self.legs.handle(self.now, *socket, *source, datagram);
+            self.take_out();
+        }
+        self.legs.handle_timeout(self.now);
+        self.take_out();
+        let took = start.elapsed();
+        let change = region.change();
+        for (to, len, bytes) in self.handshakes.drain(..) {
+            let browser = self
+                .browsers
+                .iter_mut()
+                .find(|browser| browser.address == to);
+            browser
+                .unwrap()
+                .receive(self.now, GATEWAY.into(), &bytes[..len]);
+        }
+        while self.legs.poll_event().is_some() {}
+        (took, change.allocations + change.reallocations)
+    }
+
+    fn peers_speak(&mut self) -> Datagrams {
+        self.round += 1;
+        let mut datagrams = Vec::with_capacity(4 * self.phones.len());
+        let speech = &self.speech[self.round % self.speech.len()];
+        for browser in &mut self.browsers {
+            browser.advance(self.now);
+            if browser.connected {
+                browser.write(self.now, speech);
+            }
+            for datagram in browser.out.drain(..) {
+                datagrams.push((Socket::Browsers, browser.address, datagram));
+            }
+        }
+        let coded = &self.coded[self.round % self.coded.len()];
+        for (leg, address, header) in &mut self.phones {
+            header.sequence = header.sequence.wrapping_add(1);
+            header.timestamp = header.timestamp.wrapping_add(FRAME as u32);
+            let mut datagram = header.to_bytes().to_vec();
+            datagram.extend(coded);
+            datagrams.push((Socket::Rtp(*leg), *address, datagram));
+        }
+        datagrams
+    }
+
+    fn take_out(&mut self) {
+        while let Some(transmit) = self.legs.poll_transmit() {
+            let payload = black_box(transmit.payload);
+            let handshake = payload.first().is_some_and(|first| *first < 64);
+            if handshake && transmit.socket == Socket::Browsers {
+                let mut bytes = [0; MTU];
+                bytes[..payload.len()].copy_from_slice(payload);
+                self.handshakes
+                    .push((transmit.destination, payload.len(), bytes));
+            }
+        }
+    }
+
+    /// Allocations per packet once everything has its size.
+    fn allocations(&mut self) -> f64 {
+        for _ in 0..WARM_UP {
+            self.run_round();
+        }
+        let count: usize = (0..COUNTED).map(|_| self.run_round().1).sum();
+        count as f64 / (COUNTED * self.phones.len().max(self.browsers.len() * 2)) as f64
+    }
+}
+
+fn description(legs: &mut Legs) -> String {
+    loop {
+        if let Happened::LocalDescription { sdp } = legs.poll_event().unwrap().what {
+            return sdp;
+        }
+    }
+}
+
+/// A second of something like a voice: a gliding pitch with harmonics and syllables.
+fn voice(rate: u32) -> Vec<i16> {
+    let rate = f64::from(rate);
+    let mut phase = 0.0;
+    (0..rate as usize)
+        .map(|n| {
+            let time = n as f64 / rate;
+            phase += (120.0 + 30.0 * (time * 6.0).sin()) / rate * std::f64::consts::TAU;
+            let harmonics: f64 = (1..12)
+                .map(|h| (phase * f64::from(h)).sin() / f64::from(h))
+                .sum();
+            let syllable = 0.5 + 0.5 * (time * 25.0).sin();
+            (harmonics * syllable * 5000.0) as i16
+        })
+        .collect()
+}
+
+fn opus_frames() -> Vec<Vec<u8>> {
+    let mut encoder =
+        opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Voip).unwrap();
+    encoder.set_bitrate(opus::Bitrate::Bits(32_000)).unwrap();
+    let pcm = voice(48_000);
+    let frames = pcm.chunks_exact(960);
+    frames
+        .map(|frame| encoder.encode_vec(frame, 1000).unwrap())
+        .collect()
+}
+
+fn law_frames(law: Law) -> Vec<Vec<u8>> {
+    let pcm = voice(8000);
+    let frames = pcm.chunks_exact(FRAME);
+    frames
+        .map(|frame| law.encode(frame.try_into().unwrap()).to_vec())
+        .collect()
+}
+
+/// Allocations per packet of the engine alone: one packet in and one out a round.
+fn engine_allocations() -> f64 {
+    let mut now = Instant::now();
+    let mut one = Engine::new(now, 60_000);
+    let mut other = Engine::new(now, 60_001);
+    one.negotiate(|offer| {
+        let offer = SdpOffer::from_sdp_string(offer).unwrap();
+        let answer = other.rtc.sdp_api().accept_offer(offer).unwrap();
+        other.drain();
+        answer.to_sdp_string()
+    });
+    let speech = opus_frames();
+    let mut counted = 0;
+    for round in 0.. {
+        now += TICK;
+        one.advance(now);
+        if one.connected && other.connected {
+            one.write(now, &speech[round % speech.len()]);
+        }
+        let to_other: Vec<_> = one.out.drain(..).collect();
+        let region = Region::new(ALLOCATOR);
+        for datagram in &to_other {
+            other.receive(now, one.address, datagram);
+        }
+        if one.connected && other.connected {
+            other.write(now, &speech[round % speech.len()]);
+        }
+        other.advance(now);
+        let change = region.change();
+        if round >= WARM_UP {
+            counted += change.allocations + change.reallocations;
+        }
+        for datagram in std::mem::take(&mut other.out) {
+            one.receive(now, other.address, &datagram);
+        }
+        if round == WARM_UP + COUNTED - 1 {
+            break;
+        }
+    }
+    counted as f64 / (2 * COUNTED) as f64
+}
+
+fn packet_loop(criterion: &mut Criterion) {
+    let engine = engine_allocations();
+    let phones = Bench::with_phones(50).allocations();
+    println!("allocations per packet: phone to phone {phones:.2} (all of it ours)");
+    assert!(phones < 0.01, "our own code allocates per packet");
+    let mut group = criterion.benchmark_group("packet_loop");
+    group.sample_size(10);
+    for law in [Law::Mu, Law::A] {
+        for bridges in [1u16, 10, 50, 200] {
+            let mut bench = Bench::with_browsers(bridges, law);
+            let all = bench.allocations();
+            let name = format!("opus-{}", law.name().to_lowercase());
+            println!(
+                "allocations per packet: {name}/{bridges} {all:.2}, the WebRTC engine alone {engine:.2}"
+            );
+            group.throughput(Throughput::Elements(2 * u64::from(bridges)));
+            group.bench_function(BenchmarkId::new(name, bridges), |bencher| {
+                bencher.iter_custom(|rounds| (0..rounds).map(|_| bench.run_round().0).sum());
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, packet_loop);
+criterion_main!(benches);
