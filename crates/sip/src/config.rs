@@ -58,13 +58,15 @@ pub struct SipConfig {
     /// New incoming calls per second and trunk (with a burst of the same
     /// size); above it the trunk gets 503, far above it silence.
     pub new_calls_per_second: u32,
-    /// SIP messages per second and source address; the rest is dropped.
+    /// SIP messages per second and source address; the rest is dropped. A
+    /// call takes about ten; each request answered is remembered for 64*T1
+    /// (some 1 kB), which is what a flood from a trunk's address can cost.
     pub messages_per_second: u32,
 }
 
 impl SipConfig {
     /// A configuration with the default timers and limits: 1,000 calls, 100
-    /// new calls and 5,000 messages per second.
+    /// new calls and 1,000 messages per second.
     pub fn new(
         listeners: Vec<Listener>,
         trunks: Vec<TrunkConfig>,
@@ -78,7 +80,7 @@ impl SipConfig {
             timers: Timers::default(),
             max_calls: 1_000,
             new_calls_per_second: 100,
-            messages_per_second: 5_000,
+            messages_per_second: 1_000,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use rsipstack::sip::Request;
+use rsipstack::sip::{Header, Request};
 use rsipstack::transaction::endpoint::EndpointInnerRef;
 use rsipstack::transport::{SipAddr, SipConnection};
 use tokio::sync::mpsc;
@@ -133,8 +133,11 @@ impl Core {
         self: &Arc<Self>,
         trunk: &Arc<Trunk>,
         dialog: &DialogSnapshot,
-        ack: Request,
+        mut ack: Request,
     ) {
+        // A transaction adds it to every other request; over a stream it is
+        // what ends the message (§20.14).
+        ack.headers.unique_push(Header::ContentLength(0.into()));
         let (core, trunk, dialog) = (self.clone(), trunk.clone(), dialog.clone());
         self.spawn_waited(async move {
             let Ok(path) = core.path_in_dialog(&trunk, &dialog).await else {

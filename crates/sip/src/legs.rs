@@ -47,7 +47,7 @@ pub(crate) struct DialogKey {
 
 /// Call-ID, From tag and CSeq number of an initial INVITE: what tells a
 /// merged request (§8.2.2.2) from a new call.
-pub(crate) type Arrival = (String, String, u32);
+pub(crate) type InviteKey = (String, String, u32);
 
 struct Registered {
     inbox: Inbox,
@@ -68,7 +68,7 @@ pub(crate) enum NoEntry {
 pub(crate) struct Legs {
     by_id: DashMap<LegId, Registered>,
     by_dialog: DashMap<DialogKey, LegId>,
-    arrivals: DashMap<Arrival, ()>,
+    invites: DashMap<InviteKey, ()>,
     count: AtomicUsize,
     max: usize,
 }
@@ -78,7 +78,7 @@ impl Legs {
         Self {
             by_id: DashMap::new(),
             by_dialog: DashMap::new(),
-            arrivals: DashMap::new(),
+            invites: DashMap::new(),
             count: AtomicUsize::new(0),
             max,
         }
@@ -90,7 +90,7 @@ impl Legs {
         id: LegId,
         trunk: &Arc<Trunk>,
         dialog: DialogSnapshot,
-        arrival: Option<Arrival>,
+        invite: Option<InviteKey>,
         events: &mpsc::Sender<Event>,
     ) -> Result<(Place, mpsc::Receiver<Input>), NoEntry> {
         if !trunk.enter() {
@@ -122,15 +122,15 @@ impl Legs {
             dialog: dialog.clone(),
         });
         self.by_dialog.insert(key.clone(), id);
-        if let Some(arrival) = &arrival {
-            self.arrivals.insert(arrival.clone(), ());
+        if let Some(invite) = &invite {
+            self.invites.insert(invite.clone(), ());
         }
         let place = Place {
             id,
             legs: self.clone(),
             trunk: trunk.clone(),
             key,
-            arrival,
+            invite,
             inbox,
             dialog,
             events: events.clone(),
@@ -156,8 +156,8 @@ impl Legs {
         (leg.trunk.config.name == trunk.config.name).then(|| leg.inbox.clone())
     }
 
-    pub(crate) fn has_arrived(&self, arrival: &Arrival) -> bool {
-        self.arrivals.contains_key(arrival)
+    pub(crate) fn has_arrived(&self, invite: &InviteKey) -> bool {
+        self.invites.contains_key(invite)
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -180,7 +180,7 @@ pub(crate) struct Place {
     legs: Arc<Legs>,
     trunk: Arc<Trunk>,
     key: DialogKey,
-    arrival: Option<Arrival>,
+    invite: Option<InviteKey>,
     inbox: Inbox,
     dialog: Arc<Mutex<DialogSnapshot>>,
     events: mpsc::Sender<Event>,
@@ -211,8 +211,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.legs.by_id.remove(&self.id);
         self.legs.by_dialog.remove(&self.key);
-        if let Some(arrival) = &self.arrival {
-            self.legs.arrivals.remove(arrival);
+        if let Some(invite) = &self.invite {
+            self.legs.invites.remove(invite);
         }
         self.legs.count.fetch_sub(1, Ordering::Relaxed);
         self.trunk.leave();

@@ -14,6 +14,7 @@
 //! so a slow reader slows the legs and loses nothing.
 
 mod address;
+mod arrival;
 mod config;
 mod core;
 mod digest;

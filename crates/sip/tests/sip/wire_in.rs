@@ -479,3 +479,58 @@ async fn a_request_byte_by_byte_over_tcp_is_understood() {
     }
     assert!(text.starts_with(b"SIP/2.0 200"));
 }
+
+/// A generator that makes the same numbers every time.
+fn numbers(mut seed: u64) -> impl FnMut(usize) -> usize {
+    move |below| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 33) as usize % below
+    }
+}
+
+#[tokio::test]
+async fn no_mutilated_message_silences_the_agent() {
+    let (phone, _agent) = Phone::with(|config| {
+        config.messages_per_second = 1_000_000;
+        config.max_calls = 10;
+    })
+    .await;
+    let mut number = numbers(1);
+    for round in 0..60 {
+        for _ in 0..50 {
+            let mut bytes = match number(3) {
+                0 => phone.invite("Require: timer\r\nSession-Expires: 90\r\n"),
+                1 => phone.request("OPTIONS", ""),
+                _ => phone
+                    .request("BYE", "")
+                    .replace(">\r\nCall-ID", ">;tag=x\r\nCall-ID"),
+            }
+            .into_bytes();
+            for _ in 0..=number(4) {
+                if bytes.len() < 2 {
+                    break;
+                }
+                let at = number(bytes.len());
+                match number(4) {
+                    0 => bytes[at] = number(256) as u8,
+                    1 => bytes[at] = b"\r\n:;<>\"@, %=\0"[number(13)],
+                    2 => drop(bytes.remove(at)),
+                    _ => bytes.truncate(at.max(1)),
+                }
+            }
+            phone.socket.send_to(&bytes, phone.target).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let ping = phone.request("OPTIONS", "");
+        phone.say(&ping).await;
+        let call_id = Message(ping).header("Call-ID").unwrap().to_owned();
+        // Answers to what was mutilated come before it.
+        loop {
+            let heard = phone.hear().await;
+            if heard.header("Call-ID") == Some(&call_id) {
+                assert!(heard.start().starts_with("SIP/2.0 200"), "round {round}");
+                break;
+            }
+        }
+    }
+}

@@ -15,6 +15,8 @@ async fn established(phone: &Phone, agent: &mut Peer, headers: &str) -> (LegId, 
     phone.reply(&invite, "200 OK", "p", headers, ANSWER).await;
     let ack = phone.hear_some("ACK ").await;
     assert_eq!(ack.header("CSeq"), Some("1 ACK"));
+    // Asterisk drops what comes over TCP without it.
+    assert_eq!(ack.header("Content-Length"), Some("0"));
     assert!(matches!(agent.on(leg).await, Happened::Answered { .. }));
     (leg, invite)
 }
