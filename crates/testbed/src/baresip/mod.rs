@@ -80,7 +80,8 @@ impl DeskPhone {
         fs::write(folder.join("config"), config(&ports, &talk, &short))?;
         fs::write(folder.join("accounts"), account(extension, answering))?;
         // A newline at the end would become part of every SIP message's instance id.
-        fs::write(folder.join("uuid"), "6d787472-756e-6b00-0000-000000001001")?;
+        let uuid = format!("6d787472-756e-6b00-0000-00000000{extension}");
+        fs::write(folder.join("uuid"), uuid)?;
         fs::write(folder.join("contacts"), "")?;
 
         let mut command = Command::new(layout::baresip());
