@@ -40,7 +40,7 @@ const INCOMING = {
  * State, as `phone.state`: `{ is, party, reason, by }`, where `is` is one of
  * `signed_out`, `ready`, `dialling`, `ringing`, `incoming`, `connecting`, `connected`,
  * `ended`; an ended call has a `reason` (js-sdk's, or `unknown_number`, `no_telephone`,
- * `nobody_joined`, `failed`), `by`: `us` or `them`, and `spoke`: whether it was connected.
+ * `nobody_joined`, `failed`), `by`: `us` or `them`, and `answered`: whether it ever was.
  *
  * Events: `state`, and `note` for what the other side writes in the room.
  */
@@ -225,10 +225,10 @@ export class Phone extends EventTarget {
 
     #end(reason, by, detail) {
         const { is, party, callId } = this.state;
-        const spoke = is === "connected";
+        const answered = ["connecting", "connected"].includes(is);
         this.#call = null;
         this.#heard.detach();
-        this.#become({ is: "ended", party, callId, reason, by, spoke, detail });
+        this.#become({ is: "ended", party, callId, reason, by, answered, detail });
     }
 
     #read(event) {
@@ -297,9 +297,9 @@ export function inWords(state) {
     }
 }
 
-function whyEnded({ reason, by, detail, spoke }) {
+function whyEnded({ reason, by, detail, answered }) {
     if (reason in REASONS) return REASONS[reason];
     if (reason !== CallErrorCode.UserHangup) return `The call failed (${detail ?? reason})`;
     if (by === "us") return "You hung up";
-    return spoke ? "The other side hung up" : "The other side declined";
+    return answered ? "The other side hung up" : "The other side declined";
 }

@@ -106,7 +106,7 @@ fn welcome(peers: &Peers, run: &Run) -> String {
 The telephone site is up.
 
   Softphone   {page}
-              sign in as {} (line {}) or {} (line {}): one click
+              sign in as {alice} (line {alice_line}) or {bob} (line {bob_line}): one click
   Synapse     {homeserver}  (password of both: {PASSWORD})
   Asterisk    {sip}
   Gateway     SIP {gateway}, configuration {config}
@@ -115,17 +115,15 @@ The telephone site is up.
 Try
   600    echo: you hear yourself          603    is busy
   601    a voice speaks                   604    rings, nobody answers
-  {phone}   a desk phone answers, speaks     610    hangs up and calls you back
+  {phone}   a desk phone answers, speaks     {bob_line}   {bob}, signed in in another window
 
-To be called: type {} or {} and Enter, and desk phone {phone} dials it.
+To be called: type {alice_line} or {bob_line} here and Enter, and desk phone {phone} dials it.
 Ctrl-C ends everything.
 ",
-        alice.user,
-        alice.extension,
-        bob.user,
-        bob.extension,
-        alice.extension,
-        bob.extension,
+        alice = alice.user,
+        alice_line = alice.extension,
+        bob = bob.user,
+        bob_line = bob.extension,
         page = peers.page.url(),
         homeserver = synapse::URL,
         sip = asterisk::SIP,
