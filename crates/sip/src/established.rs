@@ -8,10 +8,10 @@ use tokio::time::Instant;
 
 use crate::event::{Command, EndCause, Happened, ReasonHeader};
 use crate::inbound;
-use crate::leg::{Leg, sdp_of};
+use crate::leg::{Leg, sdp_of, sleep_until};
 use crate::legs::Input;
 use crate::message;
-use crate::outgoing::{is_of, sleep_until};
+use crate::outgoing;
 use crate::session::{self, Negotiated, TooSmall};
 use crate::snapshot::{self, DialogSnapshot};
 use crate::transact::{self, InviteReceived, InviteSent};
@@ -310,7 +310,7 @@ impl Established {
         let Some((invite, ack)) = &self.sent else {
             return;
         };
-        if is_of(&self.dialog, response) {
+        if self.dialog.is_answered_by(response) {
             if let Some(ack) = ack {
                 self.leg
                     .core
@@ -322,7 +322,7 @@ impl Established {
         // speaks with one phone.
         let mut branch = self.dialog.clone();
         branch.learn_from_response(response);
-        crate::outgoing::acknowledge(&self.leg, &branch, invite);
+        outgoing::acknowledge(&self.leg, &branch, invite);
         transact::farewell(&self.leg.core, &self.leg.trunk, &branch, None);
     }
 

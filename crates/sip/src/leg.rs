@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rsipstack::sip::{Header, StatusCode};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::core::Core;
@@ -85,6 +86,14 @@ impl Happened {
             Self::Ended { .. } => "ended",
             Self::Reoffered { .. } => "reoffered",
         }
+    }
+}
+
+/// Waits for an optional moment; for ever without one.
+pub(crate) async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -15,6 +15,7 @@
 
 mod address;
 mod arrival;
+mod calling;
 mod config;
 mod core;
 mod digest;

@@ -67,6 +67,12 @@ impl DialogSnapshot {
         }
     }
 
+    /// Whether a 200 is this dialog's, and not of another branch of a fork.
+    pub(crate) fn is_answered_by(&self, response: &Response) -> bool {
+        let tag = header_tag(response.to_header().map(|to| to.value()));
+        tag.as_deref() == Some(self.remote_tag.as_str())
+    }
+
     /// Takes the Contact of a target refresh (§12.2.1.2, §12.2.2).
     pub(crate) fn take_remote_target(&mut self, message: &impl HeadersExt) {
         if let Some(contact) = contact_uri(message) {

@@ -1,0 +1,268 @@
+//! An outgoing leg until it is answered, refused or given up.
+
+use rsipstack::sip::{Method, Response, StatusCodeKind};
+use rsipstack::transaction::Transaction;
+use tokio::time::Instant;
+
+use crate::digest;
+use crate::established::Established;
+use crate::event::{Command, Happened, ReasonHeader};
+use crate::inbound;
+use crate::leg::{Leg, sdp_of, sleep_until};
+use crate::legs::Input;
+use crate::message;
+use crate::outgoing::{self, Order, refused};
+use crate::session;
+use crate::snapshot::{self, DialogSnapshot};
+use crate::transact::{self, InviteSent};
+
+/// An INVITE without a final response.
+pub(crate) struct Calling {
+    leg: Leg,
+    dialog: DialogSnapshot,
+    order: Order,
+    invite: InviteSent,
+    challenges: u8,
+    /// Whether the INVITE got any response.
+    heard: bool,
+    ringing: bool,
+    /// The last early SDP.
+    early: Option<String>,
+    giving_up: GivingUp,
+    deadline: Option<Instant>,
+}
+
+/// How far our own wish to end the call has got.
+enum GivingUp {
+    No,
+    /// CANCEL waits for a provisional response (§9.1).
+    Wanted(Option<ReasonHeader>),
+    /// CANCEL is sent; the INVITE's final response is due.
+    Cancelled,
+}
+
+enum Next {
+    Wait,
+    Over,
+    Answered(Response),
+}
+
+impl Calling {
+    /// An INVITE that was just sent.
+    pub(crate) fn new(leg: Leg, dialog: DialogSnapshot, order: Order, invite: InviteSent) -> Self {
+        let deadline = Some(Instant::now() + leg.trunk.config.answer_within);
+        Self {
+            leg,
+            dialog,
+            order,
+            invite,
+            challenges: 0,
+            heard: false,
+            ringing: false,
+            early: None,
+            giving_up: GivingUp::No,
+            deadline,
+        }
+    }
+
+    /// Runs until the call is answered; `None` when it will not be.
+    pub(crate) async fn run(mut self) -> Option<Established> {
+        loop {
+            let deadline = self.deadline;
+            let next = tokio::select! {
+                input = self.leg.inbox.recv() => self.on_input(input?).await,
+                () = sleep_until(deadline) => self.on_deadline().await,
+            };
+            match next {
+                Next::Wait => {}
+                Next::Over => return None,
+                Next::Answered(response) => return self.on_answer(response).await,
+            }
+        }
+    }
+
+    async fn on_input(&mut self, input: Input) -> Next {
+        match input {
+            Input::Command(Command::HangUp { reason }) => {
+                self.leg.place.settle();
+                self.give_up(reason);
+                Next::Wait
+            }
+            Input::Command(command) => {
+                self.leg.ignore(&command);
+                Next::Wait
+            }
+            Input::Response(cseq, response) if cseq == self.invite.cseq => {
+                self.on_response(response).await
+            }
+            Input::InviteOver(cseq) if cseq == self.invite.cseq => {
+                self.finish(Happened::Unreachable).await
+            }
+            // Of an attempt that was challenged.
+            Input::Response(..) | Input::InviteOver(_) => Next::Wait,
+            Input::Request(tx) => {
+                self.on_request(*tx);
+                Next::Wait
+            }
+            // These belong to an INVITE of the peer, and there is none yet.
+            Input::Ack(_) | Input::Cancel(_) | Input::Unacknowledged(_) => Next::Wait,
+        }
+    }
+
+    async fn on_deadline(&mut self) -> Next {
+        if matches!(self.giving_up, GivingUp::No) {
+            // The Matrix side must not listen to nothing for 32 s; the
+            // transaction goes on, in case an answer has to be undone.
+            self.leg.tell_last(Happened::Unreachable).await;
+            self.give_up(None);
+            return Next::Wait;
+        }
+        self.invite.abandon();
+        Next::Over
+    }
+
+    /// Ends the call as soon as the protocol lets us.
+    fn give_up(&mut self, reason: Option<ReasonHeader>) {
+        self.deadline = Some(Instant::now() + self.leg.core.config.timers.give_up());
+        match self.heard {
+            true => self.send_cancel(reason),
+            false => self.giving_up = GivingUp::Wanted(reason),
+        }
+    }
+
+    fn send_cancel(&mut self, reason: Option<ReasonHeader>) {
+        self.giving_up = GivingUp::Cancelled;
+        let cancel = message::cancel_of(&self.invite.request, reason.as_ref());
+        let (core, path) = (self.leg.core.clone(), self.invite.path.clone());
+        self.leg.core.spawn_waited(async move {
+            let outcome = transact::exchange(&core, &path, cancel).await;
+            tracing::trace!(?outcome, "CANCEL is through");
+        });
+    }
+
+    async fn on_response(&mut self, response: Response) -> Next {
+        if response.status_code.kind() == StatusCodeKind::Provisional {
+            self.on_provisional(response).await;
+            return Next::Wait;
+        }
+        let code = response.status_code.code();
+        if response.status_code.kind() == StatusCodeKind::Successful {
+            return Next::Answered(response);
+        }
+        if matches!(code, 401 | 407) && self.answer_challenge(&response) {
+            return Next::Wait;
+        }
+        if code == 408 && self.heard && transact::is_local(&response) {
+            // The stack lost patience with a phone that rings (timer C); the
+            // peer has not.
+            self.send_cancel(None);
+        }
+        if transact::is_local(&response) && !self.heard {
+            return self.finish(Happened::Unreachable).await;
+        }
+        self.finish(Happened::Refused {
+            status: code,
+            phrase: transact::phrase(&response),
+            reason: snapshot::reason_of(&response),
+        })
+        .await
+    }
+
+    async fn on_provisional(&mut self, response: Response) {
+        self.heard = true;
+        match std::mem::replace(&mut self.giving_up, GivingUp::No) {
+            GivingUp::No => self.deadline = None,
+            GivingUp::Wanted(reason) => return self.send_cancel(reason),
+            GivingUp::Cancelled => {
+                self.giving_up = GivingUp::Cancelled;
+                return;
+            }
+        }
+        let code = response.status_code.code();
+        if matches!(code, 180..=182) && !self.ringing {
+            self.ringing = true;
+            self.leg.tell(Happened::Ringing).await;
+        }
+        let sdp = sdp_of(&response.headers, &response.body);
+        if sdp.is_some() && sdp != self.early || code == 183 && sdp.is_none() {
+            self.early = sdp.clone().or(self.early.take());
+            self.leg.tell(Happened::Progress { sdp }).await;
+        }
+    }
+
+    /// Sends the INVITE again with credentials; `false` when there is no
+    /// answer to the challenge or it is final for us (§22.1).
+    fn answer_challenge(&mut self, response: &Response) -> bool {
+        let Some(auth) = &self.leg.trunk.config.auth else {
+            return false;
+        };
+        let given_up = !matches!(self.giving_up, GivingUp::No);
+        if given_up || self.challenges >= digest::MAX_CHALLENGES {
+            return false;
+        }
+        let uri = &self.invite.request.uri;
+        let Some(header) = digest::answer(response, Method::Invite, uri, auth) else {
+            return false;
+        };
+        let (path, cseq) = (self.invite.path.clone(), self.invite.cseq + 1);
+        let sent = outgoing::send_invite(
+            &self.leg,
+            &self.dialog,
+            &self.order,
+            path,
+            cseq,
+            Some(header),
+        );
+        let Some(sent) = sent else {
+            return false;
+        };
+        self.invite = sent;
+        self.challenges += 1;
+        self.heard = false;
+        self.deadline = Some(Instant::now() + self.leg.trunk.config.answer_within);
+        true
+    }
+
+    async fn finish(&mut self, what: Happened) -> Next {
+        if !self.leg.place.is_settled() {
+            self.leg.tell_last(what).await;
+        }
+        Next::Over
+    }
+
+    /// A request of the peer in the early dialog.
+    fn on_request(&self, tx: Transaction) {
+        inbound::reply_early(&self.leg, tx);
+    }
+
+    async fn on_answer(mut self, response: Response) -> Option<Established> {
+        let cseq = self.invite.cseq;
+        self.dialog.local_cseq = cseq;
+        self.dialog.learn_from_response(&response);
+        let ack = outgoing::acknowledge(&self.leg, &self.dialog, &self.invite);
+        let sdp = sdp_of(&response.headers, &response.body).or(self.early.take());
+        let unwanted = !matches!(self.giving_up, GivingUp::No);
+        let (Some(sdp), false) = (sdp, unwanted) else {
+            // The answer crossed our CANCEL (§9.1), or it holds no answer to
+            // our offer: the dialog exists and has to be ended.
+            transact::farewell(&self.leg.core, &self.leg.trunk, &self.dialog, None);
+            self.finish(refused(488, "Answer without SDP")).await;
+            return None;
+        };
+        self.leg.place.publish(&self.dialog);
+        self.leg
+            .tell(Happened::Answered {
+                sdp,
+                dialog: self.dialog.clone(),
+            })
+            .await;
+        let watch = session::promised(&response);
+        Some(Established::outgoing(
+            self.leg,
+            self.dialog,
+            self.invite,
+            ack,
+            watch,
+        ))
+    }
+}
