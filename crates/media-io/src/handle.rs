@@ -253,7 +253,9 @@ fn bind(
 ) -> Result<(mio::net::UdpSocket, SocketAddr), StartError> {
     let port = match config.browser_port {
         0 => Some(0),
-        base => u16::try_from(index).ok().and_then(|index| base.checked_add(index)),
+        base => u16::try_from(index)
+            .ok()
+            .and_then(|index| base.checked_add(index)),
     };
     let address = SocketAddr::new(config.browser_bind, port.unwrap_or(u16::MAX));
     let failed = |source| StartError::Bind { address, source };

@@ -100,7 +100,10 @@ impl Sockets {
         let Some(mut phone) = self.phones.remove(&leg) else {
             return;
         };
-        for (socket, token) in [&mut phone.rtp, &mut phone.rtcp].into_iter().zip(phone.tokens) {
+        for (socket, token) in [&mut phone.rtp, &mut phone.rtcp]
+            .into_iter()
+            .zip(phone.tokens)
+        {
             self.tokens.remove(&token);
             if let Err(error) = registry.deregister(socket) {
                 tracing::debug!(%error, "a media socket was not registered");

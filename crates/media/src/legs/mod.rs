@@ -1,5 +1,7 @@
 //! All legs of one worker: who gets a datagram, who is bridged with whom, who wants to be called when.
 
+mod leg;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -8,16 +10,14 @@ use std::time::Instant;
 
 use crate::browser::{BrowserLeg, Trust};
 use crate::browser_sdp;
-use crate::codec::OPUS_TICKS;
 use crate::demux::{Demux, Route};
-use crate::dtmf::Press;
 use crate::error::MediaError;
 use crate::leg::{Event, Happened, LegId, Settings, Why};
 use crate::outbox::{Outbox, Socket, Transmit};
 use crate::phone::{Epoch, PhoneLeg};
-use crate::receiver::Receiver;
 use crate::seed::Seeds;
-use crate::stats::{Drops, LegStats};
+use crate::stats::Drops;
+use leg::{Leg, Side};
 
 /// The legs of one worker.
 ///
@@ -38,71 +38,6 @@ pub struct Legs {
     events: VecDeque<Event>,
     timers: BinaryHeap<Reverse<(Instant, LegId)>>,
     drops: Drops,
-}
-
-#[derive(Debug)]
-struct Leg {
-    side: Side,
-    peer: Option<LegId>,
-    presses: VecDeque<Press>,
-    /// The entry in `timers` that counts; others of this leg are stale.
-    armed: Option<Instant>,
-}
-
-#[derive(Debug)]
-enum Side {
-    Browser(Box<BrowserLeg>),
-    Phone(Box<PhoneLeg>),
-}
-
-impl Leg {
-    fn new(side: Side) -> Self {
-        Leg {
-            side,
-            peer: None,
-            presses: VecDeque::new(),
-            armed: None,
-        }
-    }
-
-    fn receiver(&mut self) -> &mut Receiver {
-        match &mut self.side {
-            Side::Browser(browser) => &mut browser.receiver,
-            Side::Phone(phone) => &mut phone.receiver,
-        }
-    }
-
-    fn deadline(&self) -> Option<(Instant, Why)> {
-        match &self.side {
-            Side::Browser(browser) => Some(browser.deadline()),
-            Side::Phone(phone) => phone.deadline(),
-        }
-    }
-
-    fn stats(&self) -> LegStats {
-        match &self.side {
-            Side::Browser(browser) => browser.stats(),
-            Side::Phone(phone) => phone.stats(),
-        }
-    }
-
-    /// Makes what this leg hears available in the shape that `peer` takes.
-    fn feed(&mut self, now: Instant, peer: &mut Leg) -> Result<(), MediaError> {
-        let ticks = match &self.side {
-            Side::Browser(_) => OPUS_TICKS,
-            Side::Phone(_) => 1,
-        };
-        match &mut peer.side {
-            Side::Browser(browser) => {
-                browser.forget_source();
-                self.receiver().feed_directly()
-            }
-            Side::Phone(phone) => {
-                phone.start_frames(now);
-                self.receiver().feed_paced(now, ticks)
-            }
-        }
-    }
 }
 
 impl Legs {
@@ -165,8 +100,8 @@ impl Legs {
         self.legs.insert(id, Leg::new(side));
         match offer {
             Some(offer) => self.apply_offer(now, id, offer),
-            None => self.describe(now, id, |side, out| match side {
-                Side::Browser(browser) => browser.offer(out),
+            None => self.describe(id, |side, out| match side {
+                Side::Browser(browser) => browser.offer(now, out),
                 Side::Phone(phone) => phone.offer(),
             }),
         }
@@ -175,20 +110,19 @@ impl Legs {
     /// A remote offer, the first or a later one (hold, ICE restart, session refresh); our answer follows as
     /// [`Happened::LocalDescription`]. If it cannot be used the leg fails.
     pub fn apply_offer(&mut self, now: Instant, id: LegId, offer: &str) {
-        self.describe(now, id, |side, out| match side {
-            Side::Browser(browser) => browser.answer(offer, out),
+        self.describe(id, |side, out| match side {
+            Side::Browser(browser) => browser.answer(now, offer, out),
             Side::Phone(phone) => phone.answer(offer),
         });
     }
 
     fn describe(
         &mut self,
-        now: Instant,
         id: LegId,
         make: impl FnOnce(&mut Side, &mut Outbox) -> Result<String, MediaError>,
     ) {
         let mut description = None;
-        self.work(now, id, |leg, out| {
+        self.work(id, |leg, out| {
             description = Some(make(&mut leg.side, out)?);
             Ok(())
         });
@@ -210,8 +144,8 @@ impl Legs {
 
     /// The remote answer to our offer. A phone leg takes several (183, then 200).
     pub fn apply_answer(&mut self, now: Instant, id: LegId, answer: &str) {
-        self.work(now, id, |leg, out| match &mut leg.side {
-            Side::Browser(browser) => browser.apply_answer(answer, out),
+        self.work(id, |leg, out| match &mut leg.side {
+            Side::Browser(browser) => browser.apply_answer(now, answer, out),
             Side::Phone(phone) => phone.apply_answer(answer),
         });
         if let Some(remote) = browser_sdp::remote_ufrag(answer) {
@@ -221,8 +155,8 @@ impl Legs {
 
     /// A trickled `candidate:…` line for a browser leg; the empty one means the end and changes nothing.
     pub fn add_candidate(&mut self, now: Instant, id: LegId, line: &str) {
-        self.work(now, id, |leg, out| match &mut leg.side {
-            Side::Browser(browser) => browser.add_candidate(line, out),
+        self.work(id, |leg, out| match &mut leg.side {
+            Side::Browser(browser) => browser.add_candidate(now, line, out),
             Side::Phone(_) => Ok(()),
         });
     }
@@ -289,7 +223,7 @@ impl Legs {
         match socket {
             Socket::Browsers => self.handle_browser(now, source, datagram),
             Socket::Rtp(id) => {
-                self.work(now, id, |leg, _| {
+                self.work(id, |leg, _| {
                     if let Side::Phone(phone) = &mut leg.side {
                         let presses = phone.receive_rtp(now, source, datagram);
                         leg.presses.extend(presses.into_iter().flatten());
@@ -298,7 +232,7 @@ impl Legs {
                 });
                 self.carry(now, id);
             }
-            Socket::Rtcp(id) => self.work(now, id, |leg, _| {
+            Socket::Rtcp(id) => self.work(id, |leg, _| {
                 if let Side::Phone(phone) = &mut leg.side {
                     phone.receive_rtcp(source, datagram);
                 }
@@ -322,7 +256,7 @@ impl Legs {
         };
         let mut trust = Trust::Unproven;
         let mut agreed = false;
-        self.work(now, id, |leg, out| {
+        self.work(id, |leg, out| {
             if let Side::Browser(browser) = &mut leg.side {
                 agreed = browser.is_agreed();
                 trust = browser.receive(now, source, datagram, out)?;
@@ -405,7 +339,6 @@ impl Legs {
     /// Lets one leg work. An error or a fault ends that leg and no other.
     fn work(
         &mut self,
-        _now: Instant,
         id: LegId,
         task: impl FnOnce(&mut Leg, &mut Outbox) -> Result<(), MediaError>,
     ) {
@@ -479,36 +412,36 @@ impl Legs {
     }
 }
 
-impl Leg {
-    fn peer_if_it_heard(&mut self) -> Option<LegId> {
-        if self.peer.is_none() {
-            self.presses.clear();
-        }
-        self.peer
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::virtual_time::origin;
+    use std::time::Duration;
 
-    fn carry_to(
-        &mut self,
-        sink: &mut Leg,
-        now: Instant,
-        out: &mut Outbox,
-    ) -> Result<(), MediaError> {
-        match &mut sink.side {
-            Side::Phone(phone) => {
-                for press in self.presses.drain(..) {
-                    phone.press(now, press);
-                }
-            }
-            Side::Browser(browser) => {
-                for press in self.presses.drain(..) {
-                    browser.press(now, press, out)?;
-                }
-                // Bounded by the length of one packet.
-                while let Some(frame) = self.receiver().next_direct() {
-                    browser.send_frame(now, &frame, out)?;
-                }
-            }
-        }
-        Ok(())
+    #[test]
+    fn a_fault_in_one_leg_ends_that_leg_only() {
+        let now = origin();
+        let epoch = Epoch {
+            instant: now,
+            since_unix: Duration::ZERO,
+        };
+        let address = SocketAddr::from(([127, 0, 0, 1], 40_000));
+        let mut legs = Legs::new(Settings::new(vec![address]), epoch, 1);
+        let (faulty, healthy) = (LegId(1), LegId(2));
+        legs.open_phone(now, faulty, address, None);
+        legs.open_browser(now, healthy, None);
+        legs.bridge(now, faulty, healthy);
+        legs.work(faulty, |_, _| panic!("a fault of ours"));
+        let failed = Event {
+            leg: faulty,
+            what: Happened::Failed {
+                why: MediaError::Fault,
+            },
+        };
+        assert!(std::iter::from_fn(|| legs.poll_event()).any(|event| event == failed));
+        legs.handle_timeout(now + Duration::from_secs(1));
+        assert_eq!(legs.len(), 1);
+        legs.close(healthy);
+        assert!(legs.is_empty());
     }
 }

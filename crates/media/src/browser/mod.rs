@@ -1,30 +1,27 @@
 //! The browser leg: str0m for ICE, DTLS and SRTP; Opus and telephone-events in and out.
 
+mod negotiate;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
-use str0m::format::{Codec, FormatParams};
-use str0m::media::{Direction, Frequency, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{Extension, ExtensionMap, RtpPacket, RtpWrite, Ssrc};
-use str0m::{Candidate, IceConnectionState, Input, Output, Rtc, RtcConfig};
+use str0m::rtp::{RtpPacket, RtpWrite, Ssrc};
+use str0m::{Candidate, IceConnectionState, Input, Output, Rtc};
 
-use crate::browser_sdp::{self, StreamName};
+use crate::browser_sdp::StreamName;
 use crate::demux::TransactionId;
 use crate::dtmf::{DigitSender, EventClock, Press, UPDATE};
 use crate::error::MediaError;
-use crate::leg::{Happened, IceMode, Settings, Why};
+use crate::leg::{Happened, Settings, Why};
 use crate::outbox::Outbox;
 use crate::phone::RtpSeed;
 use crate::receiver::{Coded, DirectFrame, Receiver, Stamp};
 use crate::stats::{LegStats, Sent};
 use crate::voice::Voice;
+use negotiate::{Negotiation, engine};
 
-/// Our numbers in offers; in answers the browser's own are used.
-const EVENT_WIDE: u8 = 110;
-const EVENT_NARROW: u8 = 126;
 /// Streams that a browser may send without announcing their SSRC.
 const UNANNOUNCED: u8 = 4;
 /// Outputs of one drain; far more than a handshake flight and a frame bring.
@@ -49,33 +46,6 @@ pub(crate) struct BrowserLeg {
     pub(crate) happened: VecDeque<Happened>,
     pub(crate) presses: VecDeque<Press>,
     pub(crate) checks: Vec<TransactionId>,
-}
-
-#[derive(Debug)]
-enum Negotiation {
-    Idle,
-    Offered { mid: Mid, pending: SdpPendingOffer },
-    Agreed(Agreed),
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Agreed {
-    mid: Mid,
-    opus: Pt,
-    /// Telephone-event at 48 and at 8 kHz, as far as the browser has them.
-    wide: Option<Pt>,
-    narrow: Option<Pt>,
-}
-
-impl Agreed {
-    fn event(&self) -> Option<(Pt, EventClock)> {
-        let clock = |event| EventClock {
-            event,
-            audio: 48_000,
-        };
-        let wide = self.wide.map(|pt| (pt, clock(48_000)));
-        wide.or(self.narrow.map(|pt| (pt, clock(8000))))
-    }
 }
 
 /// How far a datagram could be trusted.
@@ -131,86 +101,13 @@ impl BrowserLeg {
         matches!(self.negotiation, Negotiation::Agreed(_))
     }
 
-    pub(crate) fn offer(&mut self, out: &mut Outbox) -> Result<String, MediaError> {
-        let mut changes = self.rtc.sdp_api();
-        let mid = changes.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None);
-        let Some((offer, pending)) = changes.apply() else {
-            return Err(MediaError::Engine("no offer came of it".to_owned()));
-        };
-        self.negotiation = Negotiation::Offered { mid, pending };
-        self.drain(out)?;
-        Ok(browser_sdp::with_narrow_events(
-            &offer.to_sdp_string(),
-            EVENT_WIDE,
-            EVENT_NARROW,
-        ))
-    }
-
-    pub(crate) fn answer(&mut self, offer: &str, out: &mut Outbox) -> Result<String, MediaError> {
-        let audio = browser_sdp::audio_mid(offer)?;
-        let offer = SdpOffer::from_sdp_string(offer).map_err(bad)?;
-        let answer = self.rtc.sdp_api().accept_offer(offer).map_err(bad)?;
-        let answer = answer.to_sdp_string();
-        self.agree(Mid::from(audio.as_str()))?;
-        self.drain(out)?;
-        let answer = browser_sdp::with_empty_lines_refused(&answer);
-        Ok(self.stream.put_into(&answer))
-    }
-
-    pub(crate) fn apply_answer(
+    /// A trickled candidate; whatever cannot be used (`.local`, TCP, rubbish) is counted.
+    pub(crate) fn add_candidate(
         &mut self,
-        answer: &str,
+        now: Instant,
+        line: &str,
         out: &mut Outbox,
     ) -> Result<(), MediaError> {
-        let (mid, pending) = match std::mem::replace(&mut self.negotiation, Negotiation::Idle) {
-            Negotiation::Offered { mid, pending } => (mid, pending),
-            other => {
-                self.negotiation = other;
-                return Err(MediaError::UnexpectedAnswer);
-            }
-        };
-        let answer = SdpAnswer::from_sdp_string(answer).map_err(bad)?;
-        self.rtc
-            .sdp_api()
-            .accept_answer(pending, answer)
-            .map_err(bad)?;
-        self.agree(mid)?;
-        self.drain(out)
-    }
-
-    fn agree(&mut self, mid: Mid) -> Result<(), MediaError> {
-        let media = self.rtc.media(mid).ok_or(MediaError::NoCommonCodec)?;
-        let common: Vec<_> = self
-            .rtc
-            .codec_config()
-            .iter()
-            .filter(|params| media.remote_pts().contains(&params.pt()))
-            .collect();
-        let number = |codec: Codec, clock: Frequency| {
-            common
-                .iter()
-                .find(|params| params.spec().codec == codec && params.spec().clock_rate == clock)
-                .map(|params| params.pt())
-        };
-        let agreed = Agreed {
-            mid,
-            opus: number(Codec::Opus, Frequency::FORTY_EIGHT_KHZ)
-                .ok_or(MediaError::NoCommonCodec)?,
-            wide: number(Codec::Tele, Frequency::FORTY_EIGHT_KHZ),
-            narrow: number(Codec::Tele, Frequency::EIGHT_KHZ),
-        };
-        if let Some((_, clock)) = agreed.event() {
-            self.digits.set_clock(clock);
-        }
-        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, None) {
-            stream.set_unpaced(true);
-        }
-        self.negotiation = Negotiation::Agreed(agreed);
-        Ok(())
-    }
-
-    /// A trickled candidate; whatever cannot be used (`.local`, TCP, rubbish) is counted.
-    pub(crate) fn add_candidate(&mut self, line: &str, out: &mut Outbox) -> Result<(), MediaError> {
         let line = line.strip_prefix("a=").unwrap_or(line).trim();
         if line.is_empty() {
             // End of candidates; often never sent, so nothing may depend on it.
@@ -219,7 +116,7 @@ impl BrowserLeg {
         match Candidate::from_sdp_string(line) {
             Ok(candidate) if candidate.proto() == Protocol::Udp => {
                 self.rtc.add_remote_candidate(candidate);
-                self.drain(out)
+                self.advance(now, out)
             }
             _ => {
                 self.receiver.drops().candidates += 1;
@@ -497,33 +394,4 @@ impl BrowserLeg {
             dropped,
         }
     }
-}
-
-/// str0m as we use it: raw RTP, audio only, no header extension but the one that names the media line.
-fn engine(ice: IceMode) -> RtcConfig {
-    let mut extensions = ExtensionMap::empty();
-    extensions.set(4, Extension::RtpMid);
-    let mut config = RtcConfig::new()
-        .clear_codecs()
-        .set_rtp_mode(true)
-        .set_ice_lite(ice == IceMode::Lite)
-        .set_extension_map(extensions)
-        .enable_opus(true, false);
-    let codecs = config.codec_config();
-    for (number, clock) in [
-        (EVENT_WIDE, Frequency::FORTY_EIGHT_KHZ),
-        (EVENT_NARROW, Frequency::EIGHT_KHZ),
-    ] {
-        let format = FormatParams::default();
-        codecs.add_config(number.into(), None, Codec::Tele, clock, None, format);
-    }
-    // Transport-wide feedback steers video; for one voice it would only be more packets.
-    for params in codecs.iter_mut() {
-        params.set_fb_transport_cc(false);
-    }
-    config
-}
-
-fn bad(error: impl std::fmt::Display) -> MediaError {
-    MediaError::BadDescription(error.to_string())
 }

@@ -1,0 +1,113 @@
+//! One leg of either kind, and what it does for the one that it is bridged with.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::browser::BrowserLeg;
+use crate::codec::OPUS_TICKS;
+use crate::dtmf::Press;
+use crate::error::MediaError;
+use crate::leg::{LegId, Why};
+use crate::outbox::Outbox;
+use crate::phone::PhoneLeg;
+use crate::receiver::Receiver;
+use crate::stats::LegStats;
+
+#[derive(Debug)]
+pub(super) struct Leg {
+    pub(super) side: Side,
+    pub(super) peer: Option<LegId>,
+    pub(super) presses: VecDeque<Press>,
+    /// The entry in `timers` that counts; others of this leg are stale.
+    pub(super) armed: Option<Instant>,
+}
+
+#[derive(Debug)]
+pub(super) enum Side {
+    Browser(Box<BrowserLeg>),
+    Phone(Box<PhoneLeg>),
+}
+
+impl Leg {
+    pub(super) fn new(side: Side) -> Self {
+        Leg {
+            side,
+            peer: None,
+            presses: VecDeque::new(),
+            armed: None,
+        }
+    }
+
+    pub(super) fn receiver(&mut self) -> &mut Receiver {
+        match &mut self.side {
+            Side::Browser(browser) => &mut browser.receiver,
+            Side::Phone(phone) => &mut phone.receiver,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<(Instant, Why)> {
+        match &self.side {
+            Side::Browser(browser) => Some(browser.deadline()),
+            Side::Phone(phone) => phone.deadline(),
+        }
+    }
+
+    pub(super) fn stats(&self) -> LegStats {
+        match &self.side {
+            Side::Browser(browser) => browser.stats(),
+            Side::Phone(phone) => phone.stats(),
+        }
+    }
+
+    /// Makes what this leg hears available in the shape that `peer` takes.
+    pub(super) fn feed(&mut self, now: Instant, peer: &mut Leg) -> Result<(), MediaError> {
+        let ticks = match &self.side {
+            Side::Browser(_) => OPUS_TICKS,
+            Side::Phone(_) => 1,
+        };
+        match &mut peer.side {
+            Side::Browser(browser) => {
+                browser.forget_source();
+                self.receiver().feed_directly()
+            }
+            Side::Phone(phone) => {
+                phone.start_frames(now);
+                self.receiver().feed_paced(now, ticks)
+            }
+        }
+    }
+
+    /// The leg to bring to what this one heard; keys pressed while there is none are forgotten.
+    pub(super) fn peer_if_it_heard(&mut self) -> Option<LegId> {
+        if self.peer.is_none() {
+            self.presses.clear();
+        }
+        self.peer
+    }
+
+    /// Gives the other leg what was heard since the last time.
+    pub(super) fn carry_to(
+        &mut self,
+        sink: &mut Leg,
+        now: Instant,
+        out: &mut Outbox,
+    ) -> Result<(), MediaError> {
+        match &mut sink.side {
+            Side::Phone(phone) => {
+                for press in self.presses.drain(..) {
+                    phone.press(now, press);
+                }
+            }
+            Side::Browser(browser) => {
+                for press in self.presses.drain(..) {
+                    browser.press(now, press, out)?;
+                }
+                // Bounded by the length of one packet.
+                while let Some(frame) = self.receiver().next_direct() {
+                    browser.send_frame(now, &frame, out)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

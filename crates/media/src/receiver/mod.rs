@@ -1,0 +1,198 @@
+//! The receiving side of a leg: counts what comes, and hands audio to the bridged leg in the shape that it wants.
+//!
+//! Towards a phone (or any peer that needs a steady stream) audio waits in a jitter buffer and is **pulled** a
+//! frame at a time by the phone's own clock, with concealment. Towards a browser it is decoded **on arrival**: the
+//! browser has a jitter buffer of its own, and a lost packet stays a gap that it conceals.
+
+mod direct;
+mod paced;
+mod payload;
+mod pcm;
+
+use std::time::Instant;
+
+use crate::codec::opus_decoder;
+use crate::dtmf::{DigitReceiver, Press, TelephoneEvent};
+use crate::error::MediaError;
+use crate::jitter::{Content, Inserted, JitterBuffer, JitterSettings};
+use crate::stats::{Drops, LevelMeter, Received, ReceptionReport, StreamTally};
+use direct::Direct;
+use paced::Paced;
+use payload::Payload;
+use pcm::{LawConcealer, Pcm};
+
+pub(crate) use direct::DirectFrame;
+pub(crate) use payload::Coded;
+
+/// The RTP fields of a received packet that matter here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stamp {
+    pub(crate) ssrc: u32,
+    pub(crate) sequence: u16,
+    pub(crate) timestamp: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    jitter: JitterSettings,
+    path: Path,
+    opus: Option<opus::Decoder>,
+    law_concealer: LawConcealer,
+    pcm: Pcm,
+    ssrc: Option<u32>,
+    tally: StreamTally,
+    level: LevelMeter,
+    digits: DigitReceiver,
+    stats: Received,
+    drops: Drops,
+}
+
+/// Where received audio goes.
+#[derive(Debug)]
+enum Path {
+    /// Not bridged: counted and forgotten.
+    Nowhere,
+    Direct(Direct),
+    Paced(Paced),
+}
+
+impl Receiver {
+    pub(crate) fn new(jitter: JitterSettings) -> Self {
+        Receiver {
+            jitter,
+            path: Path::Nowhere,
+            opus: None,
+            law_concealer: LawConcealer::default(),
+            pcm: Pcm::default(),
+            ssrc: None,
+            tally: StreamTally::default(),
+            level: LevelMeter::default(),
+            digits: DigitReceiver::default(),
+            stats: Received::default(),
+            drops: Drops::default(),
+        }
+    }
+
+    /// From now on audio is decoded on arrival and taken with [`Self::next_direct`].
+    pub(crate) fn feed_directly(&mut self) -> Result<(), MediaError> {
+        self.prepare()?;
+        self.path = Path::Direct(Direct::default());
+        Ok(())
+    }
+
+    /// From now on audio is buffered and taken with [`Self::pull`]. `ticks`: RTP clock ticks per 1/8000 s.
+    pub(crate) fn feed_paced(&mut self, now: Instant, ticks: i64) -> Result<(), MediaError> {
+        self.prepare()?;
+        self.path = Path::Paced(Paced {
+            buffer: JitterBuffer::new(now, self.jitter, ticks),
+            dtx: false,
+            spare_for: 0,
+        });
+        Ok(())
+    }
+
+    /// Audio goes nowhere any more.
+    pub(crate) fn feed_nowhere(&mut self) {
+        self.path = Path::Nowhere;
+    }
+
+    fn prepare(&mut self) -> Result<(), MediaError> {
+        self.pcm.clear();
+        if self.opus.is_none() {
+            self.opus = Some(opus_decoder()?);
+        }
+        Ok(())
+    }
+
+    /// Takes a packet of audio in.
+    pub(crate) fn receive_audio(&mut self, now: Instant, stamp: Stamp, coded: Coded<'_>) {
+        self.count(now, stamp, coded.len(), coded.clock());
+        match &mut self.path {
+            Path::Nowhere => {}
+            Path::Direct(_) => self.decode_on_arrival(stamp, coded),
+            Path::Paced(paced) => {
+                let Some(payload) = Payload::keep(coded) else {
+                    self.drops.malformed += 1;
+                    return;
+                };
+                let content = Content::Audio(payload);
+                let inserted = paced
+                    .buffer
+                    .insert(now, stamp.sequence, stamp.timestamp, content);
+                self.drops.late += u64::from(inserted == Inserted::Late);
+            }
+        }
+    }
+
+    /// Takes a telephone-event in; `clock` is its rate in Hz. Yields what it says about the key pressed.
+    pub(crate) fn receive_event(
+        &mut self,
+        now: Instant,
+        stamp: Stamp,
+        payload: &[u8],
+        clock: u32,
+    ) -> [Option<Press>; 2] {
+        let Some(event) = TelephoneEvent::parse(payload) else {
+            self.drops.malformed += 1;
+            return [None, None];
+        };
+        self.stats.packets += 1;
+        self.stats.bytes += payload.len() as u64;
+        self.stats.first.get_or_insert(now);
+        self.stats.last = Some(now);
+        self.tally.skip(stamp.ssrc, stamp.sequence);
+        match &mut self.path {
+            Path::Nowhere => {}
+            Path::Direct(direct) => direct.skip(stamp.sequence),
+            Path::Paced(paced) => {
+                let content = Content::Event;
+                paced
+                    .buffer
+                    .insert(now, stamp.sequence, stamp.timestamp, content);
+            }
+        }
+        let presses = self.digits.receive(stamp.timestamp, event, clock);
+        if let Some(Press::Begins { .. }) = presses[0] {
+            self.stats.digits += 1;
+        }
+        presses
+    }
+
+    fn count(&mut self, now: Instant, stamp: Stamp, len: usize, clock: u32) {
+        if self.ssrc.replace(stamp.ssrc) != Some(stamp.ssrc) {
+            match &mut self.path {
+                Path::Nowhere => {}
+                Path::Direct(direct) => {
+                    *direct = Direct::default();
+                    self.pcm.clear();
+                }
+                Path::Paced(paced) => paced.buffer.restart(),
+            }
+        }
+        self.stats.packets += 1;
+        self.stats.bytes += len as u64;
+        self.stats.first.get_or_insert(now);
+        self.stats.last = Some(now);
+        self.tally
+            .add(now, stamp.ssrc, stamp.sequence, stamp.timestamp, clock);
+    }
+
+    /// A datagram that never became a packet.
+    pub(crate) fn drops(&mut self) -> &mut Drops {
+        &mut self.drops
+    }
+
+    pub(crate) fn report(&mut self) -> Option<ReceptionReport> {
+        self.tally.report()
+    }
+
+    pub(crate) fn stats(&self) -> (Received, Drops) {
+        let received = Received {
+            lost: self.tally.lost(),
+            jitter: self.tally.jitter(),
+            level_dbov: self.level.dbov(),
+            ..self.stats.clone()
+        };
+        (received, self.drops)
+    }
+}
