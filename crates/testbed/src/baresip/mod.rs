@@ -219,6 +219,9 @@ fn account(extension: &str, answering: Answering) -> String {
     )
 }
 
+/// Without a jitter buffer: when Asterisk starts to bridge natively its sequence numbers may
+/// jump back, and baresip's buffer would drop all that follows as late. What arrives is
+/// recorded as it came.
 fn config(ports: &Ports, talk: &Path, heard: &Path) -> String {
     let Ports { sip, control, rtp } = ports;
     let (first, last) = rtp;
@@ -237,6 +240,7 @@ ausrc_channels 1
 auplay_channels 1
 rtp_tos 184
 rtp_ports {first}-{last}
+jitter_buffer_delay 0-0
 snd_path {heard}
 ctrl_tcp_listen {control}
 module_path {modules}
