@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     // Two cryptography providers are linked in by way of dependencies: rustls wants to be told.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match Arguments::parse().command {
-        Command::Run(file) => with_config(&file, |config| run::run(config)),
+        Command::Run(file) => with_config(&file, run::run),
         Command::Check(file) => with_config(&file, |config| {
             println!("{} is sound: {}", file.config.display(), config.summary());
             Ok(())

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use mxtrunk_call::{Action, Call, Input, LegAction, LegEvent, LegId, MediaEvent, Reason};
+use mxtrunk_call::{Action, Call, Input, LegAction, LegEvent, LegId, MediaEvent, Reason, Side};
 use mxtrunk_matrix::IncomingCallEvent;
 use mxtrunk_matrix::call_events::CallEventOut;
 use mxtrunk_matrix::voip_v1::{self, SendOutcome};
@@ -85,7 +85,50 @@ pub(crate) struct PhoneLeg {
 }
 
 impl CallTask {
-    /// Runs the call to its end, and returns its completed record.
+    /// Writes the record's beginning, then runs the call. A database that does not answer costs the
+    /// record, not the call.
+    pub(crate) async fn begin(self) {
+        if let Err(error) = self
+            .peers
+            .store
+            .begin_call(&self.record.record, &self.live)
+            .await
+        {
+            warn!(call = %self.record.id().0, %error, "a call record could not be begun");
+        }
+        self.run().await;
+    }
+
+    /// What ends this call on all sides without its machine, should that panic.
+    pub(crate) fn clean_up(&self) -> impl Future<Output = ()> + Send + 'static {
+        let peers = self.peers.clone();
+        let legs = [self.matrix.id, self.phone.id];
+        let phone = self.phone.id;
+        let goodbye = CallEventOut::Hangup {
+            call: self.matrix.leg.call_ref().clone(),
+            reason: Reason::Failed.matrix_hangup(),
+        };
+        let sender = self.matrix.sender.clone();
+        let record = self.record.clone();
+        async move {
+            for leg in legs {
+                let _ = peers
+                    .media
+                    .send(legs::media_leg(leg), media::Command::Close);
+            }
+            let reason = Some(legs::header(Reason::Failed));
+            let _ = peers
+                .phones
+                .send(legs::sip_leg(phone), sip::Command::HangUp { reason });
+            sender.send(Letter::Call(goodbye));
+            let record = record.complete_early(Side::Gateway, Reason::Failed);
+            if let Err(error) = peers.store.finish_call(&record).await {
+                warn!(call = %record.id.0, %error, "the call record could not be completed");
+            }
+        }
+    }
+
+    /// Runs the call to its end, and completes its record.
     pub(crate) async fn run(mut self) {
         let mut heard = Heard::default();
         while !self.drain().await {

@@ -12,12 +12,13 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use crate::call_task::{CallInbox, CallTask, MatrixLeg, PhoneLeg, Told};
+use crate::calls::Registration;
 use crate::directory::Line;
 use crate::ids::random_text;
 use crate::legs::{self, SipNews};
 use crate::record::OpenRecord;
 use crate::room_sender::{Address, RoomSender};
-use crate::router::{Registration, Router, lease_from_now};
+use crate::router::{Router, lease_from_now};
 
 /// The number of a caller who withholds theirs.
 const ANONYMOUS: &str = "anonymous";

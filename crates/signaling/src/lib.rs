@@ -3,7 +3,7 @@
 //! agent and the media plane.
 //!
 //! Where to look:
-//! - [`router`]: which call does this event belong to, and may a new one begin?
+//! - [`router`]: which call does this event belong to, and may a new one begin? [`calls`] is its table;
 //! - [`outgoing`], [`incoming`]: what has to be known before a call can begin, by direction;
 //! - [`call_task`]: one task for each call; a panic in one ends that call only;
 //! - [`legs`]: the words of the call machine in the words of SIP, Matrix and media, and back;
@@ -13,6 +13,7 @@
 //! - [`directory`], [`numbers`]: lines, and what may be dialled.
 
 mod call_task;
+mod calls;
 pub mod directory;
 mod ids;
 mod incoming;

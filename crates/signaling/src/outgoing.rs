@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use mxtrunk_call::{Call, Leg, LegAction, LegKind, Reason, Side};
+use mxtrunk_call::{Call, Leg, LegAction, LegKind, Reason};
 use mxtrunk_matrix::IncomingCallEvent;
-use mxtrunk_matrix::call_events::{CallEventOut, Invite};
+use mxtrunk_matrix::call_events::Invite;
 use mxtrunk_matrix::voip_v1::{self, Ids};
 use mxtrunk_sip::Caller;
 use mxtrunk_store::{Direction, LiveCall, MatrixSide};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use crate::call_task::{CallInbox, CallTask, MatrixLeg, PhoneLeg};
 use crate::directory::Line;
@@ -178,53 +178,6 @@ impl Invited {
             room: self.event.room.clone(),
             virtual_user: self.event.virtual_user.clone(),
             transaction_prefix: transaction_prefix.to_owned(),
-        }
-    }
-}
-
-impl CallTask {
-    /// Writes the record's beginning, then runs the call. A database that does not answer costs the
-    /// record, not the call.
-    pub(crate) async fn begin(self) {
-        if let Err(error) = self
-            .peers
-            .store
-            .begin_call(&self.record.record, &self.live)
-            .await
-        {
-            warn!(call = %self.record.id().0, %error, "a call record could not be begun");
-        }
-        self.run().await;
-    }
-
-    /// What ends this call on all sides without its machine, should that panic.
-    pub(crate) fn clean_up(&self) -> impl Future<Output = ()> + Send + 'static {
-        let peers = self.peers.clone();
-        let legs = [self.matrix.id, self.phone.id];
-        let phone = self.phone.id;
-        let goodbye = CallEventOut::Hangup {
-            call: self.matrix.leg.call_ref().clone(),
-            reason: Reason::Failed.matrix_hangup(),
-        };
-        let sender = self.matrix.sender.clone();
-        let record = self.record.clone();
-        async move {
-            for leg in legs {
-                let _ = peers.media.send(
-                    crate::legs::media_leg(leg),
-                    mxtrunk_media_io::Command::Close,
-                );
-            }
-            let reason = Some(crate::legs::header(Reason::Failed));
-            let _ = peers.phones.send(
-                crate::legs::sip_leg(phone),
-                mxtrunk_sip::Command::HangUp { reason },
-            );
-            sender.send(Letter::Call(goodbye));
-            let record = record.complete_early(Side::Gateway, Reason::Failed);
-            if let Err(error) = peers.store.finish_call(&record).await {
-                warn!(call = %record.id.0, %error, "the call record could not be completed");
-            }
         }
     }
 }

@@ -101,10 +101,10 @@ async fn end_matrix(peers: &Peers, record: &CallRecord, live: &LiveCall) -> Outc
         warn!(call = %record.id.0, %error, "an orphaned call could not be ended in its room");
         return Outcome::Unreached;
     }
-    if let Some(sentence) = Reason::Restarted.sentence(&record.number) {
-        if let Err(error) = peers.app.send_notice(&room, &user, &sentence).await {
-            warn!(call = %record.id.0, %error, "the room was not told why its call ended");
-        }
+    if let Some(sentence) = Reason::Restarted.sentence(&record.number)
+        && let Err(error) = peers.app.send_notice(&room, &user, &sentence).await
+    {
+        warn!(call = %record.id.0, %error, "the room was not told why its call ended");
     }
     Outcome::Told
 }

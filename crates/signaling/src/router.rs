@@ -1,33 +1,35 @@
 //! Which call does this event belong to, and may a new one begin?
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use dashmap::DashMap;
+use dashmap::DashSet;
 use mxtrunk_call::{LegId, Reason};
 use mxtrunk_matrix::call_events::{CallEventIn, Invite};
 use mxtrunk_matrix::{IncomingCallEvent, RoomEvent};
 use mxtrunk_media_io as media;
 use mxtrunk_sip as sip;
 use mxtrunk_store::UnixMillis;
+use ruma::{OwnedRoomId, OwnedUserId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, warn};
 
-use crate::call_task::{CallInbox, Told};
+use crate::call_task::Told;
+use crate::calls::{Calls, Registration};
 use crate::{LegIds, Peers, Settings, incoming, outgoing};
 
 /// How long a live call's lease runs beyond its last renewal. After a crash, recovery waits for no
 /// lease of its own host; another instance waits this long.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 
-/// How many ended calls are remembered, so that an invite which comes after its hang-up does not ring.
-const ENDED_CALLS: usize = 512;
-
 /// How long calls have to say goodbye when the gateway stops.
 const GOODBYE: Duration = Duration::from_secs(8);
+
+/// What a person reads in a room whose calls we cannot read.
+const ENCRYPTED: &str = "This room is encrypted, and the telephone gateway cannot take part in encrypted calls. \
+    Leave this room and dial the number again: a new room without encryption is made for it.";
 
 /// What the other sides of the house have to say, in their order.
 pub struct Inbox {
@@ -39,12 +41,6 @@ pub struct Inbox {
     pub media: mpsc::Receiver<media::Event>,
 }
 
-/// A Matrix call: room and `call_id`.
-pub(crate) type MatrixCall = (String, String);
-
-/// A person and a number: one call at a time, since Element takes one call for each room.
-pub(crate) type Pair = (String, String);
-
 /// Routes events to calls, and begins calls.
 #[derive(Clone)]
 pub struct Router {
@@ -52,24 +48,8 @@ pub struct Router {
     pub(crate) settings: Arc<Settings>,
     pub(crate) leg_ids: LegIds,
     pub(crate) calls: Arc<Calls>,
+    told_encrypted: Arc<DashSet<OwnedRoomId>>,
     tasks: TaskTracker,
-}
-
-/// The calls there are.
-#[derive(Default)]
-pub(crate) struct Calls {
-    by_leg: DashMap<LegId, CallInbox>,
-    by_matrix: DashMap<MatrixCall, CallInbox>,
-    busy: DashMap<Pair, ()>,
-    ended: Mutex<VecDeque<MatrixCall>>,
-}
-
-/// A call's entries in the tables; dropping it takes them out, whatever ended the call.
-pub(crate) struct Registration {
-    calls: Arc<Calls>,
-    legs: Vec<LegId>,
-    matrix: Option<MatrixCall>,
-    pair: Pair,
 }
 
 impl Router {
@@ -81,6 +61,7 @@ impl Router {
             settings: Arc::new(settings),
             leg_ids,
             calls: Arc::default(),
+            told_encrypted: Arc::default(),
             tasks: TaskTracker::new(),
         }
     }
@@ -115,17 +96,32 @@ impl Router {
     fn on_matrix(&self, event: RoomEvent, stopping: bool) {
         match event {
             RoomEvent::Call(event) => self.on_call_event(event, stopping),
-            RoomEvent::Encrypted { room, .. } => {
-                warn!("a call room was encrypted: its calls cannot be read");
-                debug!(%room, "which room");
-            }
+            RoomEvent::Encrypted {
+                room, virtual_user, ..
+            } => self.on_encrypted(room, virtual_user),
             RoomEvent::Joined { .. } | RoomEvent::Left { .. } => {}
         }
     }
 
+    /// A call in an encrypted room would ring nowhere, and the person would not know why: they are told,
+    /// once for each room.
+    fn on_encrypted(&self, room: OwnedRoomId, virtual_user: OwnedUserId) {
+        if !self.told_encrypted.insert(room.clone()) {
+            return;
+        }
+        warn!("a call room is encrypted: calls in it cannot be read");
+        debug!(%room, "which room");
+        let app = self.peers.app.clone();
+        self.spawn(async move {
+            if let Err(error) = app.send_notice(&room, &virtual_user, ENCRYPTED).await {
+                debug!(%error, "a sentence did not reach the room");
+            }
+        });
+    }
+
     fn on_call_event(&self, event: IncomingCallEvent, stopping: bool) {
         let key = (event.room.to_string(), event.event.call_id().to_owned());
-        if let Some(call) = self.calls.by_matrix.get(&key).map(|call| call.clone()) {
+        if let Some(call) = self.calls.of_matrix(&key) {
             call.tell(Told::Matrix(event));
             return;
         }
@@ -152,7 +148,7 @@ impl Router {
 
     fn on_sip(&self, event: sip::Event, stopping: bool) {
         let leg = LegId(event.leg.0);
-        if let Some(call) = self.calls.by_leg.get(&leg).map(|call| call.clone()) {
+        if let Some(call) = self.calls.of_leg(leg) {
             call.tell(Told::Sip(event.what));
             return;
         }
@@ -184,14 +180,14 @@ impl Router {
 
     fn on_media(&self, event: media::Event) {
         let leg = LegId(event.leg.0);
-        match self.calls.by_leg.get(&leg).map(|call| call.clone()) {
+        match self.calls.of_leg(leg) {
             Some(call) => call.tell(Told::Media(leg, event.what)),
             None => debug!(%leg, "a media event of no call that is known here: ignored"),
         }
     }
 
     fn renew_leases(&self) {
-        if self.calls.busy.is_empty() {
+        if self.calls.is_empty() {
             return;
         }
         let store = self.peers.store.clone();
@@ -216,88 +212,20 @@ impl Router {
         clean_up: impl Future<Output = ()> + Send + 'static,
     ) {
         self.tasks.spawn(async move {
-            if let Err(fault) = tokio::spawn(call).await {
-                error!(%fault, "a call ended by a fault of ours: please report it with the lines above");
-                clean_up.await;
-            }
+            contain(call, clean_up).await;
             drop(registration);
         });
     }
 }
 
-impl Calls {
-    /// Enters a call. `None`: these two are already in a call with each other.
-    pub(crate) fn register(
-        self: &Arc<Self>,
-        pair: Pair,
-        legs: [LegId; 2],
-        inbox: &CallInbox,
-    ) -> Option<Registration> {
-        if self.busy.insert(pair.clone(), ()).is_some() {
-            return None;
-        }
-        for leg in legs {
-            self.by_leg.insert(leg, inbox.clone());
-        }
-        Some(Registration {
-            calls: self.clone(),
-            legs: legs.to_vec(),
-            matrix: None,
-            pair,
-        })
-    }
-
-    /// Routes the events of a Matrix call to `inbox`; the matching [`Registration`] ends that.
-    pub(crate) fn route_matrix(&self, key: MatrixCall, inbox: &CallInbox) {
-        self.by_matrix.insert(key, inbox.clone());
-    }
-
-    fn unroute_matrix(&self, key: MatrixCall) {
-        self.by_matrix.remove(&key);
-        self.remember_ended(key);
-    }
-
-    fn finish_all(&self, reason: Reason) {
-        // Two legs lead to each call: the second time it is told, it has ended.
-        for call in &self.by_leg {
-            call.tell(Told::Finish(reason));
-        }
-    }
-
-    fn remember_ended(&self, key: MatrixCall) {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        if ended.len() == ENDED_CALLS {
-            ended.pop_front();
-        }
-        ended.push_back(key);
-    }
-
-    fn has_ended(&self, key: &MatrixCall) -> bool {
-        self.ended
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(key)
-    }
-}
-
-impl Registration {
-    /// Routes the events of a Matrix call to this call as long as it lives.
-    pub(crate) fn with_matrix(mut self, key: MatrixCall, inbox: &CallInbox) -> Self {
-        self.calls.route_matrix(key.clone(), inbox);
-        self.matrix = Some(key);
-        self
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        for leg in &self.legs {
-            self.calls.by_leg.remove(leg);
-        }
-        if let Some(key) = self.matrix.take() {
-            self.calls.unroute_matrix(key);
-        }
-        self.calls.busy.remove(&self.pair);
+/// Runs `call`; if it panics, runs `clean_up`, and the panic goes no further.
+async fn contain(
+    call: impl Future<Output = ()> + Send + 'static,
+    clean_up: impl Future<Output = ()> + Send + 'static,
+) {
+    if let Err(fault) = tokio::spawn(call).await {
+        error!(%fault, "a call ended by a fault of ours: please report it with the lines above");
+        clean_up.await;
     }
 }
 
@@ -311,5 +239,29 @@ async fn until(at: Option<tokio::time::Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    async fn cleaned_up_after(call: impl Future<Output = ()> + Send + 'static) -> bool {
+        let cleaned = Arc::new(AtomicBool::new(false));
+        let told = cleaned.clone();
+        contain(call, async move { told.store(true, Ordering::Relaxed) }).await;
+        cleaned.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_one_call_ends_that_call_and_is_cleaned_up_after() {
+        assert!(cleaned_up_after(async { panic!("a fault of ours") }).await);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_ends_by_itself_needs_no_cleaning_up() {
+        assert!(!cleaned_up_after(async {}).await);
     }
 }
