@@ -26,6 +26,7 @@ pub(crate) struct Calling {
     /// Whether the INVITE got any response.
     heard: bool,
     ringing: bool,
+    progressed: bool,
     /// The last early SDP.
     early: Option<String>,
     giving_up: GivingUp,
@@ -59,6 +60,7 @@ impl Calling {
             challenges: 0,
             heard: false,
             ringing: false,
+            progressed: false,
             early: None,
             giving_up: GivingUp::No,
             deadline,
@@ -184,10 +186,18 @@ impl Calling {
             self.leg.tell(Happened::Ringing).await;
         }
         let sdp = sdp_of(&response.headers, &response.body);
-        if sdp.is_some() && sdp != self.early || code == 183 && sdp.is_none() {
-            self.early = sdp.clone().or(self.early.take());
-            self.leg.tell(Happened::Progress { sdp }).await;
+        let news = match &sdp {
+            Some(_) => sdp != self.early,
+            None => code == 183 && !self.progressed,
+        };
+        if !news {
+            return;
         }
+        self.progressed = true;
+        if sdp.is_some() {
+            self.early.clone_from(&sdp);
+        }
+        self.leg.tell(Happened::Progress { sdp }).await;
     }
 
     /// Sends the INVITE again with credentials; `false` when there is no

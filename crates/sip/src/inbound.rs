@@ -47,7 +47,7 @@ fn take(core: &Arc<Core>, mut tx: Transaction) {
     };
     let inbox = core
         .legs
-        .of_dialog(&DialogKey { call_id, local_tag }, &trunk);
+        .of_dialog(&DialogKey { call_id, local_tag }, source.ip());
     let Some(inbox) = inbox else {
         let status = StatusCode::CallTransactionDoesNotExist;
         return transact::reply(core, tx, status, Vec::new());

@@ -1,5 +1,6 @@
 //! The register of live legs: by id for commands, by dialog for requests.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -148,12 +149,12 @@ impl Legs {
         Some(lock(&leg.dialog).clone())
     }
 
-    /// The leg of a dialog, provided it is on this trunk: another peer that
-    /// learnt the tags has no say in it.
-    pub(crate) fn of_dialog(&self, key: &DialogKey, trunk: &Trunk) -> Option<Inbox> {
+    /// The leg of a dialog, provided its trunk allows the address that asks:
+    /// another peer that learnt the tags has no say in it.
+    pub(crate) fn of_dialog(&self, key: &DialogKey, source: IpAddr) -> Option<Inbox> {
         let id = *self.by_dialog.get(key)?;
         let leg = self.by_id.get(&id)?;
-        (leg.trunk.config.name == trunk.config.name).then(|| leg.inbox.clone())
+        leg.trunk.config.allows(source).then(|| leg.inbox.clone())
     }
 
     pub(crate) fn has_arrived(&self, invite: &InviteKey) -> bool {
@@ -242,8 +243,10 @@ mod tests {
     use crate::config::TrunkConfig;
     use crate::snapshot::tests::sample;
 
-    fn trunk(name: &str) -> Arc<Trunk> {
-        let config = TrunkConfig::new(name, ([192, 0, 2, 1], 5060).into());
+    const PBX: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    fn trunk() -> Arc<Trunk> {
+        let config = TrunkConfig::new("pbx", (PBX, 5060).into());
         Arc::new(Trunk::new(config, 0, 10))
     }
 
@@ -257,30 +260,31 @@ mod tests {
     #[test]
     fn a_leg_is_found_until_its_place_is_given_back() {
         let (events, _reader) = mpsc::channel(4);
-        let (legs, trunk) = (Arc::new(Legs::new(1)), trunk("pbx"));
+        let (legs, trunk) = (Arc::new(Legs::new(1)), trunk());
         let entered = legs.enter(LegId(1), &trunk, sample(), None, &events);
         let (place, _inbox) = entered.expect("the first place");
-        assert!(legs.of_dialog(&key(), &trunk).is_some());
+        assert!(legs.of_dialog(&key(), PBX).is_some());
         assert_eq!(legs.dialog(LegId(1)), Some(sample()));
         let second = legs.enter(LegId(2), &trunk, sample(), None, &events);
         assert!(matches!(second, Err(NoEntry::Full)));
         drop(place);
-        assert!(legs.of_dialog(&key(), &trunk).is_none());
+        assert!(legs.of_dialog(&key(), PBX).is_none());
         assert_eq!(legs.len(), 0);
     }
 
     #[test]
-    fn another_trunk_does_not_reach_the_dialog() {
+    fn an_address_of_another_trunk_does_not_reach_the_dialog() {
         let (events, _reader) = mpsc::channel(4);
-        let (legs, ours) = (Arc::new(Legs::new(9)), trunk("pbx"));
-        let _leg = legs.enter(LegId(1), &ours, sample(), None, &events);
-        assert!(legs.of_dialog(&key(), &trunk("carrier")).is_none());
+        let (legs, trunk) = (Arc::new(Legs::new(9)), trunk());
+        let _leg = legs.enter(LegId(1), &trunk, sample(), None, &events);
+        let elsewhere = IpAddr::from([192, 0, 2, 2]);
+        assert!(legs.of_dialog(&key(), elsewhere).is_none());
     }
 
     #[test]
     fn a_leg_that_dies_in_silence_is_reported() {
         let (events, mut reader) = mpsc::channel(4);
-        let (legs, trunk) = (Arc::new(Legs::new(9)), trunk("pbx"));
+        let (legs, trunk) = (Arc::new(Legs::new(9)), trunk());
         let (place, _inbox) = legs
             .enter(LegId(1), &trunk, sample(), None, &events)
             .expect("a place");

@@ -103,7 +103,12 @@ pub(crate) async fn open(
     // The cell is ours and empty.
     let _ = own_endpoint.set(Arc::downgrade(&endpoint.inner));
     let transactions = endpoint.incoming_transactions().map_err(stack)?;
-    let streams = Streams::new(endpoint.inner.clone(), admission.clone(), stop.clone());
+    let streams = Streams::new(
+        endpoint.inner.clone(),
+        admission.clone(),
+        config.timers.give_up() / 4,
+        stop.clone(),
+    );
     let streams = Arc::new(streams);
     let mut listeners = Vec::new();
     for socket in sockets {

@@ -14,6 +14,7 @@ use rsipstack::sip::Transport;
 use rsipstack::transaction::endpoint::EndpointInnerRef;
 use rsipstack::transport::tcp::TcpConnection;
 use rsipstack::transport::{SipAddr, SipConnection};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,8 @@ pub(crate) struct Streams {
     places: Arc<Semaphore>,
     endpoint: EndpointInnerRef,
     admission: Arc<Admission>,
+    /// How long a write may go unacknowledged.
+    patience: Duration,
     stop: CancellationToken,
 }
 
@@ -37,6 +40,7 @@ impl Streams {
     pub(crate) fn new(
         endpoint: EndpointInnerRef,
         admission: Arc<Admission>,
+        patience: Duration,
         stop: CancellationToken,
     ) -> Self {
         Self {
@@ -44,6 +48,7 @@ impl Streams {
             places: Arc::new(Semaphore::new(MAX_STREAMS)),
             endpoint,
             admission,
+            patience,
             stop,
         }
     }
@@ -105,6 +110,9 @@ impl Streams {
         place: Option<OwnedSemaphorePermit>,
     ) -> io::Result<SipConnection> {
         let peer = stream.peer_addr()?;
+        // A peer that takes nothing in for this long is gone, or as good as:
+        // whoever waits to write to it is let go.
+        SockRef::from(&stream).set_tcp_user_timeout(Some(self.patience))?;
         // Requests and answers are small and somebody waits for each.
         stream.set_nodelay(true)?;
         let token = self.stop.child_token();

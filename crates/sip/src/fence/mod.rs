@@ -4,11 +4,13 @@
 
 mod admission;
 mod counters;
+mod gate;
 mod rate;
 mod screen;
 mod udp;
 
-pub(crate) use admission::{Admission, Gate};
+pub(crate) use admission::Admission;
 pub use counters::CounterValues;
+pub(crate) use gate::Gate;
 pub(crate) use rate::Bucket;
 pub(crate) use udp::FencedUdp;

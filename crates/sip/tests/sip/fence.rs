@@ -159,6 +159,61 @@ async fn no_mutilated_stream_silences_the_agent() {
     }
 }
 
+/// Fills a connection with requests and reads none of the answers, until the
+/// agent can write no more and what we write stays unread too.
+async fn clog(stream: &tokio::net::TcpStream, requests: &[String]) {
+    for number in 0..200_000 {
+        let request = &requests[number % requests.len()];
+        let request = request.replace("branch=z9hG4bK", &format!("branch=z9hG4bK{number}x"));
+        let written = async {
+            stream.writable().await.unwrap();
+            stream.try_write(request.as_bytes())
+        };
+        // Half written counts as clogged too: nothing whole follows.
+        match tokio::time::timeout(Duration::from_millis(200), written).await {
+            Ok(Ok(len)) if len == request.len() => {}
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Ok(_) | Err(_) => return,
+        }
+    }
+    panic!("the agent reads for ever");
+}
+
+#[tokio::test]
+async fn a_peer_that_never_reads_does_not_stop_the_others() {
+    let (own, at) = (address(), address());
+    let mut config = config(at, trunk(own, mxtrunk_sip::Transport::Tcp));
+    config.messages_per_second = 1_000_000;
+    // The clogged stream outlasts this test; only the fence helps.
+    config.timers.t1 = Duration::from_millis(500);
+    let _agent = Peer::start(config).await;
+    let phone = Phone::at(address(), at).await;
+    let [cancel, options] =
+        ["CANCEL", "OPTIONS"].map(|method| phone.request(method, "").replace("/UDP", "/TCP"));
+    let clogged = stream(own, at).await;
+    clog(&clogged, &[cancel, options.clone()]).await;
+    let mut other = stream(own, at).await;
+    other.write_all(options.as_bytes()).await.unwrap();
+    assert!(head(&mut other).await.starts_with("SIP/2.0 200"));
+}
+
+#[tokio::test]
+async fn a_stream_that_takes_nothing_is_closed() {
+    let (own, at) = (address(), address());
+    let mut config = config(at, trunk(own, mxtrunk_sip::Transport::Tcp));
+    config.messages_per_second = 1_000_000;
+    let _agent = Peer::start(config).await;
+    let phone = Phone::at(address(), at).await;
+    let options = phone.request("OPTIONS", "").replace("/UDP", "/TCP");
+    let clogged = stream(own, at).await;
+    clog(&clogged, &[options]).await;
+    let closed = || match clogged.try_write(b"\r\n") {
+        Ok(_) => false,
+        Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+    };
+    until(closed, "the stream is still open").await;
+}
+
 /// A generator that makes the same numbers every time.
 fn numbers(mut seed: u64) -> impl FnMut(usize) -> usize {
     move |below| {

@@ -1,0 +1,193 @@
+//! The fence around the stack's message loop: every message passes it after
+//! parsing and before the stack acts on it.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use rsipstack::sip::{Header, HeadersExt, Method, Request, Response, SipMessage, StatusCode};
+use rsipstack::transaction::endpoint::{EndpointInner, TransportEventInspector};
+use rsipstack::transaction::key::{TransactionKey, TransactionRole};
+use rsipstack::transaction::make_tag;
+use rsipstack::transport::{SipAddr, SipConnection, TransportEvent};
+use tracing::{debug, trace};
+
+use super::admission::Admission;
+use super::counters::count;
+use crate::legs::{DialogKey, Input};
+use crate::snapshot::{header_tag, request_tags};
+use crate::trunk::Trunk;
+
+/// Seconds after which a peer over its limit may try again.
+const RETRY_AFTER: u32 = 5;
+
+/// The admission as the stack asks it, for every message.
+pub(crate) struct Gate {
+    admission: Arc<Admission>,
+    /// Set once the endpoint is built, which the gate is a part of.
+    endpoint: Arc<OnceLock<Weak<EndpointInner>>>,
+}
+
+impl Gate {
+    pub(crate) fn new(
+        admission: Arc<Admission>,
+        endpoint: Arc<OnceLock<Weak<EndpointInner>>>,
+    ) -> Self {
+        Self {
+            admission,
+            endpoint,
+        }
+    }
+
+    /// Whether the stack may see a request.
+    fn lets_in(&self, request: &Request, connection: &SipConnection, from: &SipAddr) -> bool {
+        let Ok(source) = from.get_socketaddr() else {
+            return false;
+        };
+        let Some(trunk) = self.admission.trunk_of(source) else {
+            count(&self.admission.counters.unknown_source);
+            return false;
+        };
+        // Over UDP the socket has asked this already.
+        if connection.is_reliable() && !self.admission.may_send(source.ip()) {
+            count(&self.admission.counters.over_message_rate);
+            return false;
+        }
+        if connection.is_reliable() && self.settles(request, connection, from) {
+            return false;
+        }
+        if request.method != Method::Invite {
+            return true;
+        }
+        let Some((call_id, local_tag, from_tag)) = request_tags(request) else {
+            return true;
+        };
+        let cseq = request.cseq_header().and_then(|cseq| cseq.seq());
+        let arrival = (call_id, from_tag, cseq.unwrap_or_default());
+        if local_tag.is_some() || self.admission.legs.has_arrived(&arrival) {
+            return true;
+        }
+        if !self.admission.over_limit(trunk) {
+            return true;
+        }
+        self.refuse(trunk, request, connection, from);
+        false
+    }
+
+    /// 503 without a transaction: nothing is kept for a call that is not taken.
+    fn refuse(&self, trunk: &Trunk, request: &Request, connection: &SipConnection, to: &SipAddr) {
+        if !trunk.may_refuse() {
+            count(&self.admission.counters.over_call_limit_dropped);
+            return;
+        }
+        count(&self.admission.counters.over_call_limit);
+        debug!(trunk = %trunk.config.name, "new call over the limit refused");
+        let again = Header::RetryAfter(RETRY_AFTER.to_string().into());
+        self.answer(
+            request,
+            StatusCode::ServiceUnavailable,
+            Some(again),
+            connection,
+            to,
+        );
+    }
+
+    /// Answers over a stream what the stack would answer from within its
+    /// message loop, where a peer that does not read would stop all others:
+    /// a CANCEL without a transaction, and repetitions, which a stream has no
+    /// reason for.
+    fn settles(&self, request: &Request, connection: &SipConnection, from: &SipAddr) -> bool {
+        let endpoint = self.endpoint.get().and_then(Weak::upgrade);
+        let key = TransactionKey::from_request(request, TransactionRole::Server);
+        let (Some(endpoint), Ok(key)) = (endpoint, key) else {
+            return false;
+        };
+        let over = endpoint.finished_transactions.get(&key).is_some();
+        match request.method {
+            Method::Ack => false,
+            Method::Cancel if endpoint.transactions.get(&key).is_none() => {
+                let status = match over {
+                    true => StatusCode::OK,
+                    false => StatusCode::CallTransactionDoesNotExist,
+                };
+                self.answer(request, status, None, connection, from);
+                true
+            }
+            _ => over,
+        }
+    }
+
+    /// Answers without a transaction.
+    fn answer(
+        &self,
+        request: &Request,
+        status: StatusCode,
+        header: Option<Header>,
+        connection: &SipConnection,
+        to: &SipAddr,
+    ) {
+        let Some(endpoint) = self.endpoint.get().and_then(Weak::upgrade) else {
+            return;
+        };
+        let mut response = endpoint.make_response(request, status, None);
+        for header in response.headers.iter_mut() {
+            if let Header::To(to) = header
+                && header_tag::<()>(Ok(to.value())).is_none()
+            {
+                *to = to.with_tag(make_tag());
+            }
+        }
+        response.headers.extend(header.into_iter().collect());
+        let (connection, to) = (connection.clone(), to.clone());
+        // Not awaited: a peer that does not read must not stop the others. A
+        // stream that takes nothing is closed by its time-out.
+        tokio::spawn(async move {
+            if let Err(error) = connection.send(response.into(), Some(&to)).await {
+                debug!(%error, "answer not sent");
+            }
+        });
+    }
+
+    /// A 200 to an INVITE whose transaction is over (a retransmission, or
+    /// another branch of a fork) still wants its ACK: §13.2.2.4.
+    fn pass_on_late_answer(&self, response: &Response, from: &SipAddr) -> Option<()> {
+        let cseq = response.cseq_header().ok()?;
+        if !(200..300).contains(&response.status_code.code())
+            || cseq.method().ok()? != Method::Invite
+        {
+            return None;
+        }
+        let endpoint = self.endpoint.get().and_then(Weak::upgrade)?;
+        let key = TransactionKey::from_response(response, TransactionRole::Client).ok()?;
+        if endpoint.transactions.get(&key).is_some() {
+            return None;
+        }
+        let key = DialogKey {
+            call_id: response.call_id_header().ok()?.value().to_owned(),
+            local_tag: header_tag(response.from_header().map(|from| from.value()))?,
+        };
+        let source = from.get_socketaddr().ok()?.ip();
+        let inbox = self.admission.legs.of_dialog(&key, source)?;
+        // Full: it will be retransmitted.
+        let _ = inbox.try_send(Input::Response(cseq.seq().ok()?, response.clone()));
+        Some(())
+    }
+}
+
+#[async_trait::async_trait]
+impl TransportEventInspector for Gate {
+    async fn handle(&self, event: TransportEvent) -> Option<TransportEvent> {
+        let lets_in = match &event {
+            TransportEvent::Incoming(SipMessage::Request(request), connection, from) => {
+                self.lets_in(request, connection, from)
+            }
+            TransportEvent::Incoming(SipMessage::Response(response), _, from) => {
+                self.pass_on_late_answer(response, from);
+                true
+            }
+            TransportEvent::New(connection) | TransportEvent::Closed(connection) => {
+                trace!(%connection, "connection opened or closed");
+                true
+            }
+        };
+        lets_in.then_some(event)
+    }
+}
