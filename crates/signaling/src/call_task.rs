@@ -223,7 +223,7 @@ impl CallTask {
                     Action::Leg(leg, action) if leg == self.matrix.id => {
                         self.perform_matrix(now, action).await
                     }
-                    Action::Leg(_, action) => self.perform_phone(now, action),
+                    Action::Leg(_, action) => self.perform_phone(now, action).await,
                 }
             } else {
                 return false;
@@ -259,11 +259,17 @@ impl CallTask {
         }
     }
 
-    fn perform_phone(&mut self, now: Instant, action: LegAction) {
+    async fn perform_phone(&mut self, now: Instant, action: LegAction) {
         let ends = matches!(
             action,
             LegAction::Refuse(_) | LegAction::Cancel(_) | LegAction::HangUp(_)
         );
+        // From our 200 on the telephone is in a call: what ends it is written down first.
+        if matches!(action, LegAction::Answer { .. })
+            && let Some(dialog) = self.peers.phones.dialog(legs::sip_leg(self.phone.id))
+        {
+            self.keep_dialog(&dialog).await;
+        }
         let Some(command) = legs::to_sip(action, self.phone.target.as_ref()) else {
             warn!("a leg that called us was to be called: ignored");
             return;
