@@ -120,12 +120,7 @@ impl Drop for LogsOnFailure<'_> {
 }
 
 fn run_again_inside(name: &str) -> anyhow::Result<()> {
-    let missing = xtask::provision::missing()?;
-    ensure!(
-        missing.is_empty(),
-        "not in place: {}. Run: cargo xtask setup",
-        missing.join(", ")
-    );
+    xtask::provision::require()?;
     let _turn = take_turn()?;
     let mut command = inside_command()?;
     let output = command

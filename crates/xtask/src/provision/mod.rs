@@ -16,11 +16,7 @@ pub fn setup() -> Result<(), Failure> {
     require_debian()?;
     let testbed = layout::testbed();
     fs::create_dir_all(&testbed).doing(testbed.display())?;
-    // Two setups at once would unpack into the same folders.
-    let path = testbed.join("setup.lock");
-    let lock = File::create(&path).doing(path.display())?;
-    lock.lock().doing(path.display())?;
-
+    let _lock = lock()?;
     // cmake alone first: with it the workspace can compile while the rest arrives.
     python::cmake()?;
     thread::scope(|scope| {
@@ -34,17 +30,34 @@ pub fn setup() -> Result<(), Failure> {
     })
 }
 
-/// Says what is not in place, by title; empty when a test may start.
-pub fn missing() -> Result<Vec<&'static str>, Failure> {
-    let mut steps = vec![
+/// What a test needs before it starts: an error names what is missing and the command that
+/// brings it. A softphone page older than its source is built anew: a second, and no network.
+pub fn require() -> Result<(), Failure> {
+    let steps = [
         python::cmake_step(),
         python::packages_step(),
         debian::bookworm_step(),
         debian::sid_step(),
+        node::packages_step()?,
     ];
-    steps.extend(node::steps()?);
     let missing = steps.iter().filter(|step| !step.is_done());
-    Ok(missing.map(|step| step.title).collect())
+    let missing: Vec<_> = missing.map(|step| step.title).collect();
+    if missing.is_empty() {
+        let _lock = lock()?;
+        return node::page();
+    }
+    let missing = missing.join(", ");
+    Err(Failure::new(format!(
+        "not in place: {missing}. Run: cargo xtask setup"
+    )))
+}
+
+/// Two setups at once would write into the same folders.
+fn lock() -> Result<File, Failure> {
+    let path = layout::testbed().join("setup.lock");
+    let lock = File::create(&path).doing(path.display())?;
+    lock.lock().doing(path.display())?;
+    Ok(lock)
 }
 
 fn join(handle: thread::ScopedJoinHandle<'_, Result<(), Failure>>) -> Result<(), Failure> {

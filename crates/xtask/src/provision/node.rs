@@ -7,32 +7,36 @@ use std::process::Command;
 use crate::step::{Step, key_of, quietly};
 use crate::{Doing, Failure, layout};
 
-/// The packages by the lock file, the page by every file of its source.
-pub(super) fn steps() -> Result<[Step; 2], Failure> {
-    let source = layout::softphone_source();
-    let lock = fs::read(source.join("package-lock.json")).doing("package-lock.json")?;
-    let mut contents = Vec::new();
-    collect(&source, &source, &mut contents)?;
-    let parts: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
-    let packages = Step {
+/// The npm packages, by their lock file.
+pub(super) fn packages_step() -> Result<Step, Failure> {
+    let path = layout::softphone_source().join("package-lock.json");
+    let lock = fs::read(&path).doing(path.display())?;
+    Ok(Step {
         stamp: "npm",
         title: "matrix-js-sdk",
         key: key_of(&[&lock]),
-    };
-    let page = Step {
+    })
+}
+
+/// Fetches the packages and builds the page.
+pub(super) fn softphone() -> Result<(), Failure> {
+    let source = layout::softphone_source();
+    packages_step()?.run(|| npm(&source, &["ci", "--no-audit", "--no-fund"]))?;
+    page()
+}
+
+/// Builds the page anew whenever a file of its source has changed.
+pub(super) fn page() -> Result<(), Failure> {
+    let source = layout::softphone_source();
+    let mut contents = Vec::new();
+    collect(&source, &source, &mut contents)?;
+    let parts: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
+    let step = Step {
         stamp: "softphone",
         title: "Softphone page",
         key: key_of(&parts),
     };
-    Ok([packages, page])
-}
-
-/// Builds the page anew whenever a file of its source changed.
-pub(super) fn softphone() -> Result<(), Failure> {
-    let source = layout::softphone_source();
-    let [packages, page] = steps()?;
-    packages.run(|| npm(&source, &["ci", "--no-audit", "--no-fund"]))?;
-    page.run(|| npm(&source, &["run", "build"]))
+    step.run(|| npm(&source, &["run", "build"]))
 }
 
 fn npm(folder: &Path, arguments: &[&str]) -> Result<(), Failure> {
