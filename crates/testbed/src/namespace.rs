@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Output};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 
 use crate::layout;
 use crate::run::Run;
@@ -179,6 +179,8 @@ fn take_turn() -> anyhow::Result<File> {
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
+
+    use anyhow::ensure;
 
     use super::*;
 
