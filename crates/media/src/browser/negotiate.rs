@@ -86,9 +86,12 @@ impl BrowserLeg {
     ) -> Result<(), MediaError> {
         let (mid, pending) = match std::mem::replace(&mut self.negotiation, Negotiation::Idle) {
             Negotiation::Offered { mid, pending } => (mid, pending),
-            other => {
-                self.negotiation = other;
-                return Err(MediaError::UnexpectedAnswer);
+            Negotiation::Idle => return Err(MediaError::UnexpectedAnswer),
+            agreed @ Negotiation::Agreed(_) => {
+                // A second device that answers late must not end the call that runs.
+                self.negotiation = agreed;
+                tracing::debug!("an answer to nothing that was offered is ignored");
+                return Ok(());
             }
         };
         let answer = SdpAnswer::from_sdp_string(answer).map_err(bad)?;

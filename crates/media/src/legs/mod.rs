@@ -1,6 +1,8 @@
 //! All legs of one worker: who gets a datagram, who is bridged with whom, who wants to be called when.
 
 mod leg;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -18,6 +20,11 @@ use crate::phone::{Epoch, PhoneLeg};
 use crate::seed::Seeds;
 use crate::stats::Drops;
 use leg::{Leg, Side};
+
+/// Deadlines of one leg served in a row.
+const SERVED_AT_ONCE: usize = 4;
+/// Entries in the timer heap for each leg before the stale ones are thrown out.
+const TIMERS_PER_LEG: usize = 8;
 
 /// The legs of one worker.
 ///
@@ -288,9 +295,11 @@ impl Legs {
 
     /// Calls every leg whose time has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        // Bounded: a leg that was served is armed for a later moment, or at this one at most as often as it has
-        // deadlines.
-        while let Some(Reverse((at, id))) = self.timers.peek().copied() {
+        // Bounded, lest a leg that always has something to do at once keeps the others waiting.
+        for _ in 0..self.timers.len() * SERVED_AT_ONCE {
+            let Some(Reverse((at, id))) = self.timers.peek().copied() else {
+                return;
+            };
             if at > now {
                 return;
             }
@@ -380,6 +389,16 @@ impl Legs {
         {
             leg.armed = Some(due);
             self.timers.push(Reverse((due, id)));
+            self.forget_stale_timers();
+        }
+    }
+
+    /// An entry that an earlier deadline overtook stays in the heap until its time comes, which may be never.
+    fn forget_stale_timers(&mut self) {
+        if self.timers.len() > TIMERS_PER_LEG * (self.legs.len() + 8) {
+            let legs = &self.legs;
+            self.timers
+                .retain(|Reverse((at, id))| legs.get(id).is_some_and(|leg| leg.armed == Some(*at)));
         }
     }
 
@@ -409,39 +428,5 @@ impl Legs {
         let Reverse((at, id)) = self.timers.peek()?;
         let why = self.legs.get(id).and_then(Leg::deadline);
         Some((*at, why.map_or(Why::Engine, |(_, why)| why)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::virtual_time::origin;
-    use std::time::Duration;
-
-    #[test]
-    fn a_fault_in_one_leg_ends_that_leg_only() {
-        let now = origin();
-        let epoch = Epoch {
-            instant: now,
-            since_unix: Duration::ZERO,
-        };
-        let address = SocketAddr::from(([127, 0, 0, 1], 40_000));
-        let mut legs = Legs::new(Settings::new(vec![address]), epoch, 1);
-        let (faulty, healthy) = (LegId(1), LegId(2));
-        legs.open_phone(now, faulty, address, None);
-        legs.open_browser(now, healthy, None);
-        legs.bridge(now, faulty, healthy);
-        legs.work(faulty, |_, _| panic!("a fault of ours"));
-        let failed = Event {
-            leg: faulty,
-            what: Happened::Failed {
-                why: MediaError::Fault,
-            },
-        };
-        assert!(std::iter::from_fn(|| legs.poll_event()).any(|event| event == failed));
-        legs.handle_timeout(now + Duration::from_secs(1));
-        assert_eq!(legs.len(), 1);
-        legs.close(healthy);
-        assert!(legs.is_empty());
     }
 }

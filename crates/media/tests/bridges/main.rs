@@ -347,6 +347,43 @@ fn a_phone_on_hold_gets_nothing_and_comes_back() {
 }
 
 #[test]
+fn the_phone_gets_sender_reports_and_its_own_loss_report_is_kept() {
+    let (mut world, _, phone) = bridged(Law::Mu);
+    world.weather[1] = Box::new(|n| (n % 4 != 0).then_some(1));
+    world.run(11_000);
+    let reports = world.phone(phone).reports.clone();
+    assert_eq!(reports.len(), 2);
+    let report = reports.last().unwrap();
+    assert_eq!(report[..2], [0x81, 200], "a sender report with one block");
+    let ntp = u32::from_be_bytes(report[8..12].try_into().unwrap());
+    let unix_of_the_world = 1_800_000_000u64;
+    let elapsed = u64::from(ntp).wrapping_sub(unix_of_the_world + 2_208_988_800);
+    assert!((9..=11).contains(&elapsed), "{elapsed} s by its NTP time");
+    let loss = report[32];
+    assert!(
+        (56..=72).contains(&loss),
+        "a quarter is lost, not {loss}/256"
+    );
+
+    let our_ssrc = &report[4..8];
+    let mut answer = vec![0x81, 201, 0, 7, 0, 0, 0, 1];
+    answer.extend(our_ssrc);
+    answer.push(128);
+    answer.extend([0; 19]);
+    let source = world.phone(phone).control();
+    let now = world.now();
+    for (from, datagram) in [
+        (source, answer.clone()),
+        (([127, 0, 0, 9], 9).into(), vec![0x81; 40]),
+    ] {
+        world.legs.handle(now, Socket::Rtcp(phone), from, &datagram);
+    }
+    let stats = world.close(phone);
+    assert_eq!(stats.sent.reported_loss, 128);
+    assert_eq!(stats.dropped.wrong_source, 1);
+}
+
+#[test]
 fn a_browser_that_leaves_is_noticed() {
     let (mut world, browser, _) = bridged(Law::Mu);
     world.run(500);

@@ -16,6 +16,8 @@ pub(crate) struct Phone {
     /// Sends audio.
     pub(crate) talks: bool,
     pub(crate) received: Vec<Received>,
+    /// RTCP that came.
+    pub(crate) reports: Vec<Vec<u8>>,
     sent: usize,
     header: Header,
 }
@@ -37,6 +39,7 @@ impl Phone {
             hertz,
             talks: true,
             received: Vec::new(),
+            reports: Vec::new(),
             sent: 0,
             header: Header {
                 payload_type: law.payload_type(),
@@ -46,6 +49,11 @@ impl Phone {
                 ssrc: 0x5eed,
             },
         }
+    }
+
+    /// Where it wants RTCP.
+    pub(crate) fn control(&self) -> SocketAddr {
+        SocketAddr::new(self.address.ip(), self.address.port() + 1)
     }
 
     pub(crate) fn description(&self) -> String {
