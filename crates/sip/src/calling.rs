@@ -107,7 +107,9 @@ impl Calling {
                 Next::Wait
             }
             // These belong to an INVITE of the peer, and there is none yet.
-            Input::Ack(_) | Input::Cancel(_) | Input::Unacknowledged(_) => Next::Wait,
+            Input::Ack(_) | Input::Cancel(_) | Input::Unacknowledged(_) | Input::PeerSilent => {
+                Next::Wait
+            }
         }
     }
 

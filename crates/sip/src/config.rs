@@ -126,7 +126,9 @@ pub struct TrunkConfig {
     pub auth: Option<Credentials>,
     /// Host part of our From and P-Asserted-Identity; our own address if unset.
     pub from_domain: Option<String>,
-    /// How often its health is asked by OPTIONS; zero never asks.
+    /// How often its health is asked by OPTIONS; zero never asks. While calls
+    /// are up, or it does not answer, [`Timers::probe_every`] is used instead
+    /// where that is shorter.
     pub options_every: Duration,
     /// Calls over this trunk at a time, both directions.
     pub max_calls: usize,
@@ -199,6 +201,12 @@ pub struct Timers {
     /// The shortest session interval accepted from a peer (RFC 4028 §5):
     /// 90 s, the RFC's own lower bound.
     pub min_session: Duration,
+    /// How often a trunk with established dialogs is asked by OPTIONS: 2 s.
+    pub probe_every: Duration,
+    /// How long an OPTIONS, its retransmissions included, may stay without a
+    /// final answer: 2.5 s. Two such in a row are an outage, so that one in
+    /// mid-call is known within 7 s.
+    pub probe_within: Duration,
 }
 
 impl Default for Timers {
@@ -209,6 +217,8 @@ impl Default for Timers {
             t4: Duration::from_secs(5),
             reoffer: Duration::from_secs(8),
             min_session: Duration::from_secs(90),
+            probe_every: Duration::from_secs(2),
+            probe_within: Duration::from_millis(2_500),
         }
     }
 }

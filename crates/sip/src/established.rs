@@ -15,6 +15,7 @@ use crate::outgoing;
 use crate::session::{self, Negotiated, TooSmall};
 use crate::snapshot::{self, DialogSnapshot};
 use crate::transact::{self, InviteReceived, InviteSent};
+use crate::trunk::InDialog;
 
 /// The dialog phase of a leg.
 pub(crate) struct Established {
@@ -30,6 +31,7 @@ pub(crate) struct Established {
     unacknowledged: Option<u32>,
     /// The session timer's interval, and when it runs out.
     watch: Option<(Duration, Instant)>,
+    _in_dialog: InDialog,
 }
 
 /// A new offer of the peer.
@@ -73,6 +75,7 @@ impl Established {
         watch: Option<Duration>,
     ) -> Self {
         Self {
+            _in_dialog: leg.trunk.begin_dialog(),
             leg,
             dialog,
             sent: None,
@@ -124,6 +127,10 @@ impl Established {
                 self.end(EndCause::NoAck, None).await
             }
             Input::Unacknowledged(_) | Input::InviteOver(_) => Next::Wait,
+            Input::PeerSilent => {
+                self.leg.tell(Happened::PeerSilent).await;
+                Next::Wait
+            }
         }
     }
 

@@ -139,6 +139,10 @@ pub enum Happened {
         /// How it ended.
         cause: EndCause,
     },
+    /// Established leg: its trunk answered before, and now left two OPTIONS in
+    /// a row without any answer. Told again after each further one while the
+    /// outage lasts. The leg stays; its sound may well go on.
+    PeerSilent,
     /// The peer offers anew (hold, resume, refresh, moved media). Must be
     /// answered with [`Command::Answer`] or [`Command::Refuse`].
     Reoffered {

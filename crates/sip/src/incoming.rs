@@ -146,7 +146,9 @@ impl Offered {
                 self.leg.tell_last(Happened::Ended { reason, cause }).await;
                 Next::Over
             }
-            Input::Ack(_) | Input::Response(..) | Input::InviteOver(_) => Next::Wait,
+            Input::Ack(_) | Input::Response(..) | Input::InviteOver(_) | Input::PeerSilent => {
+                Next::Wait
+            }
         }
     }
 
@@ -233,7 +235,10 @@ impl Answered {
                     return None;
                 }
                 Input::Request(tx) => inbound::reply_early(&self.leg, *tx),
-                Input::Cancel(_) | Input::Response(..) | Input::InviteOver(_) => {}
+                Input::Cancel(_)
+                | Input::Response(..)
+                | Input::InviteOver(_)
+                | Input::PeerSilent => {}
             }
         }
     }

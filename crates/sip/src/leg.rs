@@ -84,6 +84,7 @@ impl Happened {
             Self::Unreachable => "unreachable",
             Self::Cancelled { .. } => "cancelled",
             Self::Ended { .. } => "ended",
+            Self::PeerSilent => "peer silent",
             Self::Reoffered { .. } => "reoffered",
         }
     }

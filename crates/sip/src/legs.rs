@@ -34,6 +34,8 @@ pub(crate) enum Input {
     Unacknowledged(u32),
     /// A request of the peer inside the dialog.
     Request(Box<Transaction>),
+    /// The trunk does not answer any more.
+    PeerSilent,
 }
 
 /// Sender to a leg's task.
@@ -171,6 +173,16 @@ impl Legs {
 
     pub(crate) fn inboxes(&self) -> Vec<Inbox> {
         self.by_id.iter().map(|leg| leg.inbox.clone()).collect()
+    }
+
+    /// Lets all legs of a trunk know that it does not answer. One that is
+    /// behind with its inbox hears it the next time.
+    pub(crate) fn tell_silence(&self, trunk: &Arc<Trunk>) {
+        for leg in self.by_id.iter() {
+            if Arc::ptr_eq(&leg.trunk, trunk) {
+                let _ = leg.inbox.try_send(Input::PeerSilent);
+            }
+        }
     }
 }
 

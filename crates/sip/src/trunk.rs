@@ -1,8 +1,10 @@
 //! A trunk at work: its configuration, health and load.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
+
+use tokio::sync::watch;
 
 use crate::config::TrunkConfig;
 use crate::fence::Bucket;
@@ -15,6 +17,9 @@ pub(crate) struct Trunk {
     pub(crate) listener: usize,
     up: AtomicBool,
     calls: AtomicUsize,
+    /// Established dialogs; each new one is announced, for the peer must be
+    /// alive to begin one.
+    dialogs: watch::Sender<usize>,
     new_calls: Mutex<Bucket>,
     refusals: Mutex<Bucket>,
 }
@@ -28,6 +33,7 @@ impl Trunk {
             // Unknown counts as up: the first OPTIONS must not hold up calls.
             up: AtomicBool::new(true),
             calls: AtomicUsize::new(0),
+            dialogs: watch::Sender::new(0),
             new_calls: Mutex::new(Bucket::new(new_calls_per_second, now)),
             refusals: Mutex::new(Bucket::new(new_calls_per_second, now)),
         }
@@ -60,6 +66,17 @@ impl Trunk {
         self.calls.load(Ordering::Relaxed) >= self.config.max_calls
     }
 
+    /// Counts an established dialog for as long as the result lives.
+    pub(crate) fn begin_dialog(self: &Arc<Self>) -> InDialog {
+        self.dialogs.send_modify(|dialogs| *dialogs += 1);
+        InDialog(self.clone())
+    }
+
+    /// The number of established dialogs; it changes when one begins.
+    pub(crate) fn dialogs(&self) -> watch::Receiver<usize> {
+        self.dialogs.subscribe()
+    }
+
     /// Whether one more incoming call fits into the trunk's rate.
     pub(crate) fn may_call(&self) -> bool {
         take(&self.new_calls)
@@ -69,6 +86,20 @@ impl Trunk {
     /// 503s for a flood would make us the flood.
     pub(crate) fn may_refuse(&self) -> bool {
         take(&self.refusals)
+    }
+}
+
+/// An established dialog of a trunk.
+#[derive(Debug)]
+pub(crate) struct InDialog(Arc<Trunk>);
+
+impl Drop for InDialog {
+    fn drop(&mut self) {
+        self.0.dialogs.send_if_modified(|dialogs| {
+            *dialogs -= 1;
+            // Its end may be our own doing, and shows nothing.
+            false
+        });
     }
 }
 
@@ -93,6 +124,19 @@ mod tests {
         assert!(!trunk.enter());
         trunk.leave();
         assert!(trunk.enter());
+    }
+
+    #[test]
+    fn a_dialog_that_begins_is_news_and_one_that_ends_is_not() {
+        let config = TrunkConfig::new("pbx", ([127, 0, 0, 1], 5060).into());
+        let trunk = Arc::new(Trunk::new(config, 0, 10));
+        let mut dialogs = trunk.dialogs();
+        let dialog = trunk.begin_dialog();
+        assert!(dialogs.has_changed().expect("the trunk lives"));
+        assert_eq!(*dialogs.borrow_and_update(), 1);
+        drop(dialog);
+        assert!(!dialogs.has_changed().expect("the trunk lives"));
+        assert_eq!(*dialogs.borrow(), 0);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod calls;
 mod fence;
 mod orphan;
+mod outage;
 mod peer;
 mod phone;
 mod wire_in;

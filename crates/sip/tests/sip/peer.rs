@@ -31,6 +31,8 @@ pub(crate) fn timers() -> Timers {
         t4: Duration::from_millis(200),
         reoffer: Duration::from_millis(500),
         min_session: Duration::from_secs(1),
+        probe_every: Duration::from_millis(80),
+        probe_within: Duration::from_millis(200),
     }
 }
 
