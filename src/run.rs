@@ -42,12 +42,9 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
 fn start_log(config: &Config) {
     use tracing_subscriber::EnvFilter;
     // The SIP stack logs whole messages at INFO: numbers, and what a challenge is answered with.
-    let level = format!(
-        "warn,mxtrunk={},{}",
-        config.log.level,
-        mxtrunk_sip::LOG_DIRECTIVE
-    );
-    let filter = EnvFilter::try_from_env("MXTRUNK_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let wanted = std::env::var("MXTRUNK_LOG")
+        .unwrap_or_else(|_| format!("warn,mxtrunk={}", config.log.level));
+    let filter = EnvFilter::new(format!("{wanted},{}", mxtrunk_sip::LOG_DIRECTIVE));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))

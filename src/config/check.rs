@@ -78,6 +78,11 @@ impl Config {
             }
         }
         problems.extend(self.media.problems());
+        problems.extend(self.calls.problems());
+        if self.store.instance.is_empty() {
+            let mend = "give it a name: calls left behind by a crash are found by it";
+            problems.push(Problem::new("store.instance", "is empty", mend));
+        }
         problems.extend(self.numbers.problems());
         if let Err(found) = lines::directory(&self.numbers, &self.lines, &self.matrix.server_name) {
             problems.extend(found);
@@ -209,6 +214,44 @@ mod tests {
                 complaint.contains(part),
                 "{part} is missing in:\n{complaint}"
             );
+        }
+    }
+
+    #[test]
+    fn values_that_would_break_a_promise_are_refused() {
+        for (sound, broken, complaint) in [
+            ("connect_ms = 1000", "connect_ms = 5000", "calls.connect_ms"),
+            (
+                "join_seconds = 5",
+                "join_seconds = 30",
+                "matrix.join_seconds",
+            ),
+            (
+                "browser_port = 40000",
+                "browser_port = 65535\nworkers = 4",
+                "media.browser_port",
+            ),
+            (
+                "browser_port = 40000",
+                "browser_port = 20100",
+                "within phone_ports",
+            ),
+            (
+                "instance = \"mxtrunk\"",
+                "instance = \"\"",
+                "store.instance",
+            ),
+            ("max_calls = 500", "max_calls = 0", "sip.max_calls"),
+        ] {
+            let text = SHIPPED.replace(sound, broken);
+            let text = if broken.contains("workers") {
+                text.replace("\nworkers = 0", "")
+            } else {
+                text
+            };
+            assert_ne!(text, SHIPPED, "{sound} is not in the shipped file");
+            let said = complaints(&text);
+            assert!(said.contains(complaint), "{broken} gave:\n{said}");
         }
     }
 

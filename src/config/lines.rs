@@ -2,6 +2,7 @@
 
 use mxtrunk_signaling::directory::{self, Directory};
 use mxtrunk_signaling::numbers::{Number, NumberPlan};
+use ruma::UserId;
 use serde::Deserialize;
 
 use super::Problem;
@@ -109,26 +110,19 @@ pub(crate) fn directory(
 impl Line {
     fn resolve(&self, plan: &NumberPlan, server_name: &str) -> Result<directory::Line, Problem> {
         let place = format!("line {:?}", self.user);
-        let local = self
-            .user
-            .strip_prefix('@')
-            .and_then(|rest| rest.split_once(':'));
-        match local {
-            Some((name, server)) if !name.is_empty() && server == server_name => {}
-            Some((_, server)) if server != server_name => {
-                return Err(Problem::new(
-                    place,
-                    format!("is a user of {server}, not of {server_name}"),
-                    "only users of your own homeserver can have a line",
-                ));
-            }
-            _ => {
-                return Err(Problem::new(
-                    place,
-                    "is no Matrix id",
-                    format!("write @name:{server_name}"),
-                ));
-            }
+        let user = UserId::parse(&self.user).map_err(|_| {
+            Problem::new(
+                &place,
+                "is no Matrix id",
+                format!("write @name:{server_name}"),
+            )
+        })?;
+        if user.server_name().as_str() != server_name {
+            return Err(Problem::new(
+                place,
+                format!("is a user of {}, not of {server_name}", user.server_name()),
+                "only users of your own homeserver can have a line",
+            ));
         }
         let number = |key: &str, raw: &str| -> Result<Number, Problem> {
             plan.normalise(raw).ok_or_else(|| {
@@ -151,7 +145,7 @@ impl Line {
             .map(|raw| number("caller_id", raw))
             .transpose()?;
         Ok(directory::Line {
-            user: self.user.clone(),
+            user,
             caller_id: caller_id.unwrap_or_else(|| extension.clone()),
             extension,
             did,

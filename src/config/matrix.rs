@@ -112,6 +112,13 @@ impl Matrix {
                 ));
             }
         }
+        if !(1..=7).contains(&self.join_seconds) {
+            problems.push(Problem::new(
+                "matrix.join_seconds",
+                format!("{} is not between 1 and 7", self.join_seconds),
+                "use 5: the telephone hears within 10 s that a person cannot be reached",
+            ));
+        }
         problems
     }
 }

@@ -62,6 +62,27 @@ impl Media {
                 "write the first and the last port, for instance [20000, 29999]",
             ));
         }
+        let workers = match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        };
+        let browser_last = usize::from(self.browser_port) + workers - 1;
+        if browser_last > usize::from(u16::MAX) {
+            problems.push(Problem::new(
+                "media.browser_port",
+                format!("leaves no room for {workers} workers, which take a port each from it on"),
+                "use a lower port; 40000 is the default",
+            ));
+        }
+        let overlap = usize::from(first) <= browser_last
+            && usize::from(self.browser_port) <= usize::from(last);
+        if self.browser_bind == self.phone_bind && self.browser_port != 0 && overlap {
+            problems.push(Problem::new(
+                "media.browser_port",
+                format!("lies within phone_ports [{first}, {last}] on the same address"),
+                "keep the two apart; 40000 and [20000, 29999] are the defaults",
+            ));
+        }
         if self.opus_complexity > 10 {
             problems.push(Problem::new(
                 "media.opus_complexity",

@@ -8,6 +8,7 @@ mod secret;
 pub(crate) mod sip;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,6 +59,42 @@ impl Default for Calls {
 }
 
 impl Calls {
+    fn problems(&self) -> Vec<Problem> {
+        let within = |key: &str, value: u64, range: RangeInclusive<u64>, why: &str| {
+            let (first, last) = (range.start(), range.end());
+            (!range.contains(&value)).then(|| {
+                Problem::new(
+                    format!("calls.{key}"),
+                    format!("{value} is not between {first} and {last}"),
+                    why,
+                )
+            })
+        };
+        [
+            within(
+                "answer_seconds",
+                self.answer_seconds,
+                5..=600,
+                "120 is the default",
+            ),
+            within(
+                "connect_ms",
+                self.connect_ms,
+                0..=1000,
+                "a caller who hears nothing for longer hangs up",
+            ),
+            within(
+                "lost_seconds",
+                self.lost_seconds,
+                1..=300,
+                "30 is the default: Element itself gives up then",
+            ),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
     pub(crate) fn timings(&self) -> mxtrunk_call::Timings {
         mxtrunk_call::Timings {
             answer: Duration::from_secs(self.answer_seconds),

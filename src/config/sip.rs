@@ -120,6 +120,13 @@ impl<'de> Deserialize<'de> for Listen {
 
 impl Sip {
     pub(super) fn problems(&self) -> Vec<Problem> {
+        if self.max_calls == 0 {
+            return vec![Problem::new(
+                "sip.max_calls",
+                "is 0: no call could be placed",
+                "500 is the default",
+            )];
+        }
         if self.listen.is_empty() {
             return vec![Problem::new(
                 "sip.listen",
@@ -161,6 +168,13 @@ impl Trunk {
                 ));
             }
             (Ok(_), _) => {}
+        }
+        if self.max_calls == 0 {
+            problems.push(Problem::new(
+                &place,
+                "has max_calls = 0: no call could be placed",
+                "200 is the default",
+            ));
         }
         if self.target.port() == 0 {
             problems.push(Problem::new(

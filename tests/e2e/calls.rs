@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use mxtrunk_testbed::asterisk::extension;
+use mxtrunk_testbed::demo::site::PASSWORD;
 use mxtrunk_testbed::demo::{self, Check};
 use mxtrunk_testbed::namespace;
 use mxtrunk_testbed::process::until;
 
+use super::client::Client;
 use super::site::{PATIENCE, Site};
 
 #[test]
@@ -45,5 +47,25 @@ fn a_caller_without_a_line_is_refused_with_a_sentence() {
         site.alice.dial(extension::ECHO).await?;
         site.ended_by_them(PATIENCE).await?;
         site.reads("not allowed from here").await
+    });
+}
+
+#[test]
+fn an_invite_to_a_number_that_may_not_be_dialled_is_rejected_with_a_sentence() {
+    namespace::test(async |run| {
+        let _site = Site::start(&run, "").await?;
+        let alice = Client::sign_in("alice", PASSWORD).await?;
+        let nobody = "@tel_5555:localtest";
+        let room = alice.room_with(nobody).await?;
+        alice.invite(&room).await?;
+        let reject = alice.event_of(&room, nobody, "m.call.reject").await?;
+        ensure!(reject["reason"] == "unknown_number", "{reject}");
+        let notice = alice.event_of(&room, nobody, "m.room.message").await?;
+        let sentence = notice["body"].as_str().unwrap_or_default();
+        ensure!(
+            sentence.starts_with("5555 is not a number that can be called"),
+            "{notice}"
+        );
+        Ok(())
     });
 }

@@ -2,6 +2,7 @@
 //! has a network namespace of its own, with loopback only.
 
 mod calls;
+mod client;
 mod outages;
 mod restart;
 mod site;

@@ -22,6 +22,19 @@ fn element_hears_within_ten_seconds_that_the_pbx_is_down() {
 }
 
 #[test]
+fn element_hears_within_ten_seconds_that_the_pbx_died_in_mid_call() {
+    namespace::test(async |run| {
+        let mut site = Site::start(&run, "").await?;
+        site.connect(extension::ECHO).await?;
+        let died = Instant::now();
+        site.peers.asterisk.peer().kill().await?;
+        site.ended_by_them(PATIENCE).await?;
+        ensure!(died.elapsed() < SOON, "it took {:?}", died.elapsed());
+        site.reads("stopped answering").await
+    });
+}
+
+#[test]
 fn the_phone_hears_within_ten_seconds_that_the_homeserver_is_down() {
     namespace::test(async |run| {
         let mut site = Site::start(&run, "").await?;

@@ -21,6 +21,8 @@ pub enum Reason {
     Forbidden,
     /// The other side's system (PBX or homeserver) cannot be reached.
     Unreachable,
+    /// The other side's system stopped answering in mid-call.
+    PeerLost,
     /// No codec in common, or a description that cannot be met.
     Incompatible,
     /// The gateway, or the other side's system, has no capacity left.
@@ -67,6 +69,7 @@ const TABLE: &[Row] = &[
     Row { reason: Reason::NotFound,          sip: 404, q850:  1, reject: Some("unknown_number"),   hangup: "unknown_number",     sentence: Some("{number} is not a number that can be called. Check it and dial again."), word: "not_found" },
     Row { reason: Reason::Forbidden,         sip: 403, q850: 21, reject: Some("forbidden"),        hangup: "forbidden",          sentence: Some("Calling {number} is not allowed from here. Ask whoever runs your telephones for permission."), word: "forbidden" },
     Row { reason: Reason::Unreachable,       sip: 503, q850: 38, reject: Some("unreachable"),      hangup: "unreachable",        sentence: Some("The telephone system cannot be reached right now, so {number} was not called. Try again in a few minutes."), word: "unreachable" },
+    Row { reason: Reason::PeerLost,          sip: 503, q850: 38, reject: Some("unknown_error"),    hangup: "unknown_error",      sentence: Some("The telephone system stopped answering, which ended the call with {number}. Try again in a few minutes."), word: "peer_lost" },
     Row { reason: Reason::Incompatible,      sip: 488, q850: 88, reject: Some("incompatible"),     hangup: "incompatible",       sentence: Some("{number} and this client have no sound format in common. Tell whoever runs your telephones."), word: "incompatible" },
     Row { reason: Reason::Overloaded,        sip: 503, q850: 42, reject: Some("overloaded"),       hangup: "overloaded",         sentence: Some("All lines to the telephone system are in use, so {number} was not called. Try again in a few minutes."), word: "overloaded" },
     Row { reason: Reason::MediaFailed,       sip: 500, q850: 41, reject: Some("ice_failed"),       hangup: "ice_failed",         sentence: Some("No sound connection could be made for the call with {number}. If this happens again, tell whoever runs your telephones."), word: "media_failed" },
@@ -160,7 +163,7 @@ impl Reason {
 mod tests {
     use super::*;
 
-    const ALL: [Reason; 16] = [
+    const ALL: [Reason; 17] = [
         Reason::HungUp,
         Reason::Cancelled,
         Reason::AnsweredElsewhere,
@@ -170,6 +173,7 @@ mod tests {
         Reason::NotFound,
         Reason::Forbidden,
         Reason::Unreachable,
+        Reason::PeerLost,
         Reason::Incompatible,
         Reason::Overloaded,
         Reason::MediaFailed,
@@ -233,6 +237,12 @@ mod tests {
     fn a_sentence_names_the_number() {
         let text = Reason::NotFound.sentence("9999").expect("there is one");
         assert!(text.starts_with("9999 is not a number"), "{text}");
+    }
+
+    #[test]
+    fn a_call_that_ran_is_not_said_to_have_never_been_placed() {
+        let text = Reason::PeerLost.sentence("600").expect("there is one");
+        assert!(text.contains("ended the call with 600"), "{text}");
     }
 
     #[test]

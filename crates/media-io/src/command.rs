@@ -42,6 +42,8 @@ pub enum Command {
         /// The other leg, on the same worker.
         with: LegId,
     },
+    /// Asks how long ago the leg's peer was heard; the event `Heard` says so.
+    Probe,
     /// Ends the leg; the event `Closed` carries its statistics, its ports go back.
     Close,
 }

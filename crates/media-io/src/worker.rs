@@ -158,6 +158,7 @@ impl Worker {
                 self.legs.add_candidate(now, leg, &candidate);
             }
             Command::Bridge { with } => self.legs.bridge(now, leg, with),
+            Command::Probe => self.legs.probe(now, leg),
             Command::Close => self.legs.close(leg),
         }
     }

@@ -1,6 +1,7 @@
 //! The vocabulary between the legs and whoever drives them.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::codec::{Law, OpusSettings};
 use crate::error::MediaError;
@@ -81,6 +82,11 @@ pub enum Happened {
     },
     /// The browser no longer answers (ICE consent, RFC 7675) or closed its side. The leg stays until it is closed.
     Lost,
+    /// The answer to [`Legs::probe`](crate::Legs::probe).
+    Heard {
+        /// How long ago the last packet of the negotiated peer came, RTP or (from a phone) RTCP; `None`: never.
+        ago: Option<Duration>,
+    },
     /// The leg was closed as told.
     Closed {
         /// What flowed over it.

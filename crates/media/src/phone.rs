@@ -47,6 +47,7 @@ pub(crate) struct PhoneLeg {
     next_report: Option<Instant>,
     sent_since_report: bool,
     sent: Sent,
+    last_heard: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -85,6 +86,7 @@ impl PhoneLeg {
             next_report: None,
             sent_since_report: false,
             sent: Sent::default(),
+            last_heard: None,
         }
     }
 
@@ -156,6 +158,8 @@ impl PhoneLeg {
             self.receiver.drops().malformed += 1;
             return [None, None];
         };
+        // Comfort noise and the like are not played, but show that the phone is there.
+        self.last_heard = Some(now);
         let stamp = Stamp {
             ssrc: packet.header.ssrc,
             sequence: packet.header.sequence,
@@ -177,7 +181,7 @@ impl PhoneLeg {
         [None, None]
     }
 
-    pub(crate) fn receive_rtcp(&mut self, source: SocketAddr, datagram: &[u8]) {
+    pub(crate) fn receive_rtcp(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
         let known = matches!(
             &self.negotiation,
             Negotiation::Agreed { audio, .. } if audio.rtcp == Some(source)
@@ -185,6 +189,9 @@ impl PhoneLeg {
         if !known {
             self.receiver.drops().wrong_source += 1;
             return;
+        }
+        if rtcp::is_compound(datagram) {
+            self.last_heard = Some(now);
         }
         if let Some(loss) = rtcp::reported_loss(datagram, self.header.ssrc) {
             self.sent.reported_loss = loss;
@@ -297,6 +304,11 @@ impl PhoneLeg {
         out.push_with(Socket::Rtcp(self.id), destination, |bytes| {
             rtcp::write_report(bytes, ssrc, sender, about);
         });
+    }
+
+    /// When the last packet came from the negotiated address.
+    pub(crate) fn last_heard(&self) -> Option<Instant> {
+        self.last_heard
     }
 
     pub(crate) fn stats(&self) -> LegStats {

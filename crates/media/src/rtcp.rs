@@ -74,6 +74,16 @@ fn hex(nibble: u32) -> u8 {
     b"0123456789abcdef"[nibble as usize & 0xf]
 }
 
+/// Whether a datagram begins as a compound packet has to: with a whole report (RFC 3550 appendix A.2).
+pub(crate) fn is_compound(datagram: &[u8]) -> bool {
+    let Some((head, body)) = datagram.split_first_chunk::<4>() else {
+        return false;
+    };
+    let len = usize::from(u16::from_be_bytes([head[2], head[3]])) * 4;
+    // The top three bits: version 2, no padding.
+    head[0] >> 5 == 0b100 && matches!(head[1], SENDER_REPORT | RECEIVER_REPORT) && len <= body.len()
+}
+
 /// The loss fraction that a compound packet reports about our `ssrc`. Whatever cannot be read is skipped; a BYE is
 /// ignored, for only SIP ends a call (and a forged BYE must not).
 pub(crate) fn reported_loss(mut datagram: &[u8], ssrc: u32) -> Option<u8> {
@@ -140,6 +150,16 @@ mod tests {
         assert_eq!(out[..8], [0x80, 201, 0, 1, 1, 2, 3, 4]);
         assert_eq!(out.len() % 4, 0);
         assert_eq!(&out[18..26], b"01020304");
+    }
+
+    #[test]
+    fn only_a_whole_report_begins_a_compound_packet() {
+        let mut report = Vec::new();
+        write_report(&mut report, 7, None, Some(ABOUT));
+        assert!(is_compound(&report));
+        assert!(!is_compound(&report[..20]));
+        assert!(!is_compound(&[0x81, SOURCE_DESCRIPTION, 0, 0]));
+        assert!(!is_compound(&[]));
     }
 
     proptest! {

@@ -1,16 +1,17 @@
 //! One call, one task: it drives the pure call machine and its Matrix leg, and has their actions
 //! performed. What it waits for, it waits for here and nowhere else.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mxtrunk_call::{Action, Call, Input, LegAction, LegEvent, LegId, MediaEvent, Reason, Side};
 use mxtrunk_matrix::IncomingCallEvent;
-use mxtrunk_matrix::call_events::CallEventOut;
+use mxtrunk_matrix::call_events::{CallEventIn, CallEventOut};
 use mxtrunk_matrix::voip_v1::{self, SendOutcome};
 use mxtrunk_media_io as media;
 use mxtrunk_sip as sip;
-use mxtrunk_store::LiveCall;
+use mxtrunk_store::{LiveCall, RecordId, StoreError};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::Peers;
@@ -20,6 +21,9 @@ use crate::room_sender::{Letter, RoomSender};
 
 /// What a call may have waiting. A client's candidates and a trunk's retransmissions stay far below.
 pub(crate) const INBOX: usize = 256;
+
+/// How long a call waits for the database where a person waits for the call.
+const DATABASE: Duration = Duration::from_millis(250);
 
 /// What a call is told.
 #[derive(Debug)]
@@ -38,20 +42,54 @@ pub(crate) enum Told {
 
 /// The near end of a call's queue.
 #[derive(Debug, Clone)]
-pub(crate) struct CallInbox(mpsc::Sender<Told>);
+pub(crate) struct CallInbox {
+    queue: mpsc::Sender<Told>,
+    overwhelmed: CancellationToken,
+}
+
+/// The far end of a call's queue.
+#[derive(Debug)]
+pub(crate) struct CallMail {
+    pub(crate) queue: mpsc::Receiver<Told>,
+    /// Cancelled when something that comes only once did not fit.
+    pub(crate) overwhelmed: CancellationToken,
+}
 
 impl CallInbox {
     /// A queue, and its far end.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Told>) {
+    pub(crate) fn new() -> (Self, CallMail) {
         let (near, far) = mpsc::channel(INBOX);
-        (CallInbox(near), far)
+        let overwhelmed = CancellationToken::new();
+        let mail = CallMail {
+            queue: far,
+            overwhelmed: overwhelmed.clone(),
+        };
+        (
+            CallInbox {
+                queue: near,
+                overwhelmed,
+            },
+            mail,
+        )
     }
 
-    /// Tells the call. A call whose queue is full is drowning in what a peer sends: what does not fit is dropped.
+    /// Tells the call. Candidates leave room for what comes only once; where even that does not fit, the call
+    /// is drowning in what a peer sends, and ends.
     pub(crate) fn tell(&self, told: Told) {
-        if let Err(mpsc::error::TrySendError::Full(told)) = self.0.try_send(told) {
-            warn!(?told, "a call's queue is full: dropped");
+        if told.is_candidates() && self.queue.capacity() < INBOX / 2 {
+            debug!("a call's queue is half full: candidates were dropped");
+            return;
         }
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(told) {
+            warn!("a call's queue is full: ending the call");
+            self.overwhelmed.cancel();
+        }
+    }
+}
+
+impl Told {
+    fn is_candidates(&self) -> bool {
+        matches!(self, Told::Matrix(event) if matches!(event.event, CallEventIn::Candidates { .. }))
     }
 }
 
@@ -63,7 +101,7 @@ pub(crate) struct CallTask {
     pub(crate) phone: PhoneLeg,
     pub(crate) record: OpenRecord,
     pub(crate) live: LiveCall,
-    pub(crate) inbox: mpsc::Receiver<Told>,
+    pub(crate) inbox: CallMail,
 }
 
 /// The leg in Element.
@@ -88,14 +126,11 @@ impl CallTask {
     /// Writes the record's beginning, then runs the call. A database that does not answer costs the
     /// record, not the call.
     pub(crate) async fn begin(self) {
-        if let Err(error) = self
-            .peers
-            .store
-            .begin_call(&self.record.record, &self.live)
-            .await
-        {
-            warn!(call = %self.record.id().0, %error, "a call record could not be begun");
-        }
+        in_time(
+            self.record.id(),
+            self.peers.store.begin_call(&self.record.record, &self.live),
+        )
+        .await;
         self.run().await;
     }
 
@@ -104,10 +139,19 @@ impl CallTask {
         let peers = self.peers.clone();
         let legs = [self.matrix.id, self.phone.id];
         let phone = self.phone.id;
-        let goodbye = CallEventOut::Hangup {
-            call: self.matrix.leg.call_ref().clone(),
-            reason: Reason::Failed.matrix_hangup(),
-        };
+        // Nobody knows any more whether the call was answered: a client heeds a reject before the
+        // answer and a hang-up after it, and ignores the other.
+        let call = self.matrix.leg.call_ref().clone();
+        let goodbyes = [
+            CallEventOut::Reject {
+                call: call.clone(),
+                reason: Reason::Failed.matrix_reject(),
+            },
+            CallEventOut::Hangup {
+                call,
+                reason: Reason::Failed.matrix_hangup(),
+            },
+        ];
         let sender = self.matrix.sender.clone();
         let record = self.record.clone();
         async move {
@@ -120,7 +164,9 @@ impl CallTask {
             let _ = peers
                 .phones
                 .send(legs::sip_leg(phone), sip::Command::HangUp { reason });
-            sender.send(Letter::Call(goodbye));
+            for goodbye in goodbyes {
+                sender.send(Letter::Call(goodbye));
+            }
             let record = record.complete_early(Side::Gateway, Reason::Failed);
             if let Err(error) = peers.store.finish_call(&record).await {
                 warn!(call = %record.id.0, %error, "the call record could not be completed");
@@ -132,17 +178,17 @@ impl CallTask {
     pub(crate) async fn run(mut self) {
         let mut heard = Heard::default();
         while !self.drain().await {
-            let told = match self.next_deadline() {
-                Some(at) => tokio::time::timeout_at(at.into(), self.inbox.recv()).await,
-                None => Ok(self.inbox.recv().await),
-            };
-            match told {
-                Ok(Some(told)) => self.take(told, &mut heard).await,
-                // The router is gone: so is everything that could still be said.
-                Ok(None) => self
-                    .call
-                    .handle(Instant::now(), Input::Finish(Reason::ShuttingDown)),
-                Err(_deadline) => self.wake(),
+            let deadline = self.next_deadline();
+            tokio::select! {
+                told = self.inbox.queue.recv() => match told {
+                    Some(told) => self.take(told, &mut heard).await,
+                    // The router is gone: so is everything that could still be said.
+                    None => break,
+                },
+                () = self.inbox.overwhelmed.cancelled(), if !self.is_ending() => {
+                    self.call.handle(Instant::now(), Input::Finish(Reason::Overloaded));
+                }
+                () = until(deadline) => self.wake(),
             }
         }
         let record = self
@@ -151,6 +197,10 @@ impl CallTask {
         if let Err(error) = self.peers.store.finish_call(&record).await {
             warn!(call = %record.id.0, %error, "the call record could not be completed");
         }
+    }
+
+    fn is_ending(&self) -> bool {
+        self.call.story().ended.is_some()
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -183,8 +233,11 @@ impl CallTask {
                     };
                     *side = Some(stats.clone());
                 }
-                self.call
-                    .handle(now, Input::Media(leg, legs::from_media(&happened)));
+                if let media::Happened::Heard { ago } = happened {
+                    self.take_silence(now, ago).await;
+                } else if let Some(event) = legs::from_media(&happened) {
+                    self.call.handle(now, Input::Media(leg, event));
+                }
             }
             Told::Finish(reason) => self.call.handle(now, Input::Finish(reason)),
         }
@@ -204,8 +257,30 @@ impl CallTask {
             sip::Happened::Answered { dialog, .. } | sip::Happened::Established { dialog } => {
                 self.keep_dialog(dialog).await;
             }
+            sip::Happened::PeerSilent => self.ask_for_sound(),
             _ => {}
         }
+    }
+
+    /// The PBX answers no question any more; whether people still hear each other, the media plane knows.
+    fn ask_for_sound(&self) {
+        let leg = legs::media_leg(self.phone.id);
+        if let Err(refused) = self.peers.media.send(leg, media::Command::Probe) {
+            // The user agent repeats itself while the PBX stays silent.
+            debug!(%refused, "the media plane was not asked for sound");
+        }
+    }
+
+    /// How long the telephone side has been quiet while its PBX is silent.
+    async fn take_silence(&mut self, now: Instant, ago: Option<Duration>) {
+        if self.is_ending() || !legs::is_quiet(ago) {
+            return;
+        }
+        // The PBX may only have been cut off: the BYE is repeated for 32 s, in case it comes back.
+        let reason = Reason::PeerLost;
+        self.perform_phone(now, LegAction::HangUp(reason)).await;
+        let gone = LegEvent::Ended(reason);
+        self.call.handle(now, Input::Leg(self.phone.id, gone));
     }
 
     /// Has everything done that wants doing. `true`: the call is over.
@@ -247,7 +322,6 @@ impl CallTask {
             self.matrix.sender.send(Letter::Sentence(sentence));
         }
         if answers {
-            self.live.answered = true;
             self.keep_live().await;
         }
     }
@@ -274,17 +348,32 @@ impl CallTask {
             warn!("a leg that called us was to be called: ignored");
             return;
         };
-        let sent = self
-            .peers
-            .phones
-            .send(legs::sip_leg(self.phone.id), command);
-        if let Err(refused) = sent {
-            debug!(%refused, "the SIP user agent refused a command");
-            if !ends {
+        let leg = legs::sip_leg(self.phone.id);
+        let Err(refused) = self.peers.phones.send(leg, command.clone()) else {
+            return;
+        };
+        debug!(%refused, "the SIP user agent refused a command");
+        match refused {
+            sip::Refused::Busy(_) if ends => self.insist_on_phone(command),
+            // The leg's own last event is on its way, and says why.
+            sip::Refused::NoSuchLeg(_) => {}
+            sip::Refused::TooManyCalls | sip::Refused::Busy(_) => {
+                self.call.handle(now, Input::Finish(Reason::Overloaded));
+            }
+            _ => {
                 let gone = LegEvent::Ended(Reason::Unreachable);
                 self.call.handle(now, Input::Leg(self.phone.id, gone));
             }
         }
+    }
+
+    /// A leg that has to end, and whose queue is full, is told again until it has heard.
+    fn insist_on_phone(&self, command: sip::Command) {
+        let phones = self.peers.phones.clone();
+        let leg = legs::sip_leg(self.phone.id);
+        tokio::spawn(insist(move || {
+            phones.send(leg, command.clone()) != Err(sip::Refused::Busy(leg))
+        }));
     }
 
     fn tell_phone(&self, command: sip::Command) {
@@ -299,18 +388,25 @@ impl CallTask {
 
     fn perform_media(&mut self, now: Instant, action: mxtrunk_call::MediaAction) {
         for (leg, command) in legs::to_media(action) {
-            let closes = matches!(command, media::Command::Close);
-            let is_candidate = matches!(command, media::Command::AddCandidate { .. });
-            let Err(refused) = self.peers.media.send(leg, command) else {
+            let Err(refused) = self.peers.media.send(leg, command.clone()) else {
                 continue;
             };
             debug!(%refused, "the media plane refused a command");
-            let event = match (closes, is_candidate) {
+            let event = match (command, refused) {
+                (media::Command::Close, media::Refused::Busy) => {
+                    let media = self.peers.media.clone();
+                    tokio::spawn(insist(move || {
+                        media.send(leg, media::Command::Close) != Err(media::Refused::Busy)
+                    }));
+                    continue;
+                }
                 // What is not there is closed.
-                (true, _) => MediaEvent::Closed,
+                (media::Command::Close, _) => MediaEvent::Closed,
                 // A candidate more or less is no reason to end a call.
-                (_, true) => continue,
-                (false, false) => MediaEvent::Failed {
+                (media::Command::AddCandidate { .. }, _) => continue,
+                // The leg, or the one beside it, has failed: that event is on its way, and says why.
+                (_, media::Refused::NoSuchLeg) => continue,
+                (_, refused) => MediaEvent::Failed {
                     why: refused.to_string(),
                     by_description: false,
                 },
@@ -328,8 +424,92 @@ impl CallTask {
     }
 
     async fn keep_live(&mut self) {
-        if let Err(error) = self.peers.store.update_live(&self.live).await {
-            warn!(call = %self.record.id().0, %error, "a live call could not be written down");
+        self.live.answered = self.call.story().answered.is_some();
+        in_time(self.record.id(), self.peers.store.update_live(&self.live)).await;
+    }
+}
+
+/// Waits for the database, but not for long: what it does not take in time costs the record, not the call.
+pub(crate) async fn in_time(call: &RecordId, kept: impl Future<Output = Result<(), StoreError>>) {
+    match tokio::time::timeout(DATABASE, kept).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(call = %call.0, %error, "a call could not be written down"),
+        Err(_) => warn!(call = %call.0, "the database is slow: a call was not written down"),
+    }
+}
+
+/// Tries until it is done, a few seconds at most.
+async fn insist(done: impl Fn() -> bool) {
+    for _ in 0..250 {
+        if done() {
+            return;
         }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    warn!("a leg that has to end did not hear of it");
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{EventId, RoomId, UserId};
+
+    use super::*;
+
+    fn candidates() -> Told {
+        Told::Matrix(IncomingCallEvent {
+            room: RoomId::parse("!room:localtest").unwrap(),
+            sender: UserId::parse("@alice:localtest").unwrap(),
+            event_id: EventId::parse("$event").unwrap(),
+            age: Duration::ZERO,
+            virtual_user: UserId::parse("@tel_600:localtest").unwrap(),
+            number: "600".into(),
+            event: CallEventIn::Candidates {
+                call_id: "call".into(),
+                party_id: None,
+                candidates: vec!["candidate:1".into()],
+            },
+        })
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_candidates_leaves_room_for_the_hangup() {
+        let (inbox, mut mail) = CallInbox::new();
+        for _ in 0..10 * INBOX {
+            inbox.tell(candidates());
+        }
+        inbox.tell(Told::Finish(Reason::HungUp));
+        assert!(!mail.overwhelmed.is_cancelled());
+        let mut last = None;
+        while let Ok(told) = mail.queue.try_recv() {
+            last = Some(told);
+        }
+        assert!(matches!(last, Some(Told::Finish(Reason::HungUp))));
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_loses_what_comes_only_once_ends_its_call() {
+        let (inbox, mail) = CallInbox::new();
+        for _ in 0..=INBOX {
+            inbox.tell(Told::Finish(Reason::HungUp));
+        }
+        assert!(mail.overwhelmed.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_busy_leg_is_told_again_until_it_has_heard() {
+        let tries = std::cell::Cell::new(0);
+        insist(|| {
+            tries.set(tries.get() + 1);
+            tries.get() == 3
+        })
+        .await;
+        assert_eq!(tries.get(), 3);
     }
 }

@@ -185,7 +185,7 @@ mod tests {
         let _registration = calls.register(pair(), LEGS, &inbox);
         calls.finish_all(Reason::ShuttingDown);
         assert!(matches!(
-            far_end.try_recv(),
+            far_end.queue.try_recv(),
             Ok(Told::Finish(Reason::ShuttingDown))
         ));
     }

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
+use ruma::{OwnedUserId, UserId};
+
 use crate::numbers::{Number, NumberPlan};
 
 /// One person's telephone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     /// The person's Matrix id, `@alice:example.org`.
-    pub user: String,
+    pub user: OwnedUserId,
     /// The number by which the PBX calls this person.
     pub extension: Number,
     /// The person's number from outside, where there is one.
@@ -30,15 +32,15 @@ pub enum DirectoryError {
         /// The number.
         number: Number,
         /// One user.
-        first: String,
+        first: OwnedUserId,
         /// The other.
-        second: String,
+        second: OwnedUserId,
     },
     /// One person has two lines.
     #[error("{user} has two lines: keep one")]
     SameUser {
         /// The user.
-        user: String,
+        user: OwnedUserId,
     },
 }
 
@@ -47,7 +49,7 @@ pub enum DirectoryError {
 pub struct Directory {
     plan: NumberPlan,
     lines: Vec<Line>,
-    by_user: HashMap<String, usize>,
+    by_user: HashMap<OwnedUserId, usize>,
     by_number: HashMap<Number, usize>,
 }
 
@@ -88,7 +90,7 @@ impl Directory {
 
     /// The line of a Matrix user.
     #[must_use]
-    pub fn line_of(&self, user: &str) -> Option<&Line> {
+    pub fn line_of(&self, user: &UserId) -> Option<&Line> {
         self.by_user.get(user).map(|index| &self.lines[*index])
     }
 
@@ -132,10 +134,14 @@ mod tests {
         }
     }
 
+    fn user(id: &str) -> OwnedUserId {
+        UserId::parse(id).expect("a test user")
+    }
+
     fn line(user: &str, extension: &str, did: Option<&str>) -> Line {
         let number = |raw| plan().normalise(raw).expect("a test number");
         Line {
-            user: user.into(),
+            user: UserId::parse(user).expect("a test user"),
             extension: number(extension),
             did: did.map(number),
             caller_id: number(extension),
@@ -151,7 +157,11 @@ mod tests {
         ];
         let directory = Directory::new(plan(), lines).unwrap();
         assert_eq!(
-            directory.line_of("@bob:x").unwrap().extension.as_str(),
+            directory
+                .line_of(&user("@bob:x"))
+                .unwrap()
+                .extension
+                .as_str(),
             "2002"
         );
         assert_eq!(directory.line_called("2001").unwrap().user, "@alice:x");
@@ -160,7 +170,7 @@ mod tests {
             "@alice:x"
         );
         assert_eq!(directory.line_called("2003"), None);
-        assert_eq!(directory.line_of("@eve:x"), None);
+        assert_eq!(directory.line_of(&user("@eve:x")), None);
     }
 
     #[test]

@@ -6,19 +6,18 @@ use mxtrunk_call::{Call, Leg, LegEvent, LegId, LegKind, Reason, Sdp, Side};
 use mxtrunk_matrix::RoomError;
 use mxtrunk_matrix::voip_v1::{self, Ids};
 use mxtrunk_sip::{Caller, Command, TrunkName};
-use mxtrunk_store::{Direction, LiveCall, MatrixSide};
-use ruma::{OwnedRoomId, UserId};
-use tokio::sync::mpsc;
+use mxtrunk_store::{Direction, LiveCall, MatrixSide, Store};
+use ruma::OwnedRoomId;
 use tracing::{debug, info, warn};
 
-use crate::call_task::{CallInbox, CallTask, MatrixLeg, PhoneLeg, Told};
+use crate::call_task::{CallInbox, CallMail, CallTask, MatrixLeg, PhoneLeg, Told, in_time};
 use crate::calls::Registration;
 use crate::directory::Line;
 use crate::ids::random_text;
 use crate::legs::{self, SipNews};
 use crate::record::OpenRecord;
 use crate::room_sender::{Address, RoomSender};
-use crate::router::{Router, lease_from_now};
+use crate::router::{Router, contain, lease_from_now};
 
 /// The number of a caller who withholds theirs.
 const ANONYMOUS: &str = "anonymous";
@@ -56,30 +55,33 @@ pub(crate) fn begin(router: &Router, leg: LegId, invite: Invite) {
     };
     let (inbox, far_end) = CallInbox::new();
     let browser = router.leg_ids.next();
-    let pair = (admitted.line.user.clone(), admitted.number.clone());
-    let Some(registration) = router.calls.register(pair, [leg, browser], &inbox) else {
-        refuse(router, leg, Reason::Busy);
-        return;
-    };
+    let pair = (admitted.line.user.to_string(), admitted.number.clone());
     let record = OpenRecord::begin(
         Direction::Incoming,
-        &admitted.line.user,
+        admitted.line.user.as_str(),
         &admitted.number,
         &invite.trunk.0,
     );
-    let router_of_call = router.clone();
-    router.spawn(async move {
-        prepare(
-            router_of_call,
-            registration,
-            [leg, browser],
-            inbox,
-            far_end,
-            record,
-            admitted,
-        )
-        .await;
-    });
+    let (store, instance) = (router.peers.store.clone(), router.settings.instance.clone());
+    let Some(registration) = router.calls.register(pair, [leg, browser], &inbox) else {
+        refuse(router, leg, Reason::Busy);
+        router.spawn(async move { record.keep_refused(&store, &instance, Reason::Busy).await });
+        return;
+    };
+    let (on_panic, record_on_panic) = (router.clone(), record.clone());
+    let preparation = prepare(
+        router.clone(),
+        registration,
+        [leg, browser],
+        inbox,
+        far_end,
+        record,
+        admitted,
+    );
+    router.spawn(contain(preparation, async move {
+        refuse(&on_panic, leg, Reason::Failed);
+        finish_early(&store, record_on_panic, Side::Gateway, Reason::Failed).await;
+    }));
 }
 
 /// Turns an INVITE away.
@@ -103,8 +105,8 @@ fn admit(router: &Router, invite: &Invite) -> Result<Admitted, Reason> {
         .plan()
         .normalise(&invite.from.number)
         .map_or_else(|| ANONYMOUS.to_owned(), |number| number.to_string());
-    let display = match &invite.from.display {
-        Some(name) if !name.is_empty() && *name != number => format!("{name} ({number})"),
+    let display = match invite.from.display.as_deref().map(shortened) {
+        Some(name) if !name.is_empty() && name != number => format!("{name} ({number})"),
         _ if number == ANONYMOUS => "Anonymous".to_owned(),
         _ => directory.display_name(&number),
     };
@@ -116,13 +118,18 @@ fn admit(router: &Router, invite: &Invite) -> Result<Admitted, Reason> {
     })
 }
 
+/// A name that a homeserver takes as a display name (Synapse: 256 characters), with the number behind it.
+fn shortened(name: &str) -> String {
+    name.trim().chars().take(100).collect()
+}
+
 /// Finds or makes the room while the caller may still give up, then runs the call.
 async fn prepare(
     router: Router,
     registration: Registration,
     [phone, browser]: [LegId; 2],
     inbox: CallInbox,
-    mut far_end: mpsc::Receiver<Told>,
+    mut far_end: CallMail,
     record: OpenRecord,
     admitted: Admitted,
 ) {
@@ -131,9 +138,11 @@ async fn prepare(
         &router.settings.instance,
         lease_from_now(),
     );
-    if let Err(error) = router.peers.store.begin_call(&record.record, &live).await {
-        warn!(call = %record.id().0, %error, "a call record could not be begun");
-    }
+    in_time(
+        record.id(),
+        router.peers.store.begin_call(&record.record, &live),
+    )
+    .await;
     let room = tokio::select! {
         room = tokio::time::timeout(PREPARATION, room_for(&router, &admitted)) =>
             room.unwrap_or(Err(Reason::Unreachable)).map_err(|reason| (Side::Gateway, reason)),
@@ -145,14 +154,11 @@ async fn prepare(
             if by == Side::Gateway {
                 refuse(&router, phone, reason);
             }
-            let record = record.complete_early(by, reason);
-            if let Err(error) = router.peers.store.finish_call(&record).await {
-                warn!(call = %record.id.0, %error, "the call record could not be completed");
-            }
+            finish_early(&router.peers.store, record, by, reason).await;
             return;
         }
     };
-    let Some(task) = assemble(
+    let task = assemble(
         &router,
         [phone, browser],
         &inbox,
@@ -161,10 +167,7 @@ async fn prepare(
         live,
         &admitted,
         &room,
-    ) else {
-        refuse(&router, phone, Reason::Failed);
-        return;
-    };
+    );
     let key = (room.to_string(), task.matrix.leg.call_ref().call_id.clone());
     let registration = registration.with_matrix(key, &inbox);
     let clean_up = task.clean_up();
@@ -179,15 +182,15 @@ fn assemble(
     router: &Router,
     [phone, browser]: [LegId; 2],
     inbox: &CallInbox,
-    far_end: mpsc::Receiver<Told>,
+    far_end: CallMail,
     record: OpenRecord,
     mut live: LiveCall,
     admitted: &Admitted,
     room: &OwnedRoomId,
-) -> Option<CallTask> {
+) -> CallTask {
     let ids = Ids {
         room: room.clone(),
-        user: UserId::parse(&admitted.line.user).ok()?,
+        user: admitted.line.user.clone(),
         virtual_user: router.peers.app.virtual_user_of(&admitted.number),
         our_party_id: random_text(12),
     };
@@ -204,7 +207,7 @@ fn assemble(
         virtual_user: ids.virtual_user.clone(),
         transaction_prefix: record.id().0.clone(),
     };
-    Some(CallTask {
+    CallTask {
         peers: router.peers.clone(),
         call: Call::new(
             Instant::now(),
@@ -238,37 +241,46 @@ fn assemble(
         record,
         live,
         inbox: far_end,
-    })
+    }
 }
 
 impl CallTask {
     /// Runs a call whose record has been begun: what is new is where its Matrix side is.
     async fn begin_live(self) {
-        if let Err(error) = self.peers.store.update_live(&self.live).await {
-            warn!(call = %self.record.id().0, %error, "a live call could not be written down");
-        }
+        in_time(self.record.id(), self.peers.store.update_live(&self.live)).await;
         self.run().await;
     }
 }
 
+async fn finish_early(store: &Store, record: OpenRecord, by: Side, reason: Reason) {
+    let record = record.complete_early(by, reason);
+    if let Err(error) = store.finish_call(&record).await {
+        warn!(call = %record.id.0, %error, "the call record could not be completed");
+    }
+}
+
 async fn room_for(router: &Router, admitted: &Admitted) -> Result<OwnedRoomId, Reason> {
-    let user = UserId::parse(&admitted.line.user).map_err(|_| Reason::NotFound)?;
     let app = &router.peers.app;
     let wait = router.settings.join_wait;
-    app.ensure_call_room(&user, &admitted.number, &admitted.display, wait)
-        .await
-        .map_err(|error| {
-            warn!(%error, "there is no room to ring the person in");
-            match error {
-                RoomError::NotJoined { .. } => Reason::NoAnswer,
-                _ => Reason::Unreachable,
-            }
-        })
+    app.ensure_call_room(
+        &admitted.line.user,
+        &admitted.number,
+        &admitted.display,
+        wait,
+    )
+    .await
+    .map_err(|error| {
+        warn!(%error, "there is no room to ring the person in");
+        match error {
+            RoomError::NotJoined { .. } => Reason::NoAnswer,
+            _ => Reason::Unreachable,
+        }
+    })
 }
 
 /// Waits until the caller gives up.
-async fn caller_gone(far_end: &mut mpsc::Receiver<Told>) -> (Side, Reason) {
-    while let Some(told) = far_end.recv().await {
+async fn caller_gone(far_end: &mut CallMail) -> (Side, Reason) {
+    while let Some(told) = far_end.queue.recv().await {
         match told {
             Told::Sip(happened) => {
                 if let SipNews::Event(LegEvent::Ended(reason)) = legs::from_sip(&happened) {

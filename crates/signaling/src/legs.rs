@@ -1,8 +1,13 @@
 //! The call machine's words in those of SIP and media, and back.
 
+use std::time::Duration;
+
 use mxtrunk_call::{LegAction, LegEvent, LegId, LegKind, MediaAction, MediaEvent, Reason};
 use mxtrunk_media_io::{self as media, MediaError};
 use mxtrunk_sip::{self as sip, ReasonHeader};
+
+/// A telephone in a call sends 50 packets a second; this long without one, nobody hears anybody.
+const QUIET: Duration = Duration::from_secs(3);
 
 /// What one SIP event means to its call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +35,11 @@ pub(crate) fn from_sip(happened: &sip::Happened) -> SipNews {
         Happened::Refused { status, .. } => LegEvent::Ended(Reason::from_sip_status(*status)),
         Happened::Unreachable => LegEvent::Ended(Reason::Unreachable),
         Happened::Cancelled { reason } => LegEvent::Ended(cancelled(reason.as_ref())),
-        Happened::Ended { .. } => LegEvent::Ended(Reason::HungUp),
+        Happened::Ended {
+            cause: sip::EndCause::Bye,
+            ..
+        } => LegEvent::Ended(Reason::HungUp),
+        Happened::Ended { .. } => LegEvent::Ended(Reason::Failed),
         Happened::Reoffered { sdp: Some(sdp) } => LegEvent::Reoffered {
             sdp: sdp.as_str().into(),
         },
@@ -124,10 +133,10 @@ pub(crate) fn to_media(action: MediaAction) -> Vec<(media::LegId, media::Command
     }
 }
 
-/// A media event as the call machine hears it.
-pub(crate) fn from_media(happened: &media::Happened) -> MediaEvent {
+/// A media event as the call machine hears it; `None` where it has no use for it.
+pub(crate) fn from_media(happened: &media::Happened) -> Option<MediaEvent> {
     use media::Happened;
-    match happened {
+    Some(match happened {
         Happened::LocalDescription { sdp } => MediaEvent::LocalDescription {
             sdp: sdp.as_str().into(),
         },
@@ -142,8 +151,14 @@ pub(crate) fn from_media(happened: &media::Happened) -> MediaEvent {
             ),
         },
         Happened::Lost => MediaEvent::Lost,
+        Happened::Heard { .. } => return None,
         Happened::Closed { .. } => MediaEvent::Closed,
-    }
+    })
+}
+
+/// Whether a telephone that was last heard so long ago (`None`: never) is as silent as its PBX.
+pub(crate) fn is_quiet(ago: Option<Duration>) -> bool {
+    ago.is_none_or(|ago| ago > QUIET)
 }
 
 /// The same leg in the media plane.
@@ -176,6 +191,14 @@ mod tests {
         };
         assert_eq!(ended(&refused(486)), Reason::Busy);
         assert_eq!(ended(&refused(404)), Reason::NotFound);
+    }
+
+    #[test]
+    fn a_silent_pbx_alone_does_not_end_a_call() {
+        assert_eq!(from_sip(&sip::Happened::PeerSilent), SipNews::Nothing);
+        assert!(!is_quiet(Some(Duration::from_millis(20))));
+        assert!(is_quiet(Some(Duration::from_millis(3_001))));
+        assert!(is_quiet(None));
     }
 
     #[test]

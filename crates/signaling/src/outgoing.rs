@@ -8,7 +8,7 @@ use mxtrunk_matrix::call_events::Invite;
 use mxtrunk_matrix::voip_v1::{self, Ids};
 use mxtrunk_sip::Caller;
 use mxtrunk_store::{Direction, LiveCall, MatrixSide};
-use tracing::{debug, info};
+use tracing::info;
 
 use crate::call_task::{CallInbox, CallTask, MatrixLeg, PhoneLeg};
 use crate::directory::Line;
@@ -35,14 +35,9 @@ pub(crate) fn begin(router: &Router, invited: Invited) {
 
 /// Turns an invite away, with a sentence in the room where Element alone would leave the person guessing.
 pub(crate) fn refuse(router: &Router, invited: Invited, reason: Reason) {
-    info!(
-        outcome = reason.word(),
-        by = "gateway",
-        "call refused before it was placed"
-    );
-    debug!(user = %invited.event.sender, number = %invited.event.number, "who it was");
     let now = Instant::now();
     let ids = invited.ids();
+    let record = invited.record(router);
     let sender = RoomSender::start(
         router.peers.app.clone(),
         invited.address(&ids.our_party_id),
@@ -54,6 +49,8 @@ pub(crate) fn refuse(router: &Router, invited: Invited, reason: Reason) {
         // It has expired: nobody waits for an answer.
         return;
     };
+    let (store, instance) = (router.peers.store.clone(), router.settings.instance.clone());
+    router.spawn(async move { record.keep_refused(&store, &instance, reason).await });
     leg.handle_action(now, LegAction::Refuse(reason));
     while let Some(event) = leg.poll_send() {
         sender.send(Letter::Call(event));
@@ -66,9 +63,7 @@ pub(crate) fn refuse(router: &Router, invited: Invited, reason: Reason) {
 /// Who may call what.
 fn admit(router: &Router, event: &IncomingCallEvent) -> Result<(Line, Number), Reason> {
     let directory = &router.peers.directory;
-    let line = directory
-        .line_of(event.sender.as_str())
-        .ok_or(Reason::Forbidden)?;
+    let line = directory.line_of(&event.sender).ok_or(Reason::Forbidden)?;
     let number = directory
         .plan()
         .dialable(&event.number)
@@ -90,17 +85,12 @@ fn place(router: &Router, invited: Invited, line: Line, number: Number) {
         id: router.leg_ids.next(),
         kind: LegKind::Sip,
     };
-    let pair = (line.user.clone(), number.to_string());
+    let pair = (line.user.to_string(), number.to_string());
     let Some(registration) = router.calls.register(pair, [browser.id, phone.id], &inbox) else {
         refuse(router, invited, Reason::Busy);
         return;
     };
-    let record = OpenRecord::begin(
-        Direction::Outgoing,
-        &line.user,
-        number.as_str(),
-        &router.settings.trunk.0,
-    );
+    let record = invited.record(router);
     let ids = invited.ids();
     let side = invited.side(&ids);
     let address = invited.address(&record.id().0);
@@ -151,6 +141,11 @@ fn place(router: &Router, invited: Invited, line: Line, number: Number) {
 impl Invited {
     fn age(&self) -> Duration {
         self.event.age
+    }
+
+    fn record(&self, router: &Router) -> OpenRecord {
+        let (user, number) = (self.event.sender.as_str(), &self.event.number);
+        OpenRecord::begin(Direction::Outgoing, user, number, &router.settings.trunk.0)
     }
 
     fn ids(&self) -> Ids {

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use mxtrunk_call::{Reason, Side, Story};
 use mxtrunk_media_io::{AudioVerdict, LegStats};
-use mxtrunk_store::{CallRecord, Direction, EndedBy, RecordId, UnixMillis};
+use mxtrunk_store::{CallRecord, Direction, EndedBy, LiveCall, RecordId, Store, UnixMillis};
 use serde_json::json;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::ids::new_record_id;
 
@@ -69,18 +69,33 @@ impl OpenRecord {
         self.record
     }
 
+    /// Keeps the record of a call that was refused as soon as it was asked for.
+    pub(crate) async fn keep_refused(self, store: &Store, instance: &str, reason: Reason) {
+        let live = LiveCall::begun(self.id().clone(), instance, UnixMillis::now());
+        let begun = store.begin_call(&self.record, &live).await;
+        let record = self.complete_early(Side::Gateway, reason);
+        let kept = match begun {
+            Ok(()) => store.finish_call(&record).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = kept {
+            warn!(call = %record.id.0, %error, "the record of a refused call could not be kept");
+        }
+    }
+
     /// Completes the record of a call that never came to be.
     pub(crate) fn complete_early(mut self, by: Side, reason: Reason) -> CallRecord {
         self.record.ended_at = Some(UnixMillis::now());
         self.record.ended_by = Some(ended_by(by));
         self.record.reason = Some(reason.word().to_owned());
+        self.record.audio = Some(AudioVerdict::None.to_string());
         info!(
             call = %self.record.id.0,
             direction = direction(self.record.direction),
             trunk = %self.trunk,
             outcome = reason.word(),
             by = side(by),
-            "call ended before it was offered"
+            "call ended before it was offered: audio flowed none"
         );
         debug!(call = %self.record.id.0, user = %self.record.user, number = %self.record.number, "who it was");
         self.record

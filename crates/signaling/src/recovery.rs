@@ -5,7 +5,7 @@ use std::time::Duration;
 use mxtrunk_call::Reason;
 use mxtrunk_matrix::call_events::{CallEventOut, CallRef, Version};
 use mxtrunk_sip::DialogSnapshot;
-use mxtrunk_store::{CallRecord, EndedBy, LiveCall, MatrixSide, UnixMillis};
+use mxtrunk_store::{CallRecord, Direction, EndedBy, LiveCall, MatrixSide, UnixMillis};
 use ruma::{RoomId, UserId};
 use tracing::{info, warn};
 
@@ -44,6 +44,8 @@ enum Outcome {
     Told,
     /// It knew of no such call any more.
     HadEnded,
+    /// It heard, and would not have it.
+    Refused,
     /// There was nobody to tell: this side had not been reached when the gateway died.
     NotBegun,
     /// It could not be reached.
@@ -51,11 +53,12 @@ enum Outcome {
 }
 
 async fn end_orphan(peers: Peers, mut record: CallRecord, live: LiveCall) {
+    // It ended when the last process did; when exactly, nobody knows.
+    record.ended_at = Some(UnixMillis::now());
     let (matrix, phone) = tokio::join!(
         insist(|| end_matrix(&peers, &record, &live)),
         insist(|| end_phone(&peers, &live)),
     );
-    record.ended_at = Some(UnixMillis::now());
     record.ended_by = Some(EndedBy::Gateway);
     record.reason = Some(Reason::Restarted.word().to_owned());
     info!(
@@ -91,15 +94,20 @@ async fn end_matrix(peers: &Peers, record: &CallRecord, live: &LiveCall) -> Outc
     ) else {
         return Outcome::NotBegun;
     };
-    let goodbye = goodbye(record, live, side);
-    let transaction = format!("{}-restarted", record.id.0);
-    if let Err(error) = peers
-        .app
-        .send_call_event(&room, &user, &transaction, &goodbye)
-        .await
-    {
-        warn!(call = %record.id.0, %error, "an orphaned call could not be ended in its room");
-        return Outcome::Unreached;
+    for (n, goodbye) in goodbyes(record, side).into_iter().enumerate() {
+        let transaction = format!("{}-restarted-{n}", record.id.0);
+        match peers
+            .app
+            .send_call_event(&room, &user, &transaction, &goodbye)
+            .await
+        {
+            Ok(_) => {}
+            Err(error) if error.is_transient() => return Outcome::Unreached,
+            Err(error) => {
+                warn!(call = %record.id.0, %error, "an orphaned call could not be ended in its room");
+                return Outcome::Refused;
+            }
+        }
     }
     if let Some(sentence) = Reason::Restarted.sentence(&record.number)
         && let Err(error) = peers.app.send_notice(&room, &user, &sentence).await
@@ -109,25 +117,28 @@ async fn end_matrix(peers: &Peers, record: &CallRecord, live: &LiveCall) -> Outc
     Outcome::Told
 }
 
-/// Before the answer a callee's hang-up is ignored by clients: an unanswered call of the person is rejected.
-fn goodbye(record: &CallRecord, live: &LiveCall, side: &MatrixSide) -> CallEventOut {
+/// What ends the call in the room. Whether a call of the person had been answered is not certain (the last process
+/// may have died between the answer and its note of it): a client heeds a reject before the answer and a hang-up
+/// after it, and ignores the other.
+fn goodbyes(record: &CallRecord, side: &MatrixSide) -> Vec<CallEventOut> {
     let call = CallRef {
         call_id: side.call_id.clone(),
         party_id: side.party_id.clone(),
         version: Version::from_word(&side.version).unwrap_or(Version::V1),
     };
-    let outgoing = record.direction == mxtrunk_store::Direction::Outgoing;
-    if outgoing && !live.answered && call.version == Version::V1 {
-        CallEventOut::Reject {
-            call,
-            reason: Reason::Restarted.matrix_reject(),
-        }
-    } else {
-        CallEventOut::Hangup {
-            call,
-            reason: Reason::Restarted.matrix_hangup(),
-        }
+    let mut goodbyes = Vec::new();
+    if record.direction == Direction::Outgoing && call.version == Version::V1 {
+        let reason = Reason::Restarted.matrix_reject();
+        goodbyes.push(CallEventOut::Reject {
+            call: call.clone(),
+            reason,
+        });
     }
+    goodbyes.push(CallEventOut::Hangup {
+        call,
+        reason: Reason::Restarted.matrix_hangup(),
+    });
+    goodbyes
 }
 
 async fn end_phone(peers: &Peers, live: &LiveCall) -> Outcome {
@@ -141,12 +152,14 @@ async fn end_phone(peers: &Peers, live: &LiveCall) -> Outcome {
         Ok(200..=299) => Outcome::Told,
         // 481: the far end has ended it already (RFC 3261 section 12.2.2).
         Ok(481) => Outcome::HadEnded,
+        // The PBX is starting, or overloaded.
+        Ok(408 | 500..=599) => Outcome::Unreached,
         Ok(status) => {
             warn!(
                 status,
                 "the telephone side did not take the end of an orphaned call"
             );
-            Outcome::Told
+            Outcome::Refused
         }
         Err(error) => {
             warn!(%error, "an orphaned call could not be ended at the telephone side");

@@ -1,5 +1,6 @@
 //! Which call does this event belong to, and may a new one begin?
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::{LegIds, Peers, Settings, incoming, outgoing};
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 
 /// How long calls have to say goodbye when the gateway stops.
-const GOODBYE: Duration = Duration::from_secs(8);
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// What a person reads in a room whose calls we cannot read.
 const ENCRYPTED: &str = "This room is encrypted, and the telephone gateway cannot take part in encrypted calls. \
@@ -73,9 +74,18 @@ impl Router {
         let mut goodbye = None;
         loop {
             tokio::select! {
-                Some(event) = inbox.matrix.recv() => self.on_matrix(event, stopping),
-                Some(event) = inbox.sip.recv() => self.on_sip(event, stopping),
-                Some(event) = inbox.media.recv() => self.on_media(event),
+                Some(event) = inbox.matrix.recv() => {
+                    guarded(|| self.on_matrix(event, stopping));
+                }
+                Some(event) = inbox.sip.recv() => {
+                    let leg = LegId(event.leg.0);
+                    if !guarded(|| self.on_sip(event, stopping)) {
+                        incoming::refuse(&self, leg, Reason::Failed);
+                    }
+                }
+                Some(event) = inbox.media.recv() => {
+                    guarded(|| self.on_media(event));
+                }
                 _ = renewal.tick() => self.renew_leases(),
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
@@ -218,8 +228,19 @@ impl Router {
     }
 }
 
+/// Routes one event. A panic in that costs this event, not the router and every call with it.
+fn guarded(route: impl FnOnce()) -> bool {
+    let routed = catch_unwind(AssertUnwindSafe(route)).is_ok();
+    if !routed {
+        error!(
+            "an event could not be routed by a fault of ours: please report it with the lines above"
+        );
+    }
+    routed
+}
+
 /// Runs `call`; if it panics, runs `clean_up`, and the panic goes no further.
-async fn contain(
+pub(crate) async fn contain(
     call: impl Future<Output = ()> + Send + 'static,
     clean_up: impl Future<Output = ()> + Send + 'static,
 ) {
@@ -258,6 +279,12 @@ mod tests {
     #[tokio::test]
     async fn a_panic_in_one_call_ends_that_call_and_is_cleaned_up_after() {
         assert!(cleaned_up_after(async { panic!("a fault of ours") }).await);
+    }
+
+    #[test]
+    fn a_panic_while_routing_costs_one_event() {
+        assert!(!guarded(|| panic!("a fault of ours")));
+        assert!(guarded(|| {}));
     }
 
     #[tokio::test]

@@ -205,6 +205,8 @@ impl Leg {
             (SendOutcome::Failed(CallEventKind::Invite), State::Inviting { .. })
             // The user's client waits for an answer that will not come.
             | (SendOutcome::Failed(CallEventKind::Answer), State::Connected { .. }) => {
+                // It may stand in the room all the same, only its receipt was lost: then this ends it there.
+                self.send_hangup(Reason::Unreachable);
                 self.gone(Reason::Unreachable);
             }
             // Without a reject, hangup or selection the user's devices run into their own time-outs;

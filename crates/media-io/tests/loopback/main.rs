@@ -148,6 +148,13 @@ async fn two_phones_on_one_worker_hear_each_other() {
     let first = tokio::spawn(first.talk(talk.clone(), 30));
     let second = tokio::spawn(second.talk(talk, 30));
     assert!(first.await.unwrap() >= 30 && second.await.unwrap() >= 30);
+    site.media.send(one, Command::Probe).unwrap();
+    let heard = site.wait(one, |what| match what {
+        Happened::Heard { ago } => Some(*ago),
+        _ => None,
+    });
+    let ago = heard.await.expect("it was heard");
+    assert!(ago < PATIENCE, "{ago:?}");
     let stats = site.close(one).await;
     assert!(
         stats.received.packets > 0 && stats.sent.carried > 0,

@@ -52,6 +52,14 @@ impl Leg {
         }
     }
 
+    /// When the peer's last packet came.
+    pub(super) fn last_heard(&self) -> Option<Instant> {
+        match &self.side {
+            Side::Browser(browser) => browser.receiver.last(),
+            Side::Phone(phone) => phone.last_heard(),
+        }
+    }
+
     pub(super) fn stats(&self) -> LegStats {
         match &self.side {
             Side::Browser(browser) => browser.stats(),

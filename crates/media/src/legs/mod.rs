@@ -197,6 +197,17 @@ impl Legs {
         }
     }
 
+    /// Asks how long ago a leg heard its peer; [`Happened::Heard`] follows.
+    pub fn probe(&mut self, now: Instant, id: LegId) {
+        let Some(leg) = self.legs.get(&id) else {
+            return;
+        };
+        let ago = leg
+            .last_heard()
+            .map(|last| now.saturating_duration_since(last));
+        self.report(id, Happened::Heard { ago });
+    }
+
     /// Ends the bridge of a leg; both legs stay.
     fn part(&mut self, id: LegId) {
         let peer = self.legs.get_mut(&id).and_then(|leg| {
@@ -241,7 +252,7 @@ impl Legs {
             }
             Socket::Rtcp(id) => self.work(id, |leg, _| {
                 if let Side::Phone(phone) = &mut leg.side {
-                    phone.receive_rtcp(source, datagram);
+                    phone.receive_rtcp(now, source, datagram);
                 }
                 Ok(())
             }),

@@ -182,6 +182,11 @@ impl Receiver {
         &mut self.drops
     }
 
+    /// When the last packet of audio or of a key came.
+    pub(crate) fn last(&self) -> Option<Instant> {
+        self.stats.last
+    }
+
     pub(crate) fn report(&mut self) -> Option<ReceptionReport> {
         self.tally.report()
     }

@@ -13,7 +13,9 @@ mod phone;
 mod sound;
 mod world;
 
-use mxtrunk_media::{AudioVerdict, Happened, IceMode, Law, LegId, Socket, TelephoneEvent};
+use std::time::Duration;
+
+use mxtrunk_media::{AudioVerdict, Event, Happened, IceMode, Law, LegId, Socket, TelephoneEvent};
 
 use world::World;
 
@@ -381,6 +383,40 @@ fn the_phone_gets_sender_reports_and_its_own_loss_report_is_kept() {
     let stats = world.close(phone);
     assert_eq!(stats.sent.reported_loss, 128);
     assert_eq!(stats.dropped.wrong_source, 1);
+}
+
+#[test]
+fn a_leg_knows_how_long_ago_its_peer_was_heard() {
+    let mut world = World::new(IceMode::Full);
+    let leg = world.phone_is_called(Law::Mu, 440.0);
+    assert_eq!(ago(&mut world, leg), None);
+    world.run(100);
+    let talking = ago(&mut world, leg).expect("it was heard");
+    assert!(talking <= Duration::from_millis(20), "{talking:?}");
+    world.phone(leg).talks = false;
+    world.run(4_000);
+    let quiet = ago(&mut world, leg).expect("it was heard before");
+    assert!(quiet >= Duration::from_millis(3_950), "{quiet:?}");
+    // RFC 3550 section 6.4.2: an empty receiver report.
+    let report = [0x80, 201, 0, 1, 0, 0, 0x5e, 0xed];
+    let stranger = world.phone(leg).address;
+    let (now, control) = (world.now(), world.phone(leg).control());
+    for (source, heard) in [(stranger, false), (control, true)] {
+        world.legs.handle(now, Socket::Rtcp(leg), source, &report);
+        assert_eq!(ago(&mut world, leg) == Some(Duration::ZERO), heard);
+    }
+}
+
+fn ago(world: &mut World, leg: LegId) -> Option<Duration> {
+    world.legs.probe(world.now(), leg);
+    world.collect();
+    match world.events.pop() {
+        Some(Event {
+            what: Happened::Heard { ago },
+            ..
+        }) => ago,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

@@ -180,18 +180,28 @@ impl Store {
         Ok(())
     }
 
-    /// Writes what became known about a call in progress. A call that was finished meanwhile stays finished.
+    /// Writes what became known about a call in progress: its sides, and that it was answered (which its record
+    /// learns too, with the time). Owner and lease stay as they are: the lease has been renewed since `live` was
+    /// made. A call that was finished meanwhile stays finished.
     ///
     /// # Errors
     /// [`StoreError::Query`].
     pub async fn update_live(&self, live: &LiveCall) -> Result<(), StoreError> {
         let matrix = live.matrix.as_ref();
+        let mut tx = self.pool.begin().await?;
+        if live.answered {
+            sqlx::query(
+                "UPDATE call_records SET answered_at = coalesce(answered_at, ?) WHERE id = ? AND ended_at IS NULL",
+            )
+            .bind(UnixMillis::now().0)
+            .bind(&live.record.0)
+            .execute(&mut *tx)
+            .await?;
+        }
         sqlx::query(
-            "UPDATE live_calls SET owner = ?, lease_until = ?, answered = ?, room_id = ?, call_id = ?,
-             party_id = ?, virtual_user = ?, version = ?, sip_dialog = ? WHERE record_id = ?",
+            "UPDATE live_calls SET answered = ?, room_id = ?, call_id = ?, party_id = ?, virtual_user = ?,
+             version = ?, sip_dialog = ? WHERE record_id = ?",
         )
-        .bind(&live.owner)
-        .bind(live.lease_until.0)
         .bind(live.answered)
         .bind(matrix.map(|side| side.room_id.as_str()))
         .bind(matrix.map(|side| side.call_id.as_str()))
@@ -200,8 +210,9 @@ impl Store {
         .bind(matrix.map(|side| side.version.as_str()))
         .bind(live.sip_dialog.as_deref())
         .bind(&live.record.0)
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?;
+        tx.commit().await?;
         Ok(())
     }
 

@@ -46,10 +46,12 @@ async fn a_call_killed_in_the_middle_is_found_with_both_its_sides_after_reopenin
             .unwrap(),
         []
     );
-    assert_eq!(
-        reopened.orphans("another", LEASE).await.unwrap(),
-        [(record, live)]
-    );
+    let orphans = reopened.orphans("another", LEASE).await.unwrap();
+    let [(found, its_live)] = orphans.as_slice() else {
+        panic!("one orphan was expected: {orphans:?}");
+    };
+    assert_eq!((&found.id, its_live), (&record.id, &live));
+    assert!(found.answered_at.is_some(), "{found:?}");
 }
 
 #[tokio::test]
@@ -143,4 +145,28 @@ async fn records_come_newest_first_and_no_more_than_asked_for() {
     let records = store.records(2).await.unwrap();
     let ids: Vec<_> = records.iter().map(|record| record.id.0.as_str()).collect();
     assert_eq!(ids, ["2", "1"]);
+}
+
+#[tokio::test]
+async fn an_answer_is_in_the_record_at_once_and_stays_when_the_call_is_killed() {
+    let store = Store::in_memory().await.unwrap();
+    let (record, mut live) = call("a");
+    store.begin_call(&record, &live).await.unwrap();
+    live.answered = true;
+    store.update_live(&live).await.unwrap();
+    let answered_at = store.records(1).await.unwrap()[0].answered_at;
+    assert!(answered_at.is_some());
+    store.update_live(&live).await.unwrap();
+    assert_eq!(store.records(1).await.unwrap()[0].answered_at, answered_at);
+}
+
+#[tokio::test]
+async fn an_update_does_not_take_a_renewed_lease_back() {
+    let store = Store::in_memory().await.unwrap();
+    let (record, live) = call("a");
+    store.begin_call(&record, &live).await.unwrap();
+    let renewed = UnixMillis(LEASE.0 + 5_000);
+    store.renew_leases(&live.owner, renewed).await.unwrap();
+    store.update_live(&live).await.unwrap();
+    assert_eq!(store.orphans("another", LEASE).await.unwrap(), []);
 }

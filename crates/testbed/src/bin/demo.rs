@@ -64,13 +64,20 @@ fn run() -> anyhow::Result<ExitCode> {
         return Ok(code);
     }
     let run = Run::start("demo-check")?;
-    let outcome = runtime.block_on(check(&run, &arguments));
-    let passed = outcome.as_ref().is_ok_and(Report::passed);
+    // A site that did not come up is a failure like any other: it has its row, its figures and its last line.
+    let report = runtime
+        .block_on(check(&run, &arguments))
+        .unwrap_or_else(|error| Report::of_failure(&error));
+    if let Some(path) = &arguments.json {
+        let figures = serde_json::to_vec_pretty(&report)?;
+        std::fs::write(path, figures).with_context(|| path.display().to_string())?;
+    }
+    let passed = report.passed();
     if !passed {
         show_logs(&run);
     }
     // Last, so that whoever reads only the end learns how it went.
-    println!("\n{}", outcome?);
+    println!("\n{report}");
     Ok(if passed {
         ExitCode::SUCCESS
     } else {
@@ -81,12 +88,7 @@ fn run() -> anyhow::Result<ExitCode> {
 async fn check(run: &Run, arguments: &Arguments) -> anyhow::Result<Report> {
     let mut wanted = Check::everything()?;
     wanted.seed = arguments.seed.unwrap_or(wanted.seed);
-    let report = demo::check(run, &wanted).await?;
-    if let Some(path) = &arguments.json {
-        let figures = serde_json::to_vec_pretty(&report)?;
-        std::fs::write(path, figures).with_context(|| path.display().to_string())?;
-    }
-    Ok(report)
+    demo::check(run, &wanted).await
 }
 
 fn show_logs(run: &Run) {

@@ -99,7 +99,11 @@ pub async fn check(run: &Run, check: &Check) -> anyhow::Result<Report> {
     }
     // The report is what counts; a browser that will not close is ended with its driver.
     let _ = alice.close().await;
-    peers.gateway.stop().await?;
+    let stopped = peers.gateway.stop().await.map(drop);
+    let outcome = stopped.map_err(|error| format!("{error:#}"));
+    report
+        .rows
+        .push(Row::event("gateway", "stops when told to", outcome));
     Ok(report)
 }
 

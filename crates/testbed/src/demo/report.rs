@@ -88,6 +88,16 @@ pub struct Report {
 }
 
 impl Report {
+    /// The report of a run that ended before its first call.
+    #[must_use]
+    pub fn of_failure(error: &anyhow::Error) -> Self {
+        let row = Row::event("the site", "comes up", Err(format!("{error:#}")));
+        Report {
+            seed: 0,
+            rows: vec![row],
+        }
+    }
+
     /// Whether there was something to check and all of it is as it should be.
     #[must_use]
     pub fn passed(&self) -> bool {
@@ -173,6 +183,15 @@ mod tests {
         verdict.faults = vec![Fault::Level, Fault::Gap];
         let row = Row::sound("browser → 602", "browser → phone", verdict);
         assert_eq!(row.failure.as_deref(), Some("level, gap"));
+    }
+
+    #[test]
+    fn a_site_that_does_not_come_up_is_a_failure_with_a_last_line() {
+        let report = Report::of_failure(&anyhow::anyhow!("Synapse did not start"));
+        assert!(!report.passed());
+        let text = report.to_string();
+        assert!(text.contains("Synapse did not start"), "{text}");
+        assert!(text.ends_with("\n0 passed, 1 failed"), "{text}");
     }
 
     #[test]

@@ -10,6 +10,9 @@ const VERSION: &str = "0.20.2";
 /// Fetches cargo-deny once, then checks the tree against deny.toml.
 pub(super) fn check() -> Result<(), Failure> {
     installed()?;
+    // Compiling has fetched this platform's crates; cargo-deny looks at those of every target that deny.toml
+    // names. `--locked` also notices a lock file that has fallen behind.
+    visibly(cargo().args(["fetch", "--locked"]))?;
     visibly(deny().args([
         "--offline",
         "check",
