@@ -162,7 +162,9 @@ mod tests {
             "[store]",
             "[log]",
         ] {
-            let with_typo = SHIPPED.replacen(section, &format!("{section}\nno_such_key = 1"), 1);
+            // Comments name sections too: a heading stands alone on its line.
+            let heading = format!("\n{section}\n");
+            let with_typo = SHIPPED.replacen(&heading, &format!("{heading}no_such_key = 1\n"), 1);
             let complaint = complaints(&with_typo);
             let known = complaint
                 .split("expected")
@@ -170,7 +172,10 @@ mod tests {
                 .unwrap_or_else(|| panic!("{complaint}"));
             let keys: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
             assert!(!keys.is_empty(), "{complaint}");
-            let after = SHIPPED.split(section).nth(1).expect("the section is there");
+            let after = SHIPPED
+                .split(&heading)
+                .nth(1)
+                .expect("the section is there");
             for key in keys {
                 let stands = after.lines().any(|line| {
                     line.trim_start_matches("# ")
