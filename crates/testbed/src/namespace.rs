@@ -136,8 +136,11 @@ fn run_again_inside(name: &str) -> anyhow::Result<()> {
     if status.success() && stdout.contains("1 passed") {
         return Ok(());
     }
-    println!("{stdout}");
-    eprintln!("{}", String::from_utf8_lossy(&stderr));
+    for text in [&stdout, &String::from_utf8_lossy(&stderr)] {
+        for line in text.lines() {
+            println!("  | {line}");
+        }
+    }
     bail!("{name} failed inside its namespace ({status})")
 }
 

@@ -16,9 +16,10 @@ struct Totals {
 }
 
 impl Totals {
-    /// Adds a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+    /// Adds a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; …`. A test that ran
+    /// itself again in a namespace shows that run's lines indented: they do not count twice.
     fn add(&mut self, line: &str) {
-        let Some((_, counts)) = line.split_once("test result: ") else {
+        let Some(counts) = line.strip_prefix("test result: ") else {
             return;
         };
         let counts = counts.split_once(". ").map_or(counts, |(_, rest)| rest);
@@ -78,6 +79,7 @@ mod tests {
     fn totals_are_summed_over_the_harnesses() {
         let mut totals = Totals::default();
         totals.add("running 3 tests");
+        totals.add("  | test result: FAILED. 0 passed; 1 failed");
         totals.add("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out");
         totals
             .add("test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out");
