@@ -106,6 +106,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         .run(inbox, stop)
         .await;
     info!("every call has ended: stopping");
+    let (matrix, sip) = (peers.app.counts(), peers.phones.counters());
+    info!(?matrix, ?sip, "what was dropped or refused since the start");
     peers.app.shutdown().await;
     peers.phones.shutdown().await;
     peers.media.shutdown();

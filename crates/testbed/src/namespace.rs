@@ -157,16 +157,19 @@ fn inside_command() -> anyhow::Result<Command> {
 }
 
 fn unshare_flags() -> anyhow::Result<&'static str> {
+    let mut said = String::new();
     for flags in ["-n", "-rn"] {
         let tried = Command::new("unshare").args([flags, "true"]).output();
         let tried = tried.context("cannot run unshare (package util-linux)")?;
         if tried.status.success() {
             return Ok(flags);
         }
+        said = String::from_utf8_lossy(&tried.stderr).trim().to_owned();
     }
     bail!(
-        "this machine lets neither this user nor a user namespace make a network namespace. \
-         As root, run: sysctl -w kernel.unprivileged_userns_clone=1"
+        "this user may not make a network namespace ({said}). As root, run: \
+         sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000 \
+         (in a container, its host has to allow it: --security-opt seccomp=unconfined)"
     )
 }
 

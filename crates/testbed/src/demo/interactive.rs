@@ -85,7 +85,13 @@ async fn dial(peers: &mut Peers, number: &str) {
 fn reachable_by_browsers() -> String {
     match own_address() {
         Some(address) => format!("[media]\nbrowser_bind = \"{address}\"\n"),
-        None => String::new(),
+        None => {
+            println!(
+                "This machine has no address but loopback, and browsers offer no loopback candidates: \
+                 start yours with --allow-loopback-in-peer-connection, or calls stay silent."
+            );
+            String::new()
+        }
     }
 }
 

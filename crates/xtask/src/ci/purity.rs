@@ -3,8 +3,11 @@
 //! clippy's disallowed methods (a crate's `clippy.toml`) guard the code of the pure crates;
 //! this guards their dependencies.
 
-use xtask::Failure;
+use std::path::{Path, PathBuf};
+
+use xtask::layout::root;
 use xtask::step::{cargo, quietly};
+use xtask::{Doing, Failure};
 
 /// Which crates of ours each crate may depend on. A new crate gets a line here.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -56,6 +59,19 @@ const NEVER: [&str; 7] = [
 /// keys need, but our code gets its randomness as input.
 const NOT_DIRECTLY: [&str; 3] = ["rand", "getrandom", "fastrand"];
 
+/// A pure module inside a crate that is a shell: clippy's settings reach whole crates only.
+const PURE_MODULE: &str = "crates/matrix/src/voip_v1";
+/// What its code must not name.
+const IMPURE: [&str; 7] = [
+    "tokio",
+    "reqwest",
+    "async fn",
+    "Instant::now",
+    "SystemTime",
+    "std::net",
+    "rand::",
+];
+
 /// Compares the dependencies that cargo resolves with the arrows.
 pub(super) fn check() -> Result<(), Failure> {
     let mut wrong = Vec::new();
@@ -71,6 +87,10 @@ pub(super) fn check() -> Result<(), Failure> {
         let direct = dependencies(package, &["--depth", "1"])?;
         let whole = dependencies(package, &[])?;
         wrong.extend(against_purity(package, &direct, &whole));
+    }
+    for file in sources(&root().join(PURE_MODULE))? {
+        let code = std::fs::read_to_string(&file).doing("reading a pure module")?;
+        wrong.extend(against_words(&file.display().to_string(), &code));
     }
     if wrong.is_empty() {
         println!("arrows and purity hold");
@@ -95,6 +115,31 @@ fn against_purity(package: &str, direct: &[String], whole: &[String]) -> Vec<Str
         .filter(|name| NOT_DIRECTLY.contains(&name.as_str()));
     deep.chain(near)
         .map(|name| format!("{package} is pure and must not know {name}"))
+        .collect()
+}
+
+/// The code of a module, without its tests, which begin their virtual time somewhere.
+fn sources(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).doing("listing a pure module")? {
+        let path = entry.doing("listing a pure module")?.path();
+        let is_code = path.extension().is_some_and(|extension| extension == "rs");
+        if is_code && path.file_stem().is_some_and(|name| name != "tests") {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+fn against_words(file: &str, code: &str) -> Vec<String> {
+    let lines = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    let named = |word: &&&str| lines.clone().any(|line| line.contains(**word));
+    IMPURE
+        .iter()
+        .filter(named)
+        .map(|word| format!("{file} is pure and must not name {word}"))
         .collect()
 }
 
@@ -153,6 +198,16 @@ mod tests {
         ];
         assert_eq!(wrong, expected);
         assert!(against_purity("mxtrunk-media", &[], &whole[2..]).is_empty());
+    }
+
+    #[test]
+    fn a_clock_in_a_pure_module_is_found_and_a_comment_about_it_is_not() {
+        let code = "/// Like Instant::now, but told.\nlet now = Instant::now();\n";
+        assert_eq!(
+            against_words("leg.rs", code),
+            ["leg.rs is pure and must not name Instant::now"]
+        );
+        assert!(against_words("leg.rs", "// Instant::now\n").is_empty());
     }
 
     #[test]
