@@ -1,6 +1,7 @@
 //! Peers as child processes: logs captured, readiness awaited, killed with the run.
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -33,7 +34,9 @@ impl Peer {
         let mut tied = tied_to_us(&command);
         tied.stdin(Stdio::null())
             .stdout(out.try_clone()?)
-            .stderr(out);
+            .stderr(out)
+            // Ctrl-C in the terminal is for us: we end the peers in their turn, the gateway first.
+            .process_group(0);
         let child = spawn(tied).with_context(|| format!("cannot start {name}"))?;
         Ok(Self {
             name: name.to_owned(),
