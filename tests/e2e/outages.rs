@@ -41,6 +41,24 @@ fn element_hears_within_ten_seconds_that_the_pbx_died_in_mid_call() {
 }
 
 #[test]
+fn element_hears_within_ten_seconds_that_the_pbx_died_while_it_rang() {
+    namespace::test(async |run| {
+        let mut site = Site::start(&run, "").await?;
+        site.alice.dial(extension::NO_ANSWER).await?;
+        until("the PBX to ring", PATIENCE, async || {
+            let log = site.peers.gateway.logged();
+            log.contains("event=\"ringing\"").then_some(())
+        })
+        .await?;
+        let died = Instant::now();
+        site.peers.asterisk.peer().kill().await?;
+        site.ended_by_them(PATIENCE).await?;
+        ensure!(died.elapsed() < SOON, "it took {:?}", died.elapsed());
+        site.reads("stopped answering").await
+    });
+}
+
+#[test]
 fn a_call_with_sound_outlives_a_deaf_pbx() {
     namespace::test(async |run| {
         let doorman = Doorman::start().await?;

@@ -15,6 +15,7 @@ use crate::outgoing::{self, Order, refused};
 use crate::session;
 use crate::snapshot::{self, DialogSnapshot};
 use crate::transact::{self, InviteSent};
+use crate::trunk::InDialog;
 
 /// An INVITE without a final response.
 pub(crate) struct Calling {
@@ -23,8 +24,8 @@ pub(crate) struct Calling {
     order: Order,
     invite: InviteSent,
     challenges: u8,
-    /// Whether the INVITE got any response.
-    heard: bool,
+    /// There once the INVITE got any response.
+    in_dialog: Option<InDialog>,
     ringing: bool,
     progressed: bool,
     /// The last early SDP.
@@ -58,7 +59,7 @@ impl Calling {
             order,
             invite,
             challenges: 0,
-            heard: false,
+            in_dialog: None,
             ringing: false,
             progressed: false,
             early: None,
@@ -107,10 +108,19 @@ impl Calling {
                 Next::Wait
             }
             // These belong to an INVITE of the peer, and there is none yet.
-            Input::Ack(_) | Input::Cancel(_) | Input::Unacknowledged(_) | Input::PeerSilent => {
+            Input::Ack(_) | Input::Cancel(_) | Input::Unacknowledged(_) => Next::Wait,
+            Input::PeerSilent => {
+                // Before any response `answer_within` watches.
+                if self.heard() && matches!(self.giving_up, GivingUp::No) {
+                    self.leg.tell(Happened::PeerSilent).await;
+                }
                 Next::Wait
             }
         }
+    }
+
+    fn heard(&self) -> bool {
+        self.in_dialog.is_some()
     }
 
     async fn on_deadline(&mut self) -> Next {
@@ -128,7 +138,7 @@ impl Calling {
     /// Ends the call as soon as the protocol lets us.
     fn give_up(&mut self, reason: Option<ReasonHeader>) {
         self.deadline = Some(Instant::now() + self.leg.core.config.timers.give_up());
-        match self.heard {
+        match self.heard() {
             true => self.send_cancel(reason),
             false => self.giving_up = GivingUp::Wanted(reason),
         }
@@ -156,12 +166,12 @@ impl Calling {
         if matches!(code, 401 | 407) && self.answer_challenge(&response) {
             return Next::Wait;
         }
-        if code == 408 && self.heard && transact::is_local(&response) {
+        if code == 408 && self.heard() && transact::is_local(&response) {
             // The stack lost patience with a phone that rings (timer C); the
             // peer has not.
             self.send_cancel(None);
         }
-        if transact::is_local(&response) && !self.heard {
+        if transact::is_local(&response) && !self.heard() {
             return self.finish(Happened::Unreachable).await;
         }
         self.finish(Happened::Refused {
@@ -173,7 +183,8 @@ impl Calling {
     }
 
     async fn on_provisional(&mut self, response: Response) {
-        self.heard = true;
+        let trunk = &self.leg.trunk;
+        self.in_dialog.get_or_insert_with(|| trunk.begin_dialog());
         match std::mem::replace(&mut self.giving_up, GivingUp::No) {
             GivingUp::No => self.deadline = None,
             GivingUp::Wanted(reason) => return self.send_cancel(reason),
@@ -230,7 +241,7 @@ impl Calling {
         };
         self.invite = sent;
         self.challenges += 1;
-        self.heard = false;
+        self.in_dialog = None;
         self.deadline = Some(Instant::now() + self.leg.trunk.config.answer_within);
         true
     }

@@ -139,9 +139,10 @@ pub enum Happened {
         /// How it ended.
         cause: EndCause,
     },
-    /// Established leg: its trunk answered before, and now left two OPTIONS in
-    /// a row without any answer. Told again after each further one while the
-    /// outage lasts. The leg stays; its sound may well go on.
+    /// The trunk answered OPTIONS before, and now left two in a row without any
+    /// answer. Told again after each further one while the outage lasts, on
+    /// every leg that the peer has said something about. The leg stays; its
+    /// sound may well go on.
     PeerSilent,
     /// The peer offers anew (hold, resume, refresh, moved media). Must be
     /// answered with [`Command::Answer`] or [`Command::Refuse`].

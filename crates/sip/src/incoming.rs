@@ -19,7 +19,7 @@ use crate::message;
 use crate::session::Negotiated;
 use crate::snapshot::{self, DialogSnapshot};
 use crate::transact::{self, InviteReceived};
-use crate::trunk::Trunk;
+use crate::trunk::{InDialog, Trunk};
 
 /// How often a provisional response is repeated, so that no proxy on the way
 /// gives up on the call (§13.3.1.1: at least every minute).
@@ -74,6 +74,7 @@ async fn answer_call(leg: Leg, arrived: Arrival, tx: Transaction) {
     })
     .await;
     let offered = Offered {
+        in_dialog: leg.trunk.begin_dialog(),
         leg,
         dialog: arrived.dialog,
         invite,
@@ -94,6 +95,7 @@ struct Offered {
     dialog: DialogSnapshot,
     invite: InviteReceived,
     session: Negotiated,
+    in_dialog: InDialog,
     /// The last provisional response, and when it is due again.
     provisional: Option<(StatusCode, Option<String>, Instant)>,
 }
@@ -146,9 +148,11 @@ impl Offered {
                 self.leg.tell_last(Happened::Ended { reason, cause }).await;
                 Next::Over
             }
-            Input::Ack(_) | Input::Response(..) | Input::InviteOver(_) | Input::PeerSilent => {
+            Input::PeerSilent => {
+                self.leg.tell(Happened::PeerSilent).await;
                 Next::Wait
             }
+            Input::Ack(_) | Input::Response(..) | Input::InviteOver(_) => Next::Wait,
         }
     }
 
@@ -198,6 +202,7 @@ impl Offered {
             invite: self.invite,
             watch: self.session.watch,
             hang_up: None,
+            _in_dialog: self.in_dialog,
         }
     }
 }
@@ -210,6 +215,7 @@ struct Answered {
     watch: Option<Duration>,
     /// Our side hung up meanwhile; §15 forbids BYE before the ACK.
     hang_up: Option<Option<ReasonHeader>>,
+    _in_dialog: InDialog,
 }
 
 impl Answered {
@@ -235,10 +241,9 @@ impl Answered {
                     return None;
                 }
                 Input::Request(tx) => inbound::reply_early(&self.leg, *tx),
-                Input::Cancel(_)
-                | Input::Response(..)
-                | Input::InviteOver(_)
-                | Input::PeerSilent => {}
+                // Without its ACK the call ends soon enough.
+                Input::PeerSilent => {}
+                Input::Cancel(_) | Input::Response(..) | Input::InviteOver(_) => {}
             }
         }
     }

@@ -17,8 +17,8 @@ pub(crate) struct Trunk {
     pub(crate) listener: usize,
     up: AtomicBool,
     calls: AtomicUsize,
-    /// Established dialogs; each new one is announced, for the peer must be
-    /// alive to begin one.
+    /// Dialogs, early ones included; each new one is announced, for the peer
+    /// must be alive to begin one.
     dialogs: watch::Sender<usize>,
     new_calls: Mutex<Bucket>,
     refusals: Mutex<Bucket>,
@@ -66,13 +66,13 @@ impl Trunk {
         self.calls.load(Ordering::Relaxed) >= self.config.max_calls
     }
 
-    /// Counts an established dialog for as long as the result lives.
+    /// Counts a dialog, early or established, for as long as the result lives.
     pub(crate) fn begin_dialog(self: &Arc<Self>) -> InDialog {
         self.dialogs.send_modify(|dialogs| *dialogs += 1);
         InDialog(self.clone())
     }
 
-    /// The number of established dialogs; it changes when one begins.
+    /// The number of dialogs; it changes when one begins.
     pub(crate) fn dialogs(&self) -> watch::Receiver<usize> {
         self.dialogs.subscribe()
     }
@@ -89,7 +89,7 @@ impl Trunk {
     }
 }
 
-/// An established dialog of a trunk.
+/// A dialog of a trunk.
 #[derive(Debug)]
 pub(crate) struct InDialog(Arc<Trunk>);
 

@@ -57,6 +57,31 @@ async fn a_leg_hears_that_its_peer_fell_silent_and_hears_it_again() {
 }
 
 #[tokio::test]
+async fn a_leg_that_rings_hears_it_too() {
+    let (phone, mut agent) = Phone::with(seldom_asked).await;
+    answer_options(&phone).await;
+    let out = agent.call(1, "1001");
+    let invite = phone.hear_some("INVITE ").await;
+    phone.reply(&invite, "180 Ringing", "p", "", "").await;
+    assert_eq!(agent.on(out).await, Happened::Ringing);
+    assert_eq!(agent.on(out).await, Happened::PeerSilent);
+    agent.tell(out, Command::HangUp { reason: None });
+    phone.hear_some("CANCEL ").await;
+}
+
+#[tokio::test]
+async fn a_leg_that_calls_us_hears_it_too() {
+    let (phone, mut agent) = Phone::with(seldom_asked).await;
+    answer_options(&phone).await;
+    phone.say(&phone.invite("")).await;
+    let inc = agent.incoming().await;
+    agent.tell(inc, Command::Ring);
+    assert_eq!(agent.on(inc).await, Happened::PeerSilent);
+    agent.tell(inc, Command::HangUp { reason: None });
+    phone.hear_some("SIP/2.0 480 ").await;
+}
+
+#[tokio::test]
 async fn a_refused_probe_shows_life() {
     let (phone, mut agent) = Phone::with(seldom_asked).await;
     let (leg, invite) = established(&phone, &mut agent).await;
