@@ -26,7 +26,8 @@ pub enum Command {
         /// The SDP text.
         sdp: String,
     },
-    /// A later remote offer (hold, ICE restart, session refresh); `LocalDescription` carries our answer.
+    /// A later remote offer (hold, ICE restart, session refresh); `LocalDescription` carries our answer. One that
+    /// cannot be met changes nothing, and `OfferRefused` says why.
     ApplyOffer {
         /// The SDP text.
         sdp: String,

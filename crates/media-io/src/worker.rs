@@ -169,6 +169,7 @@ impl Worker {
                 leg,
                 what: Happened::Failed {
                     why: MediaError::NoPort,
+                    stats: None,
                 },
             });
             return;

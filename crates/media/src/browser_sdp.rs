@@ -7,22 +7,79 @@ use crate::error::MediaError;
 /// A larger description is not read: Element's are about 2 kB, with video 7 kB.
 const LONGEST: usize = 64 * 1024;
 
-/// The MID of the line that we answer: the first audio line that is not refused.
-pub(crate) fn audio_mid(offer: &str) -> Result<String, MediaError> {
-    if offer.len() > LONGEST {
-        return Err(MediaError::BadDescription("too long".to_owned()));
+/// What an offer says before the engine sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Offered {
+    /// The MID of the line that we answer: the first audio line that is not refused.
+    pub(crate) audio: String,
+    /// The numbers that this line gives to Opus.
+    pub(crate) opus: Vec<u8>,
+    /// All media lines.
+    pub(crate) lines: Vec<OfferedLine>,
+}
+
+/// One media line of an offer.
+#[derive(Debug, Clone)]
+pub(crate) struct OfferedLine {
+    pub(crate) mid: String,
+    /// Audio or video, not data.
+    pub(crate) is_media: bool,
+}
+
+impl Offered {
+    /// Reads an offer, and refuses what the engine would take amiss.
+    pub(crate) fn parse(offer: &str) -> Result<Self, MediaError> {
+        if offer.len() > LONGEST {
+            return Err(MediaError::BadDescription("too long".to_owned()));
+        }
+        let session = Session::parse(offer.as_bytes())
+            .map_err(|error| MediaError::BadDescription(error.to_string()))?;
+        let mut medias = session.medias.iter();
+        let audio = medias.find(|media| media.media == "audio" && is_offered(&session, media));
+        let audio = audio.ok_or(MediaError::NoCommonCodec)?;
+        if audio.proto != "UDP/TLS/RTP/SAVPF" {
+            return Err(MediaError::UnsupportedTransport(audio.proto.clone()));
+        }
+        refuse_colliding_formats(audio)?;
+        let mid = attribute(audio, "mid")
+            .ok_or_else(|| MediaError::BadDescription("no a=mid".to_owned()))?;
+        let lines = session.medias.iter().map(|media| OfferedLine {
+            mid: attribute(media, "mid").unwrap_or_default().to_owned(),
+            is_media: matches!(media.media.as_str(), "audio" | "video"),
+        });
+        Ok(Offered {
+            audio: mid.to_owned(),
+            opus: opus_numbers(audio),
+            lines: lines.collect(),
+        })
     }
-    let session = Session::parse(offer.as_bytes())
-        .map_err(|error| MediaError::BadDescription(error.to_string()))?;
-    let audio = session.medias.iter().find(|media| media.media == "audio");
-    let audio = audio.ok_or(MediaError::NoCommonCodec)?;
-    if audio.proto != "UDP/TLS/RTP/SAVPF" {
-        return Err(MediaError::UnsupportedTransport(audio.proto.clone()));
-    }
-    refuse_colliding_formats(audio)?;
-    attribute(audio, "mid")
-        .map(str::to_owned)
-        .ok_or_else(|| MediaError::BadDescription("no a=mid".to_owned()))
+}
+
+/// Port 0 refuses a line, unless it shares the port of another (RFC 9143 section 6).
+fn is_offered(session: &Session, media: &Media) -> bool {
+    let Some(mid) = attribute(media, "mid").filter(|_| media.port == 0) else {
+        return media.port != 0;
+    };
+    session
+        .attributes
+        .iter()
+        .filter(|attribute| attribute.attribute == "group")
+        .filter_map(|attribute| attribute.value.as_deref()?.strip_prefix("BUNDLE "))
+        .any(|mids| mids.split_whitespace().any(|bundled| bundled == mid))
+}
+
+fn opus_numbers(audio: &Media) -> Vec<u8> {
+    let offered = |number: &u8| {
+        let mut formats = audio.fmt.split_whitespace();
+        formats.any(|format| format.parse() == Ok(*number))
+    };
+    let maps = audio.attributes.iter().filter_map(|attribute| {
+        let value = attribute.value.as_deref()?;
+        let (number, encoding) = value.split_once(' ')?;
+        let is_opus = encoding.trim().eq_ignore_ascii_case("opus/48000/2");
+        (attribute.attribute == "rtpmap" && is_opus).then(|| number.parse().ok())?
+    });
+    maps.filter(offered).collect()
 }
 
 /// Two encodings under one number are nonsense, and more than the WebRTC engine survives.
@@ -216,24 +273,24 @@ mod tests {
     #[test]
     fn the_first_audio_line_is_the_one() {
         let offer = include_str!("../tests/fixtures/m.call.invite.sdp");
-        assert_eq!(audio_mid(offer).unwrap(), "0");
-        assert!(audio_mid("v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n").is_err());
-        assert!(audio_mid("").is_err());
+        assert_eq!(Offered::parse(offer).unwrap().audio, "0");
+        assert!(Offered::parse("v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n").is_err());
+        assert!(Offered::parse("").is_err());
     }
 
     #[test]
     fn colliding_payload_types_are_refused() {
         let offer = include_str!("../tests/fixtures/m.call.invite.sdp");
         let colliding = offer.replace("a=rtpmap:110 ", "a=rtpmap:111 ");
-        assert!(audio_mid(&colliding).is_err());
+        assert!(Offered::parse(&colliding).is_err());
         let huge = offer.replace("a=rtpmap:110 ", "a=rtpmap:4294967296 ");
-        assert!(audio_mid(&huge).is_err());
+        assert!(Offered::parse(&huge).is_err());
     }
 
     proptest! {
         #[test]
         fn no_text_makes_the_rewriting_panic(text in "(m=|a=mid:|a=group:BUNDLE|audio|video| |0|\r\n|x){0,40}") {
-            let _ = audio_mid(&text);
+            let _ = Offered::parse(&text);
             let _ = with_empty_lines_refused(&text);
             let _ = with_narrow_events(&text, 110, 126);
         }

@@ -75,10 +75,17 @@ pub enum Happened {
     },
     /// A browser leg has ICE and DTLS up: audio can flow. Comes again when a lost connection is back.
     Connected,
-    /// The leg could not be opened, or broke down. It is gone.
+    /// A later offer cannot be met. The leg goes on as it was (RFC 3261 section 14.2).
+    OfferRefused {
+        /// The reason.
+        why: MediaError,
+    },
+    /// The leg could not be opened, or broke down. It is gone: no [`Self::Closed`] follows.
     Failed {
         /// The reason.
         why: MediaError,
+        /// What flowed over it; `None` if it had not been opened.
+        stats: Option<LegStats>,
     },
     /// The browser no longer answers (ICE consent, RFC 7675) or closed its side. The leg stays until it is closed.
     Lost,

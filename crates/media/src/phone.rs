@@ -95,6 +95,16 @@ impl PhoneLeg {
         self.local.offer(&self.laws)
     }
 
+    /// Why a later offer cannot be met: it asks for fax (T.38), for SRTP, for video alone, or is rubbish.
+    pub(crate) fn refusal_of(&self, offer: &str) -> Option<MediaError> {
+        match self.negotiation {
+            Negotiation::Agreed { .. } => Remote::parse(offer, &self.laws)
+                .and_then(|remote| first_law(&remote))
+                .err(),
+            Negotiation::Idle | Negotiation::Offered => None,
+        }
+    }
+
     pub(crate) fn answer(&mut self, offer: &str) -> Result<String, MediaError> {
         let remote = Remote::parse(offer, &self.laws)?;
         let law = first_law(&remote)?;

@@ -273,7 +273,6 @@ impl Local {
 
     fn write(&mut self, medias: Vec<Media>) -> Result<String, MediaError> {
         let origin = Origin::with_ip_addr(self.id, self.version, self.rtp.ip());
-        self.version += 1;
         let mut session = Session::new(origin, "-");
         session.connection = Some(Connection::from_ip_addr(self.rtp.ip()));
         session.medias = medias;
@@ -281,7 +280,10 @@ impl Local {
         session
             .write(&mut text)
             .map_err(|error| MediaError::BadDescription(error.to_string()))?;
-        String::from_utf8(text).map_err(|error| MediaError::BadDescription(error.to_string()))
+        let text = String::from_utf8(text)
+            .map_err(|error| MediaError::BadDescription(error.to_string()))?;
+        self.version += 1;
+        Ok(text)
     }
 }
 

@@ -225,7 +225,7 @@ impl CallTask {
             Told::Sent(outcome) => self.matrix.leg.handle_sent(now, outcome),
             Told::Sip(happened) => self.take_sip(now, happened).await,
             Told::Media(leg, happened) => {
-                if let media::Happened::Closed { stats } = &happened {
+                if let Some(stats) = legs::last_stats(&happened) {
                     let side = if leg == self.matrix.id {
                         &mut heard.browser
                     } else {

@@ -141,7 +141,11 @@ pub(crate) fn from_media(happened: &media::Happened) -> Option<MediaEvent> {
             sdp: sdp.as_str().into(),
         },
         Happened::Connected => MediaEvent::Connected,
-        Happened::Failed { why } => MediaEvent::Failed {
+        Happened::OfferRefused { why } => {
+            tracing::debug!(%why, "an offer in the middle of the call cannot be met");
+            MediaEvent::ReofferRefused
+        }
+        Happened::Failed { why, .. } => MediaEvent::Failed {
             why: why.to_string(),
             by_description: matches!(
                 why,
@@ -154,6 +158,15 @@ pub(crate) fn from_media(happened: &media::Happened) -> Option<MediaEvent> {
         Happened::Heard { .. } => return None,
         Happened::Closed { .. } => MediaEvent::Closed,
     })
+}
+
+/// What flowed over a leg, from its last event.
+pub(crate) fn last_stats(happened: &media::Happened) -> Option<&media::LegStats> {
+    match happened {
+        media::Happened::Closed { stats } => Some(stats),
+        media::Happened::Failed { stats, .. } => stats.as_ref(),
+        _ => None,
+    }
 }
 
 /// Whether a telephone that was last heard so long ago (`None`: never) is as silent as its PBX.
@@ -227,6 +240,30 @@ mod tests {
                 status: 486,
                 reason: Some(ReasonHeader::q850(17))
             })
+        );
+    }
+
+    #[test]
+    fn an_offer_that_media_cannot_meet_does_not_end_the_call() {
+        let why = MediaError::NoCommonCodec;
+        let refused = media::Happened::OfferRefused { why };
+        assert_eq!(from_media(&refused), Some(MediaEvent::ReofferRefused));
+        assert_eq!(last_stats(&refused), None);
+    }
+
+    #[test]
+    fn what_flowed_over_a_leg_that_failed_is_not_forgotten() {
+        let mut stats = media::LegStats::default();
+        stats.received.packets = 180_000;
+        let failed = media::Happened::Failed {
+            why: MediaError::Fault,
+            stats: Some(stats.clone()),
+        };
+        assert_eq!(last_stats(&failed), Some(&stats));
+        let event = from_media(&failed);
+        assert!(
+            matches!(event, Some(MediaEvent::Failed { .. })),
+            "{event:?}"
         );
     }
 

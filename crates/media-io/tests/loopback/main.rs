@@ -70,7 +70,7 @@ impl Site {
 
     async fn failure(&mut self, leg: LegId) -> MediaError {
         self.wait(leg, |what| match what {
-            Happened::Failed { why } => Some(why.clone()),
+            Happened::Failed { why, .. } => Some(why.clone()),
             _ => None,
         })
         .await
@@ -160,6 +160,42 @@ async fn two_phones_on_one_worker_hear_each_other() {
         stats.received.packets > 0 && stats.sent.carried > 0,
         "{stats:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_that_asks_for_fax_talks_on_and_a_leg_that_fails_tells_what_flowed() {
+    let mut site = Site::start(21_240..=21_259, 1);
+    let (one, other) = (LegId(1), LegId(2));
+    let first = site.phone(one, None).await;
+    let second = site.phone(other, Some(one)).await;
+    let bridge = Command::Bridge { with: other };
+    site.media.send(one, bridge).unwrap();
+    let sdp = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=image 4000 udptl t38\r\n";
+    let fax = Command::ApplyOffer { sdp: sdp.into() };
+    site.media.send(one, fax).unwrap();
+    let refused = site.wait(one, |what| match what {
+        Happened::OfferRefused { why } => Some(why.clone()),
+        _ => None,
+    });
+    assert_eq!(refused.await, MediaError::NoCommonCodec);
+    let talk = Conversation::default();
+    let first = tokio::spawn(first.talk(talk.clone(), 30));
+    let second = tokio::spawn(second.talk(talk, 30));
+    assert!(first.await.unwrap() >= 30 && second.await.unwrap() >= 30);
+    // With itself no leg can be bridged.
+    let bridge = Command::Bridge { with: one };
+    site.media.send(one, bridge).unwrap();
+    let failed = site.wait(one, |what| match what {
+        Happened::Failed { stats, .. } => Some(stats.clone()),
+        _ => None,
+    });
+    let failed = failed.await.expect("it was open");
+    assert_eq!(
+        site.media.send(one, Command::Close),
+        Err(Refused::NoSuchLeg)
+    );
+    let closed = site.close(other).await;
+    assert_eq!(AudioVerdict::of(&failed, &closed), AudioVerdict::Both);
 }
 
 #[tokio::test(flavor = "multi_thread")]

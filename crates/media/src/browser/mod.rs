@@ -14,7 +14,7 @@ use crate::browser_sdp::StreamName;
 use crate::demux::TransactionId;
 use crate::dtmf::{DigitSender, EventClock, Press, UPDATE};
 use crate::error::MediaError;
-use crate::leg::{Happened, Settings, Why};
+use crate::leg::{Happened, IceMode, Settings, Why};
 use crate::outbox::Outbox;
 use crate::phone::RtpSeed;
 use crate::receiver::{Coded, DirectFrame, Receiver, Stamp};
@@ -32,7 +32,10 @@ pub(crate) struct BrowserLeg {
     rtc: Rtc,
     addresses: Vec<SocketAddr>,
     stream: StreamName,
+    ice: IceMode,
     negotiation: Negotiation,
+    /// The MIDs of all media lines, in their order.
+    lines: Vec<String>,
     voice: Voice,
     pub(crate) receiver: Receiver,
     digits: DigitSender,
@@ -73,7 +76,9 @@ impl BrowserLeg {
             rtc,
             addresses: settings.candidates.clone(),
             stream: StreamName::new(seed.session, seed.ssrc),
+            ice: settings.ice,
             negotiation: Negotiation::Idle,
+            lines: Vec::new(),
             voice: Voice::new(&settings.opus, seed.sequence, seed.timestamp)?,
             receiver: Receiver::new(settings.jitter),
             digits: DigitSender::new(EventClock {

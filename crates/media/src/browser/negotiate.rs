@@ -9,7 +9,7 @@ use str0m::media::{Direction, Frequency, MediaKind, Mid, Pt};
 use str0m::rtp::{Extension, ExtensionMap};
 
 use super::BrowserLeg;
-use crate::browser_sdp;
+use crate::browser_sdp::{self, Offered};
 use crate::dtmf::EventClock;
 use crate::error::MediaError;
 use crate::leg::IceMode;
@@ -68,11 +68,12 @@ impl BrowserLeg {
         offer: &str,
         out: &mut Outbox,
     ) -> Result<String, MediaError> {
-        let audio = browser_sdp::audio_mid(offer)?;
+        let offered = Offered::parse(offer)?;
         let offer = SdpOffer::from_sdp_string(offer).map_err(bad)?;
         let answer = self.rtc.sdp_api().accept_offer(offer).map_err(bad)?;
         let answer = answer.to_sdp_string();
-        self.agree(Mid::from(audio.as_str()))?;
+        self.agree(Mid::from(offered.audio.as_str()))?;
+        self.lines = offered.lines.into_iter().map(|line| line.mid).collect();
         self.advance(now, out)?;
         let answer = browser_sdp::with_empty_lines_refused(&answer);
         Ok(self.stream.put_into(&answer))
@@ -100,7 +101,48 @@ impl BrowserLeg {
             .accept_answer(pending, answer)
             .map_err(bad)?;
         self.agree(mid)?;
+        self.lines = vec![mid.to_string()];
         self.advance(now, out)
+    }
+
+    /// Why a later offer cannot be met. Asked first, because the engine cannot take back an offer that it has taken
+    /// half: by the time it finds the fault it has new ICE credentials.
+    pub(crate) fn refusal_of(&self, now: Instant, offer: &str) -> Option<MediaError> {
+        match &self.negotiation {
+            Negotiation::Agreed(agreed) => self.rehearse(now, agreed, offer).err(),
+            Negotiation::Idle | Negotiation::Offered { .. } => None,
+        }
+    }
+
+    fn rehearse(&self, now: Instant, agreed: &Agreed, offer: &str) -> Result<(), MediaError> {
+        let offered = Offered::parse(offer)?;
+        // RFC 3264 section 8.3.2: a payload type keeps its codec to the end of the session.
+        if !offered.opus.contains(&*agreed.opus) {
+            return Err(MediaError::NoCommonCodec);
+        }
+        if !self.keeps_lines(&offered) {
+            return Err(MediaError::BadDescription(
+                "a media line is gone or moved".to_owned(),
+            ));
+        }
+        let offer = SdpOffer::from_sdp_string(offer).map_err(bad)?;
+        let mut understudy = engine(self.ice).build(now);
+        understudy.sdp_api().accept_offer(offer).map_err(bad)?;
+        Ok(())
+    }
+
+    /// RFC 3264 section 8: every line stays in its place. Only that of a refused one may be used again (RFC 8829
+    /// section 5.2.2).
+    fn keeps_lines(&self, offered: &Offered) -> bool {
+        let refused = |mid: &str| {
+            let media = self.rtc.media(Mid::from(mid));
+            media.is_some_and(|media| media.disabled())
+        };
+        let is_new = |mid: &str| self.rtc.media(Mid::from(mid)).is_none();
+        offered.lines.len() >= self.lines.len()
+            && self.lines.iter().zip(&offered.lines).all(|(known, line)| {
+                *known == line.mid || refused(known) && line.is_media && is_new(&line.mid)
+            })
     }
 
     fn agree(&mut self, mid: Mid) -> Result<(), MediaError> {

@@ -67,6 +67,14 @@ impl Leg {
         }
     }
 
+    /// Why an offer in the middle of the call cannot be met. `None` if it can be, and before anything is agreed.
+    pub(super) fn refusal_of(&self, now: Instant, offer: &str) -> Option<MediaError> {
+        match &self.side {
+            Side::Browser(browser) => browser.refusal_of(now, offer),
+            Side::Phone(phone) => phone.refusal_of(offer),
+        }
+    }
+
     /// Makes what this leg hears available in the shape that `peer` takes.
     pub(super) fn feed(&mut self, now: Instant, peer: &mut Leg) -> Result<(), MediaError> {
         let ticks = match &self.side {

@@ -1,5 +1,6 @@
 //! All legs of one worker: who gets a datagram, who is bridged with whom, who wants to be called when.
 
+mod ending;
 mod leg;
 #[cfg(test)]
 mod tests;
@@ -88,7 +89,7 @@ impl Legs {
         };
         match opened {
             Ok(browser) => self.open(now, id, Side::Browser(Box::new(browser)), offer),
-            Err(why) => self.report(id, Happened::Failed { why }),
+            Err(why) => self.fail_to_open(id, why),
         }
     }
 
@@ -96,8 +97,7 @@ impl Legs {
     pub fn open_phone(&mut self, now: Instant, id: LegId, rtp: SocketAddr, offer: Option<&str>) {
         let seed = self.seeds.rtp();
         if self.legs.contains_key(&id) {
-            let why = MediaError::DuplicateLeg;
-            return self.report(id, Happened::Failed { why });
+            return self.fail_to_open(id, MediaError::DuplicateLeg);
         }
         let phone = PhoneLeg::new(id, &self.settings, rtp, seed);
         self.open(now, id, Side::Phone(Box::new(phone)), offer);
@@ -106,7 +106,7 @@ impl Legs {
     fn open(&mut self, now: Instant, id: LegId, side: Side, offer: Option<&str>) {
         self.legs.insert(id, Leg::new(side));
         match offer {
-            Some(offer) => self.apply_offer(now, id, offer),
+            Some(offer) => self.answer(now, id, offer),
             None => self.describe(id, |side, out| match side {
                 Side::Browser(browser) => browser.offer(now, out),
                 Side::Phone(phone) => phone.offer(),
@@ -114,9 +114,21 @@ impl Legs {
         }
     }
 
-    /// A remote offer, the first or a later one (hold, ICE restart, session refresh); our answer follows as
-    /// [`Happened::LocalDescription`]. If it cannot be used the leg fails.
+    /// A later remote offer (hold, ICE restart, session refresh); our answer follows as
+    /// [`Happened::LocalDescription`]. One that cannot be met changes nothing: [`Happened::OfferRefused`] follows.
     pub fn apply_offer(&mut self, now: Instant, id: LegId, offer: &str) {
+        let mut refusal = None;
+        self.work(id, |leg, _| {
+            refusal = leg.refusal_of(now, offer);
+            Ok(())
+        });
+        match refusal {
+            Some(why) => self.report(id, Happened::OfferRefused { why }),
+            None => self.answer(now, id, offer),
+        }
+    }
+
+    fn answer(&mut self, now: Instant, id: LegId, offer: &str) {
         self.describe(id, |side, out| match side {
             Side::Browser(browser) => browser.answer(now, offer, out),
             Side::Phone(phone) => phone.answer(offer),
@@ -206,34 +218,6 @@ impl Legs {
             .last_heard()
             .map(|last| now.saturating_duration_since(last));
         self.report(id, Happened::Heard { ago });
-    }
-
-    /// Ends the bridge of a leg; both legs stay.
-    fn part(&mut self, id: LegId) {
-        let peer = self.legs.get_mut(&id).and_then(|leg| {
-            leg.receiver().feed_nowhere();
-            leg.peer.take()
-        });
-        if let Some(peer) = peer.and_then(|peer| self.legs.get_mut(&peer)) {
-            peer.receiver().feed_nowhere();
-            peer.peer = None;
-        }
-    }
-
-    /// Ends a leg; [`Happened::Closed`] follows with what flowed over it. A bridged leg stays, unbridged.
-    pub fn close(&mut self, id: LegId) {
-        self.part(id);
-        let Some(mut leg) = self.legs.remove(&id) else {
-            return;
-        };
-        self.demux.remove(id);
-        if let Side::Browser(browser) = &mut leg.side {
-            let out = &mut self.out;
-            // A fault while saying goodbye concerns nobody any more.
-            let _ = catch_unwind(AssertUnwindSafe(|| browser.close(out)));
-        }
-        let stats = leg.stats();
-        self.report(id, Happened::Closed { stats });
     }
 
     /// A datagram that came through `socket`.
@@ -411,13 +395,6 @@ impl Legs {
             self.timers
                 .retain(|Reverse((at, id))| legs.get(id).is_some_and(|leg| leg.armed == Some(*at)));
         }
-    }
-
-    fn fail(&mut self, id: LegId, why: MediaError) {
-        self.part(id);
-        self.legs.remove(&id);
-        self.demux.remove(id);
-        self.report(id, Happened::Failed { why });
     }
 
     fn report(&mut self, leg: LegId, what: Happened) {

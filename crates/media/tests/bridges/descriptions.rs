@@ -23,7 +23,7 @@ fn refusal_of(offer: &str) -> MediaError {
     world.collect();
     assert!(world.legs.is_empty());
     match &world.events.last().unwrap().what {
-        Happened::Failed { why } => why.clone(),
+        Happened::Failed { why, .. } => why.clone(),
         other => panic!("{other:?}"),
     }
 }
