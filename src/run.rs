@@ -44,7 +44,8 @@ fn start_log(config: &Config) {
     // The SIP stack logs whole messages at INFO: numbers, and what a challenge is answered with.
     let wanted = std::env::var("MXTRUNK_LOG")
         .unwrap_or_else(|_| format!("warn,mxtrunk={}", config.log.level));
-    let filter = EnvFilter::new(format!("{wanted},{}", mxtrunk_sip::LOG_DIRECTIVE));
+    let (sip, media) = (mxtrunk_sip::LOG_DIRECTIVE, mxtrunk_media_io::LOG_DIRECTIVE);
+    let filter = EnvFilter::new(format!("{wanted},{sip},{media}"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))

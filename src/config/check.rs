@@ -242,6 +242,16 @@ mod tests {
                 "within phone_ports",
             ),
             (
+                "browser_advertise = []",
+                "browser_advertise = [\"2001:db8::1\"]",
+                "not of the family",
+            ),
+            (
+                "target = \"127.0.0.1:5060\"",
+                "target = \"[::1]:5060\"",
+                "nothing listens",
+            ),
+            (
                 "instance = \"mxtrunk\"",
                 "instance = \"\"",
                 "store.instance",

@@ -83,6 +83,22 @@ impl Media {
                 "keep the two apart; 40000 and [20000, 29999] are the defaults",
             ));
         }
+        let advertised = self
+            .browser_advertise
+            .iter()
+            .map(|told| ("media.browser_advertise", self.browser_bind, *told));
+        let phone = self
+            .phone_advertise
+            .map(|told| ("media.phone_advertise", self.phone_bind, told));
+        for (key, bound, told) in advertised.chain(phone) {
+            if bound.is_ipv4() != told.is_ipv4() {
+                problems.push(Problem::new(
+                    key,
+                    format!("{told} is not of the family of the bound address {bound}"),
+                    "bind and advertise IPv4 with IPv4, or IPv6 with IPv6",
+                ));
+            }
+        }
         if self.opus_complexity > 10 {
             problems.push(Problem::new(
                 "media.opus_complexity",

@@ -127,6 +127,16 @@ impl Sip {
                 "500 is the default",
             )];
         }
+        for listen in &self.listen {
+            let told = self.advertise.unwrap_or(listen.address);
+            if told.is_ipv4() != listen.address.is_ipv4() {
+                return vec![Problem::new(
+                    "sip.advertise",
+                    format!("{told} is not of the family of {}", listen.address),
+                    "listen on and advertise IPv4 with IPv4, or IPv6 with IPv6",
+                )];
+            }
+        }
         if self.listen.is_empty() {
             return vec![Problem::new(
                 "sip.listen",
@@ -183,10 +193,17 @@ impl Trunk {
                 "write ADDRESS:PORT, usually :5060",
             ));
         }
-        if !listen.iter().any(|l| l.transport == self.transport) {
+        let serves = |l: &Listen| {
+            l.transport == self.transport && l.address.is_ipv4() == self.target.is_ipv4()
+        };
+        if !listen.iter().any(serves) {
             problems.push(Problem::new(
                 &place,
-                format!("uses {:?}, and nothing listens on that", self.transport),
+                format!(
+                    "uses {:?} to {}, and nothing listens on that",
+                    self.transport,
+                    self.target.ip()
+                ),
                 "add such an entry to sip.listen, or change the trunk's transport",
             ));
         }

@@ -4,6 +4,10 @@
 //! (RTP) and an odd (RTCP) port for each of its phone legs. A leg stays on the worker that opened it, and bridged
 //! legs stand on the same one, so no lock and no channel lies on a packet's way.
 
+/// The `tracing` filter directive that a binary must add to its own: the WebRTC engine warns of oddities in
+/// datagrams of strangers before it knows that they are strangers, so anybody could fill the log.
+pub const LOG_DIRECTIVE: &str = "str0m=error,is=error";
+
 mod command;
 mod config;
 mod handle;

@@ -142,11 +142,13 @@ impl PhoneLeg {
 
     /// Takes over a digit that the bridged leg heard.
     pub(crate) fn press(&mut self, now: Instant, press: Press) {
-        let has_event = matches!(
+        // On hold nobody listens: a key kept until the resume would be pressed minutes after it was meant.
+        let is_heard = matches!(
             &self.negotiation,
-            Negotiation::Agreed { audio, .. } if audio.event.is_some()
+            Negotiation::Agreed { audio, .. }
+                if audio.event.is_some() && audio.rtp.is_some() && audio.direction.receives
         );
-        if !has_event || !self.digits.press(now, press) {
+        if !is_heard || !self.digits.press(now, press) {
             self.receiver.drops().digits += 1;
         }
     }

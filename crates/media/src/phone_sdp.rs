@@ -12,6 +12,9 @@ pub(crate) const EVENT_PAYLOAD_TYPE: u8 = 101;
 /// A larger description is not read.
 const LONGEST: usize = 64 * 1024;
 
+/// The longest packet that the jitter buffer keeps whole.
+const MAX_PTIME_MS: usize = crate::receiver::LONGEST_LAW / 8;
+
 /// Which way audio may go, seen from the one who wrote the description.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Direction {
@@ -256,6 +259,7 @@ impl Local {
             attributes.push(Attribute::with_value("fmtp", format!("{number} 0-16")));
         }
         attributes.push(Attribute::with_value("ptime", 20));
+        attributes.push(Attribute::with_value("maxptime", MAX_PTIME_MS));
         attributes.push(Attribute::new(direction));
         Media {
             media: "audio".to_owned(),
@@ -317,7 +321,7 @@ mod tests {
             offer,
             "v=0\r\no=- 42 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
              m=audio 20000 RTP/AVP 0 8 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n\
-             a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=ptime:20\r\na=sendrecv\r\n"
+             a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=ptime:20\r\na=maxptime:60\r\na=sendrecv\r\n"
         );
     }
 

@@ -80,7 +80,7 @@ impl Voice {
         let Some(last) = self.last else {
             return (FRAME_TICKS, 0, true);
         };
-        let step = at - last.at;
+        let step = at.saturating_sub(last.at);
         let elapsed = ticks_8k(now, last.when);
         if step <= 0 || (step - elapsed).abs() > JUMP {
             let step = elapsed.max(FRAME as i64);
@@ -124,6 +124,15 @@ mod tests {
 
     fn voice() -> Voice {
         Voice::new(&OpusSettings::default(), 0, 1000).unwrap()
+    }
+
+    #[test]
+    fn a_source_that_is_new_and_behind_its_own_beginning_is_no_overflow() {
+        let mut voice = voice();
+        let now = origin();
+        voice.encode(now, &[0; FRAME], 0, 0).unwrap();
+        voice.forget_source();
+        assert!(voice.encode(now + TICK, &[0; FRAME], -160, 0).is_ok());
     }
 
     fn stamps(frames: &[(u32, i64, u16)]) -> Vec<(u64, u32, bool)> {

@@ -9,8 +9,10 @@ use xtask::{Doing, Failure, layout, provision};
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {
     provision::setup()?;
     println!("Building the gateway and the demo …");
-    visibly(cargo().args(["build", "--package", "mxtrunk", "--bin", "mxtrunk"]))?;
-    visibly(cargo().args(["build", "--package", "mxtrunk-testbed", "--bin", "demo"]))?;
+    // Both at once and of the whole workspace: each selection of packages would compile the dependencies with
+    // features of its own.
+    let binaries = ["build", "--workspace", "--bin", "mxtrunk", "--bin", "demo"];
+    visibly(cargo().args(binaries))?;
     let demo = layout::root().join("target/debug/demo");
     let status = Command::new(&demo)
         .args(arguments)

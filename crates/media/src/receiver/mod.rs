@@ -22,7 +22,7 @@ use payload::Payload;
 use pcm::{LawConcealer, Pcm};
 
 pub(crate) use direct::DirectFrame;
-pub(crate) use payload::Coded;
+pub(crate) use payload::{Coded, LONGEST_LAW};
 
 /// The RTP fields of a received packet that matter here.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +43,8 @@ pub(crate) struct Receiver {
     tally: StreamTally,
     level: LevelMeter,
     digits: DigitReceiver,
+    /// The source of the last telephone-event.
+    digits_from: Option<u32>,
     stats: Received,
     drops: Drops,
 }
@@ -68,6 +70,7 @@ impl Receiver {
             tally: StreamTally::default(),
             level: LevelMeter::default(),
             digits: DigitReceiver::default(),
+            digits_from: None,
             stats: Received::default(),
             drops: Drops::default(),
         }
@@ -150,6 +153,10 @@ impl Receiver {
                     .buffer
                     .insert(now, stamp.sequence, stamp.timestamp, content);
             }
+        }
+        if self.digits_from.replace(stamp.ssrc) != Some(stamp.ssrc) {
+            // Another device, another timeline: compared with the old one, its digits would all be late repeats.
+            self.digits = DigitReceiver::default();
         }
         let presses = self.digits.receive(stamp.timestamp, event, clock);
         if let Some(Press::Begins { .. }) = presses[0] {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::codec::{Law, OPUS_TICKS};
 
 /// The most G.711 that one packet may hold when it has to wait in the jitter buffer: 60 ms.
-const LONGEST_LAW: usize = 480;
+pub(crate) const LONGEST_LAW: usize = 480;
 
 /// A payload that waits for its turn.
 #[derive(Debug)]

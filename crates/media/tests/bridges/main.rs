@@ -228,6 +228,22 @@ fn digits_cross_from_phone_to_browser_though_packets_are_lost() {
     assert_eq!(stats.sent.digits, 3);
 }
 
+/// Compared with the timeline of the first device, every key of the second was a late repeat, and lost.
+#[test]
+fn digits_of_another_device_are_heard_though_its_clock_is_behind() {
+    let (mut world, browser, phone) = bridged(Law::Mu);
+    world.run(500);
+    press_at_phone(&mut world, phone, 1, 0b1111111);
+    world.run(500);
+    world.phone(phone).becomes_another_device();
+    world.run(500);
+    press_at_phone(&mut world, phone, 2, 0b1111111);
+    world.run(500);
+    let digits = world.browser(browser).digits();
+    let codes: Vec<u8> = digits.iter().map(|digit| digit.0).collect();
+    assert_eq!(codes, [1, 2], "{digits:?}");
+}
+
 /// Bit `n` of `arrives` tells whether the `n`th of the seven packets gets through. No packet has the marker.
 fn press_at_phone(world: &mut World, leg: LegId, digit: u8, arrives: u8) {
     world.phone(leg).talks = false;
@@ -347,6 +363,26 @@ fn a_phone_on_hold_gets_nothing_and_comes_back() {
     world.legs.apply_offer(now, phone, &resumed);
     world.run(500);
     assert_eq!(world.phone(phone).received.len(), before + 25);
+}
+
+/// A key pressed towards a phone on hold was kept, and pressed at the resume, minutes later.
+#[test]
+fn a_digit_pressed_during_hold_is_not_pressed_at_the_resume() {
+    let (mut world, browser, phone) = bridged(Law::Mu);
+    world.run(500);
+    let held = world.phone(phone).description() + "a=inactive\r\n";
+    let now = world.now();
+    world.legs.apply_offer(now, phone, &held);
+    press_at_browser(&mut world, browser, 5, 48_000);
+    world.run(500);
+    let resumed = world.phone(phone).description();
+    let now = world.now();
+    world.legs.apply_offer(now, phone, &resumed);
+    world.run(500);
+    assert_eq!(world.phone(phone).digits(), []);
+    press_at_browser(&mut world, browser, 6, 48_000);
+    world.run(500);
+    assert_eq!(world.phone(phone).digits(), [(6, 800)]);
 }
 
 #[test]

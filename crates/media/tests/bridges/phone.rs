@@ -96,6 +96,14 @@ impl Phone {
         datagram
     }
 
+    /// The PBX connects another device: new source, new timeline.
+    pub(crate) fn becomes_another_device(&mut self) {
+        self.header.ssrc ^= 0xffff;
+        self.header.sequence = 7;
+        self.header.timestamp = self.header.timestamp.wrapping_sub(1_000_000);
+        self.header.marker = true;
+    }
+
     pub(crate) fn timestamp(&self) -> u32 {
         self.header.timestamp
     }
