@@ -108,7 +108,7 @@ impl Calling {
                 Next::Wait
             }
             // These belong to an INVITE of the peer, and there is none yet.
-            Input::Ack(_) | Input::Cancel(_) | Input::Unacknowledged(_) => Next::Wait,
+            Input::Ack(_) | Input::Cancel(..) | Input::Unacknowledged(_) => Next::Wait,
             Input::PeerSilent => {
                 // Before any response `answer_within` watches.
                 if self.heard() && matches!(self.giving_up, GivingUp::No) {
@@ -279,7 +279,7 @@ impl Calling {
                 dialog: self.dialog.clone(),
             })
             .await;
-        let watch = session::promised(&response);
+        let watch = session::promised(&response, self.leg.core.config.timers.min_session);
         Some(Established::outgoing(
             self.leg,
             self.dialog,

@@ -228,6 +228,13 @@ impl Timers {
     pub fn give_up(&self) -> Duration {
         self.t1 * 64
     }
+
+    /// How long to wait for the ACK of a 200, whatever the transaction says:
+    /// one whose 200 could not be sent never reports its end.
+    pub(crate) fn ack_within(&self) -> Duration {
+        // Timer L, which also ends the call, goes first.
+        self.give_up() + Duration::from_secs(1)
+    }
 }
 
 #[cfg(test)]

@@ -27,8 +27,8 @@ pub(crate) struct Established {
     remote_cseq: Option<u32>,
     /// The peer's offer that waits for our side.
     offer: Option<Offer>,
-    /// CSeq number of a re-INVITE whose 200 waits for its ACK.
-    unacknowledged: Option<u32>,
+    /// A re-INVITE whose 200 waits for its ACK.
+    unacknowledged: Option<Accepted>,
     /// The session timer's interval, and when it runs out.
     watch: Option<(Duration, Instant)>,
     _in_dialog: InDialog,
@@ -40,10 +40,24 @@ struct Offer {
     until: Instant,
 }
 
+/// A re-INVITE that got its 200.
+struct Accepted {
+    cseq: u32,
+    /// When its ACK is given up on.
+    until: Instant,
+}
+
 /// What the offer came in, and is answered through.
 enum Carrier {
     Invite(Box<InviteReceived>),
     Update(Box<Transaction>),
+}
+
+impl Offer {
+    /// Whether it came in the INVITE with this CSeq number.
+    fn is_of(&self, cseq: u32) -> bool {
+        matches!(&self.carrier, Carrier::Invite(received) if received.cseq == cseq)
+    }
 }
 
 /// Whether the dialog goes on.
@@ -89,6 +103,7 @@ impl Established {
     pub(crate) async fn run(mut self) {
         loop {
             let offer_until = self.offer.as_ref().map(|offer| offer.until);
+            let ack_until = self.unacknowledged.as_ref().map(|accepted| accepted.until);
             let expires = self.watch.map(|(_, at)| at);
             let next = tokio::select! {
                 input = self.leg.inbox.recv() => match input {
@@ -99,6 +114,7 @@ impl Established {
                     self.refuse_offer(StatusCode::NotAcceptableHere, Vec::new());
                     Next::Wait
                 }
+                () = sleep_until(ack_until) => self.end(EndCause::NoAck, None).await,
                 () = sleep_until(expires) => self.end(EndCause::Expired, session_expired()).await,
             };
             if matches!(next, Next::Over) {
@@ -116,17 +132,24 @@ impl Established {
                 Next::Wait
             }
             Input::Ack(cseq) => {
-                self.unacknowledged.take_if(|waiting| *waiting == cseq);
+                self.unacknowledged
+                    .take_if(|accepted| accepted.cseq == cseq);
                 Next::Wait
             }
-            Input::Cancel(_) => {
-                self.refuse_offer(StatusCode::RequestTerminated, Vec::new());
+            Input::Cancel(cseq, _) => {
+                if self.offer.as_ref().is_some_and(|offer| offer.is_of(cseq)) {
+                    self.refuse_offer(StatusCode::RequestTerminated, Vec::new());
+                }
                 Next::Wait
             }
-            Input::Unacknowledged(cseq) if self.unacknowledged == Some(cseq) => {
-                self.end(EndCause::NoAck, None).await
+            Input::Unacknowledged(cseq) => {
+                let accepted = self.unacknowledged.as_ref();
+                match accepted.is_some_and(|accepted| accepted.cseq == cseq) {
+                    true => self.end(EndCause::NoAck, None).await,
+                    false => Next::Wait,
+                }
             }
-            Input::Unacknowledged(_) | Input::InviteOver(_) => Next::Wait,
+            Input::InviteOver(_) => Next::Wait,
             Input::PeerSilent => {
                 self.leg.tell(Happened::PeerSilent).await;
                 Next::Wait
@@ -284,7 +307,10 @@ impl Established {
         headers.extend(negotiated.headers);
         match offer.carrier {
             Carrier::Invite(received) => {
-                self.unacknowledged = Some(received.cseq);
+                self.unacknowledged = Some(Accepted {
+                    cseq: received.cseq,
+                    until: Instant::now() + self.leg.core.config.timers.ack_within(),
+                });
                 received.respond(StatusCode::OK, headers, Some(sdp));
             }
             Carrier::Update(tx) => {

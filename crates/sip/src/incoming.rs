@@ -130,7 +130,7 @@ impl Offered {
     async fn on_input(&mut self, input: Input) -> Next {
         match input {
             Input::Command(command) => self.on_command(command),
-            Input::Cancel(cancel) => self.cancelled(snapshot::reason_of(&cancel)).await,
+            Input::Cancel(_, cancel) => self.cancelled(snapshot::reason_of(&cancel)).await,
             Input::Request(tx) if tx.original.method == Method::Bye => {
                 // §15: a caller may end an early dialog with BYE.
                 let reason = snapshot::reason_of(&tx.original);
@@ -197,6 +197,7 @@ impl Offered {
         headers.extend(self.session.headers.clone());
         self.invite.respond(StatusCode::OK, headers, Some(sdp));
         Answered {
+            until: Instant::now() + self.leg.core.config.timers.ack_within(),
             leg: self.leg,
             dialog: self.dialog,
             invite: self.invite,
@@ -213,6 +214,8 @@ struct Answered {
     dialog: DialogSnapshot,
     invite: InviteReceived,
     watch: Option<Duration>,
+    /// When the ACK is given up on.
+    until: Instant,
     /// Our side hung up meanwhile; §15 forbids BYE before the ACK.
     hang_up: Option<Option<ReasonHeader>>,
     _in_dialog: InDialog,
@@ -221,12 +224,17 @@ struct Answered {
 impl Answered {
     async fn run(mut self) -> Option<Established> {
         loop {
-            match self.leg.inbox.recv().await? {
+            let input = tokio::select! {
+                input = self.leg.inbox.recv() => input?,
+                () = tokio::time::sleep_until(self.until) => {
+                    self.unacknowledged().await;
+                    return None;
+                }
+            };
+            match input {
                 Input::Ack(_) => return self.established().await,
                 Input::Unacknowledged(_) => {
-                    let reason = self.hang_up.take().flatten();
-                    transact::farewell(&self.leg.core, &self.leg.trunk, &self.dialog, reason);
-                    self.tell_end(None, EndCause::NoAck).await;
+                    self.unacknowledged().await;
                     return None;
                 }
                 Input::Command(Command::HangUp { reason }) => {
@@ -243,9 +251,15 @@ impl Answered {
                 Input::Request(tx) => inbound::reply_early(&self.leg, *tx),
                 // Without its ACK the call ends soon enough.
                 Input::PeerSilent => {}
-                Input::Cancel(_) | Input::Response(..) | Input::InviteOver(_) => {}
+                Input::Cancel(..) | Input::Response(..) | Input::InviteOver(_) => {}
             }
         }
+    }
+
+    async fn unacknowledged(&mut self) {
+        let reason = self.hang_up.take().flatten();
+        transact::farewell(&self.leg.core, &self.leg.trunk, &self.dialog, reason);
+        self.tell_end(None, EndCause::NoAck).await;
     }
 
     async fn tell_end(&self, reason: Option<ReasonHeader>, cause: EndCause) {

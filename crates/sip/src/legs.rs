@@ -27,8 +27,8 @@ pub(crate) enum Input {
     InviteOver(u32),
     /// ACK of the peer's INVITE with this CSeq number.
     Ack(u32),
-    /// CANCEL of the peer's INVITE.
-    Cancel(Request),
+    /// CANCEL of the peer's INVITE with this CSeq number.
+    Cancel(u32, Request),
     /// The transaction of the peer's INVITE with this CSeq number is over;
     /// after a 200 that means that no ACK came.
     Unacknowledged(u32),

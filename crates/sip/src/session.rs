@@ -52,11 +52,16 @@ pub(crate) fn accept(request: &Request, min: Duration) -> Result<Negotiated, Too
 }
 
 /// How long to wait for a refresh that the peer promised in its 200.
-pub(crate) fn promised(response: &Response) -> Option<Duration> {
-    match read(response)? {
-        (interval, Some(Refresher::Uas)) => Some(patience(interval)),
-        _ => None,
+///
+/// What is shorter than `min` is taken for it (§4 has 90 s as the least):
+/// a peer that writes `0` did not ask to be hung up on at once.
+pub(crate) fn promised(response: &Response, min: Duration) -> Option<Duration> {
+    let (interval, refresher) = read(response)?;
+    if refresher != Some(Refresher::Uas) {
+        return None;
     }
+    let least = u32::try_from(min.as_secs()).unwrap_or(u32::MAX);
+    Some(patience(interval.max(least)))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +111,24 @@ mod tests {
         let negotiated = accept(&invite(asterisk), MIN).expect("an acceptable interval");
         assert_eq!(negotiated.watch, Some(Duration::from_secs(1768)));
         assert_eq!(negotiated.headers[0].value(), "1800;refresher=uac");
+    }
+
+    #[test]
+    fn a_promise_under_the_minimum_is_taken_for_the_minimum() {
+        for (promise, patience) in [
+            ("0;refresher=uas", Some(60)),
+            ("89;refresher=uas", Some(60)),
+            ("1800;refresher=uas", Some(1_768)),
+            ("0;refresher=uac", None),
+            ("0", None),
+        ] {
+            let response = Response {
+                headers: vec![Header::SessionExpires(promise.into())].into(),
+                ..Response::default()
+            };
+            let expected = patience.map(Duration::from_secs);
+            assert_eq!(promised(&response, MIN), expected, "{promise}");
+        }
     }
 
     #[test]

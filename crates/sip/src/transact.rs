@@ -250,7 +250,7 @@ impl InviteReceived {
                         Input::Ack(cseq)
                     }
                     SipMessage::Request(request) if request.method == Method::Cancel => {
-                        Input::Cancel(request)
+                        Input::Cancel(cseq, request)
                     }
                     SipMessage::Request(_) | SipMessage::Response(_) => continue,
                 };

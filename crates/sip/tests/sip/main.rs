@@ -11,3 +11,4 @@ mod peer;
 mod phone;
 mod wire_in;
 mod wire_out;
+mod wire_tcp;

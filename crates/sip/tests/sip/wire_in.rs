@@ -128,6 +128,41 @@ async fn a_200_without_its_ack_is_repeated_and_then_ended() {
 }
 
 #[tokio::test]
+async fn a_200_that_cannot_be_sent_ends_the_call_all_the_same() {
+    let (phone, mut agent) = Phone::with(|_| {}).await;
+    phone.say(&phone.invite("")).await;
+    let leg = agent.incoming().await;
+    // More than a datagram holds: the system refuses to send it.
+    let sdp = format!("{ANSWER}a=x:{}\r\n", "x".repeat(70_000));
+    agent.tell(leg, Command::Answer { sdp });
+    let ended = Happened::Ended {
+        reason: None,
+        cause: EndCause::NoAck,
+    };
+    assert_eq!(agent.on(leg).await, ended);
+    let bye = phone.hear_some("BYE ").await;
+    phone.reply(&bye, "200 OK", "", "", "").await;
+    agent.idle().await;
+}
+
+#[tokio::test]
+async fn a_hangup_after_a_200_that_cannot_be_sent_gives_the_place_back() {
+    let (phone, mut agent) = Phone::with(|_| {}).await;
+    phone.say(&phone.invite("")).await;
+    let leg = agent.incoming().await;
+    let sdp = format!("{ANSWER}a=x:{}\r\n", "x".repeat(70_000));
+    agent.tell(leg, Command::Answer { sdp });
+    agent.tell(leg, Command::HangUp { reason: None });
+    let bye = phone.hear_some("BYE ").await;
+    phone.reply(&bye, "200 OK", "", "", "").await;
+    agent.idle().await;
+    assert!(
+        agent.events.try_recv().is_err(),
+        "our own hang-up is no news"
+    );
+}
+
+#[tokio::test]
 async fn a_hangup_between_200_and_ack_waits_for_the_ack() {
     let (phone, mut agent) = Phone::with(|_| {}).await;
     let invite = phone.invite("");

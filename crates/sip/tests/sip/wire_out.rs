@@ -245,6 +245,21 @@ async fn a_reinvite_without_its_ack_ends_the_call() {
 }
 
 #[tokio::test]
+async fn a_session_promised_for_no_time_goes_on() {
+    let least = std::time::Duration::from_secs(90);
+    let (phone, mut agent) = Phone::with(|config| config.timers.min_session = least).await;
+    let promise = "Session-Expires: 0;refresher=uas\r\n";
+    let (leg, invite) = established(&phone, &mut agent, promise).await;
+    let bye = phone.in_dialog_of("BYE", 1, &invite, "p", "", "");
+    phone.say(&bye).await;
+    let ended = Happened::Ended {
+        reason: None,
+        cause: EndCause::Bye,
+    };
+    assert_eq!(agent.on(leg).await, ended);
+}
+
+#[tokio::test]
 async fn a_200_without_sdp_is_no_answer() {
     let (phone, mut agent) = Phone::with(|_| {}).await;
     let (leg, invite) = invited(&phone, &agent).await;
