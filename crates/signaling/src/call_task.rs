@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use mxtrunk_call::{Action, Call, Input, LegAction, LegEvent, LegId, MediaEvent, Reason, Side};
+use mxtrunk_call::{Action, Call, Input, LegAction, LegEvent, LegId, MediaEvent, Reason};
 use mxtrunk_matrix::IncomingCallEvent;
 use mxtrunk_matrix::call_events::{CallEventIn, CallEventOut};
 use mxtrunk_matrix::voip_v1::{self, SendOutcome};
@@ -167,7 +167,7 @@ impl CallTask {
             for goodbye in goodbyes {
                 sender.send(Letter::Call(goodbye));
             }
-            let record = record.complete_early(Side::Gateway, Reason::Failed);
+            let record = record.complete_after_fault();
             if let Err(error) = peers.store.finish_call(&record).await {
                 warn!(call = %record.id.0, %error, "the call record could not be completed");
             }

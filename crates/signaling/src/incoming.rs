@@ -6,7 +6,7 @@ use mxtrunk_call::{Call, Leg, LegEvent, LegId, LegKind, Reason, Sdp, Side};
 use mxtrunk_matrix::RoomError;
 use mxtrunk_matrix::voip_v1::{self, Ids};
 use mxtrunk_sip::{Caller, Command, TrunkName};
-use mxtrunk_store::{Direction, LiveCall, MatrixSide, Store};
+use mxtrunk_store::{CallRecord, Direction, LiveCall, MatrixSide, Store};
 use ruma::OwnedRoomId;
 use tracing::{debug, info, warn};
 
@@ -80,7 +80,7 @@ pub(crate) fn begin(router: &Router, leg: LegId, invite: Invite) {
     );
     router.spawn(contain(preparation, async move {
         refuse(&on_panic, leg, Reason::Failed);
-        finish_early(&store, record_on_panic, Side::Gateway, Reason::Failed).await;
+        finish(&store, record_on_panic.complete_after_fault()).await;
     }));
 }
 
@@ -154,7 +154,7 @@ async fn prepare(
             if by == Side::Gateway {
                 refuse(&router, phone, reason);
             }
-            finish_early(&router.peers.store, record, by, reason).await;
+            finish(&router.peers.store, record.complete_early(by, reason)).await;
             return;
         }
     };
@@ -252,8 +252,7 @@ impl CallTask {
     }
 }
 
-async fn finish_early(store: &Store, record: OpenRecord, by: Side, reason: Reason) {
-    let record = record.complete_early(by, reason);
+async fn finish(store: &Store, record: CallRecord) {
     if let Err(error) = store.finish_call(&record).await {
         warn!(call = %record.id.0, %error, "the call record could not be completed");
     }

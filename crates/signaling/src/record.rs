@@ -97,8 +97,31 @@ impl OpenRecord {
             by = side(by),
             "call ended before it was offered: audio flowed none"
         );
-        debug!(call = %self.record.id.0, user = %self.record.user, number = %self.record.number, "who it was");
+        self.log_who(None);
         self.record
+    }
+
+    /// Completes the record of a call that a fault of ours has ended. What it had told until then is lost with it.
+    pub(crate) fn complete_after_fault(mut self) -> CallRecord {
+        let reason = Reason::Failed;
+        self.record.ended_at = Some(UnixMillis::now());
+        self.record.ended_by = Some(EndedBy::Gateway);
+        self.record.reason = Some(reason.word().to_owned());
+        info!(
+            call = %self.record.id.0,
+            direction = direction(self.record.direction),
+            trunk = %self.trunk,
+            outcome = reason.word(),
+            by = side(Side::Gateway),
+            "call ended by a fault of the gateway: which way audio flowed is not known"
+        );
+        self.log_who(None);
+        self.record
+    }
+
+    fn log_who(&self, device: Option<&str>) {
+        let record = &self.record;
+        debug!(call = %record.id.0, user = %record.user, number = %record.number, device, "who it was");
     }
 
     #[expect(
@@ -133,13 +156,7 @@ impl OpenRecord {
             "call ended: audio flowed {}",
             heard.verdict().map_or_else(|| "none".to_owned(), |audio| audio.to_string()),
         );
-        debug!(
-            call = %self.record.id.0,
-            user = %self.record.user,
-            number = %self.record.number,
-            device = story.device.as_ref().map(|device| device.0.as_str()),
-            "who it was"
-        );
+        self.log_who(story.device.as_ref().map(|device| device.0.as_str()));
     }
 
     fn on_the_wall(&self, at: Instant) -> UnixMillis {

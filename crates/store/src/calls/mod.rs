@@ -223,7 +223,7 @@ impl Store {
     pub async fn finish_call(&self, record: &CallRecord) -> Result<(), StoreError> {
         let mut tx = self.pool.begin().await?;
         sqlx::query(
-            "UPDATE call_records SET answered_at = ?, ended_at = ?, ended_by = ?, reason = ?,
+            "UPDATE call_records SET answered_at = coalesce(?, answered_at), ended_at = ?, ended_by = ?, reason = ?,
              sip_status = ?, audio = ?, stats = ? WHERE id = ?",
         )
         .bind(record.answered_at.map(|at| at.0))
