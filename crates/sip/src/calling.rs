@@ -4,7 +4,7 @@ use rsipstack::sip::{Method, Response, StatusCodeKind};
 use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
 
-use crate::digest;
+use crate::digest::Authorization;
 use crate::established::Established;
 use crate::event::{Command, Happened, ReasonHeader};
 use crate::inbound;
@@ -23,7 +23,7 @@ pub(crate) struct Calling {
     dialog: DialogSnapshot,
     order: Order,
     invite: InviteSent,
-    challenges: u8,
+    authorization: Authorization,
     /// There once the INVITE got any response.
     in_dialog: Option<InDialog>,
     ringing: bool,
@@ -58,7 +58,7 @@ impl Calling {
             dialog,
             order,
             invite,
-            challenges: 0,
+            authorization: Authorization::default(),
             in_dialog: None,
             ringing: false,
             progressed: false,
@@ -220,27 +220,17 @@ impl Calling {
             return false;
         };
         let given_up = !matches!(self.giving_up, GivingUp::No);
-        if given_up || self.challenges >= digest::MAX_CHALLENGES {
+        if given_up || !self.authorization.take(response, auth) {
             return false;
         }
         let uri = &self.invite.request.uri;
-        let Some(header) = digest::answer(response, Method::Invite, uri, auth) else {
-            return false;
-        };
+        let answers = self.authorization.headers(Method::Invite, uri, auth);
         let (path, cseq) = (self.invite.path.clone(), self.invite.cseq + 1);
-        let sent = outgoing::send_invite(
-            &self.leg,
-            &self.dialog,
-            &self.order,
-            path,
-            cseq,
-            Some(header),
-        );
+        let sent = outgoing::send_invite(&self.leg, &self.dialog, &self.order, path, cseq, answers);
         let Some(sent) = sent else {
             return false;
         };
         self.invite = sent;
-        self.challenges += 1;
         self.in_dialog = None;
         self.deadline = Some(Instant::now() + self.leg.trunk.config.answer_within);
         true

@@ -11,33 +11,91 @@ use rsipstack::transaction::random_text;
 
 use crate::config::Credentials;
 
-/// Challenges answered per request; a second one may come from a proxy on the
-/// way or replace a stale nonce, a third means that the password is wrong.
-pub(crate) const MAX_CHALLENGES: u8 = 2;
+/// Challenges answered per request: those of a proxy and of the peer, and a
+/// stale nonce of each.
+const MAX_CHALLENGES: u8 = 4;
 
-/// The header that answers a 401 or 407, `None` when none of its challenges
-/// may be answered: other realm, unknown algorithm, integrity-only.
-pub(crate) fn answer(
-    response: &Response,
-    method: Method,
-    uri: &Uri,
-    credentials: &Credentials,
-) -> Option<Header> {
-    let proxy = response.status_code.code() == 407;
+/// The challenges of a request so far, which each further attempt answers all
+/// together (§22.3): a proxy on the way and the peer behind it both look for
+/// their own.
+#[derive(Default)]
+pub(crate) struct Authorization {
+    open: Vec<Open>,
+    taken: u8,
+}
+
+/// A challenge to answer with each attempt.
+struct Open {
+    proxy: bool,
+    challenge: Challenge,
+    /// Requests sent with its nonce.
+    used: u8,
+}
+
+impl Authorization {
+    /// Takes over what a 401 or 407 asks for; `false` when that is final for
+    /// us: none of its challenges may be answered (other realm, unknown
+    /// algorithm, integrity-only), or our answer was refused already.
+    pub(crate) fn take(&mut self, response: &Response, credentials: &Credentials) -> bool {
+        let proxy = response.status_code.code() == 407;
+        let Some(challenge) = choose(response, proxy, credentials) else {
+            return false;
+        };
+        if self.taken >= MAX_CHALLENGES {
+            return false;
+        }
+        let known = self
+            .open
+            .iter()
+            .position(|open| open.proxy == proxy && open.challenge.realm == challenge.realm);
+        // RFC 7616 §3.3: without `stale` it is the password that is wrong.
+        if known.is_some() && !challenge.stale {
+            return false;
+        }
+        let open = Open {
+            proxy,
+            challenge,
+            used: 0,
+        };
+        match known {
+            Some(at) => self.open[at] = open,
+            None => self.open.push(open),
+        }
+        self.taken += 1;
+        true
+    }
+
+    /// The headers of the next attempt.
+    pub(crate) fn headers(
+        &mut self,
+        method: Method,
+        uri: &Uri,
+        credentials: &Credentials,
+    ) -> Vec<Header> {
+        let answer = |open: &mut Open| {
+            // RFC 7616 §3.4: a server takes a repeated count for a replay.
+            open.used += 1;
+            let value = open.challenge.answer(method, uri, credentials, open.used);
+            match open.proxy {
+                true => Header::ProxyAuthorization(value.into()),
+                false => Header::Authorization(value.into()),
+            }
+        };
+        self.open.iter_mut().map(answer).collect()
+    }
+}
+
+/// The best of a response's challenges that we may answer.
+fn choose(response: &Response, proxy: bool, credentials: &Credentials) -> Option<Challenge> {
     let values = response.headers().iter().filter_map(|header| match header {
         Header::WwwAuthenticate(value) if !proxy => Some(value.value()),
         Header::ProxyAuthenticate(value) if proxy => Some(value.value()),
         _ => None,
     });
-    let challenge = values
+    values
         .filter_map(Challenge::parse)
         .filter(|c| credentials.realm.as_ref().is_none_or(|r| *r == c.realm))
-        .max_by_key(|c| c.algorithm == Algorithm::Sha256)?;
-    let value = challenge.answer(method, uri, credentials);
-    Some(match proxy {
-        true => Header::ProxyAuthorization(value.into()),
-        false => Header::Authorization(value.into()),
-    })
+        .max_by_key(|c| c.algorithm == Algorithm::Sha256)
 }
 
 struct Challenge {
@@ -48,6 +106,8 @@ struct Challenge {
     /// The token as the peer wrote it; it must come back the same.
     algorithm_token: Option<String>,
     qop: bool,
+    /// Only the nonce of our last answer was too old.
+    stale: bool,
 }
 
 impl Challenge {
@@ -87,14 +147,16 @@ impl Challenge {
             algorithm,
             algorithm_token,
             qop,
+            stale: param("stale").is_some_and(|stale| stale.eq_ignore_ascii_case("true")),
         })
     }
 
-    fn answer(&self, method: Method, uri: &Uri, credentials: &Credentials) -> String {
+    /// The value that answers it in the `count`th request with its nonce.
+    fn answer(&self, method: Method, uri: &Uri, credentials: &Credentials, count: u8) -> String {
         let cnonce = random_text(16);
         let qop = self.qop.then(|| AuthQop::Auth {
             cnonce: cnonce.clone(),
-            nc: 1,
+            nc: count,
         });
         let response = DigestGenerator {
             username: &credentials.username,
@@ -115,7 +177,7 @@ impl Challenge {
             value.push_str(&format!(", algorithm={token}"));
         }
         if self.qop {
-            value.push_str(&format!(", qop=auth, nc=00000001, cnonce=\"{cnonce}\""));
+            value.push_str(&format!(", qop=auth, nc={count:08x}, cnonce=\"{cnonce}\""));
         }
         if let Some(opaque) = &self.opaque {
             value.push_str(&format!(", opaque=\"{opaque}\""));
@@ -150,6 +212,15 @@ mod tests {
         }
     }
 
+    /// The answer to a first challenge.
+    fn answer(response: &Response, realm: Option<&str>) -> Option<Header> {
+        let mut authorization = Authorization::default();
+        let taken = authorization.take(response, &credentials(realm));
+        let mut headers = authorization.headers(Method::Invite, &uri(), &credentials(realm));
+        assert_eq!(headers.len(), usize::from(taken));
+        headers.pop()
+    }
+
     fn uri() -> Uri {
         crate::address::parse_uri("sip:bob@biloxi.com").expect("a valid uri")
     }
@@ -159,7 +230,7 @@ mod tests {
         let nonce = "dcd98b7102dd2f0e8b11d0f600bfb0c093";
         let header = format!("Digest realm=\"biloxi.com\", nonce=\"{nonce}\"");
         let response = challenged(StatusCode::Unauthorized, &header);
-        let answer = answer(&response, Method::Invite, &uri(), &credentials(None));
+        let answer = answer(&response, None);
         // MD5(MD5("bob:biloxi.com:zanzibar"):nonce:MD5("INVITE:sip:bob@biloxi.com"))
         let expected = "response=\"bf57e4e0d0bffc0fbaedce64d59add5e\"";
         let value = answer.expect("an answerable challenge").value().to_owned();
@@ -170,7 +241,7 @@ mod tests {
     fn a_list_of_qop_values_is_answered_with_auth() {
         let header = r#"Digest realm="r", nonce="n", qop="auth-int,auth", algorithm=MD5"#;
         let response = challenged(StatusCode::ProxyAuthenticationRequired, header);
-        let answer = answer(&response, Method::Invite, &uri(), &credentials(Some("r")));
+        let answer = answer(&response, Some("r"));
         let answer = answer.expect("an answerable challenge");
         assert!(matches!(answer, Header::ProxyAuthorization(_)));
         assert!(answer.value().contains("qop=auth, nc=00000001"));
@@ -182,7 +253,7 @@ mod tests {
             StatusCode::Unauthorized,
             r#"Digest realm="evil", nonce="n""#,
         );
-        let answer = answer(&response, Method::Invite, &uri(), &credentials(Some("r")));
+        let answer = answer(&response, Some("r"));
         assert_eq!(answer, None);
     }
 
@@ -196,9 +267,59 @@ mod tests {
         response
             .headers
             .push(Header::WwwAuthenticate(better.into()));
-        let answer = answer(&response, Method::Invite, &uri(), &credentials(None));
+        let answer = answer(&response, None);
         let value = answer.expect("an answerable challenge").value().to_owned();
         assert!(value.contains("algorithm=SHA-256"));
+    }
+
+    #[test]
+    fn a_proxy_and_the_peer_behind_it_both_get_their_answer() {
+        let mut authorization = Authorization::default();
+        for (status, nonce) in [
+            (StatusCode::ProxyAuthenticationRequired, "of-proxy"),
+            (StatusCode::Unauthorized, "of-peer"),
+        ] {
+            let header = format!(r#"Digest realm="r", nonce="{nonce}", qop="auth""#);
+            assert!(authorization.take(&challenged(status, &header), &credentials(None)));
+            authorization.headers(Method::Invite, &uri(), &credentials(None));
+        }
+        let headers = authorization.headers(Method::Invite, &uri(), &credentials(None));
+        let [
+            Header::ProxyAuthorization(proxy),
+            Header::Authorization(peer),
+        ] = &headers[..]
+        else {
+            panic!("{headers:?}");
+        };
+        assert!(proxy.value().contains(r#"nonce="of-proxy""#), "{proxy}");
+        assert!(proxy.value().contains("nc=00000003"), "{proxy}");
+        assert!(peer.value().contains(r#"nonce="of-peer""#), "{peer}");
+        assert!(peer.value().contains("nc=00000002"), "{peer}");
+    }
+
+    #[test]
+    fn a_stale_nonce_is_replaced_and_a_wrong_password_is_final() {
+        let mut authorization = Authorization::default();
+        let mut takes = |header: &str| {
+            let response = challenged(StatusCode::Unauthorized, header);
+            authorization.take(&response, &credentials(None))
+        };
+        assert!(takes(r#"Digest realm="r", nonce="1""#));
+        assert!(takes(r#"Digest realm="r", nonce="2", stale=TRUE"#));
+        assert!(!takes(r#"Digest realm="r", nonce="3", stale=false"#));
+        assert!(!takes(r#"Digest realm="r", nonce="4""#));
+        let headers = authorization.headers(Method::Invite, &uri(), &credentials(None));
+        assert_eq!(headers.len(), 1);
+        assert!(headers[0].value().contains(r#"nonce="2""#), "{headers:?}");
+    }
+
+    #[test]
+    fn a_peer_to_which_every_nonce_is_stale_is_given_up_on() {
+        let mut authorization = Authorization::default();
+        let stale = r#"Digest realm="r", nonce="n", stale=true"#;
+        let response = challenged(StatusCode::Unauthorized, stale);
+        let attempts = (0..100).take_while(|_| authorization.take(&response, &credentials(None)));
+        assert_eq!(attempts.count(), usize::from(MAX_CHALLENGES));
     }
 
     #[test]
@@ -213,7 +334,7 @@ mod tests {
             "Digest realm=\"r, nonce=",
         ] {
             let response = challenged(StatusCode::Unauthorized, header);
-            let answer = answer(&response, Method::Invite, &uri(), &credentials(None));
+            let answer = answer(&response, None);
             assert_eq!(answer, None, "{header:?}");
         }
     }

@@ -89,7 +89,7 @@ async fn place_call(leg: Leg, dialog: DialogSnapshot, order: Order) {
     let Ok(path) = leg.core.path(&leg.trunk, target).await else {
         return leg.tell_last(Happened::Unreachable).await;
     };
-    let Some(invite) = send_invite(&leg, &dialog, &order, path, 1, None) else {
+    let Some(invite) = send_invite(&leg, &dialog, &order, path, 1, Vec::new()) else {
         return leg.tell_last(refused(500, "Server Internal Error")).await;
     };
     let calling = Calling::new(leg, dialog, order, invite);
@@ -114,7 +114,7 @@ pub(crate) fn send_invite(
     order: &Order,
     path: Path,
     cseq: u32,
-    authorization: Option<Header>,
+    authorization: Vec<Header>,
 ) -> Option<InviteSent> {
     let sender = leg.core.sender(&leg.trunk);
     let mut request = sender.request(Head {
@@ -130,7 +130,7 @@ pub(crate) fn send_invite(
         true => Header::Privacy("id".into()),
         false => Header::PAssertedIdentity(dialog.local.as_str().into()),
     });
-    request.headers.extend(authorization.into_iter().collect());
+    request.headers.extend(authorization);
     request.headers.push(message::sdp_type());
     request.body = order.sdp.clone().into_bytes();
     let inbox = leg.place.inbox().clone();

@@ -12,7 +12,7 @@ use rsipstack::transport::SipAddr;
 use tracing::debug;
 
 use crate::core::{Core, Path};
-use crate::digest;
+use crate::digest::Authorization;
 use crate::event::ReasonHeader;
 use crate::legs::{Inbox, Input};
 use crate::message;
@@ -107,31 +107,29 @@ pub(crate) async fn bye(
     let Ok(path) = core.path_in_dialog(trunk, dialog).await else {
         return Outcome::Unreachable;
     };
-    let mut authorization: Option<Header> = None;
-    let mut challenges = 0;
+    let mut authorization = Authorization::default();
+    let mut cseq = dialog.local_cseq;
     loop {
-        let cseq = dialog.local_cseq + 1 + u32::from(challenges);
+        cseq += 1;
         let Some(mut bye) = core.sender(trunk).in_dialog(dialog, Method::Bye, cseq) else {
             return Outcome::Unreachable;
         };
         bye.headers.extend(message::reason_headers(reason));
-        bye.headers
-            .extend(authorization.take().into_iter().collect());
-        let uri = bye.uri.clone();
+        if let Some(auth) = &trunk.config.auth {
+            let answers = authorization.headers(Method::Bye, &bye.uri, auth);
+            bye.headers.extend(answers);
+        }
         let outcome = exchange(core, &path, bye).await;
         let Outcome::Final(response) = &outcome else {
             return outcome;
         };
-        authorization = match (response.status_code.code(), &trunk.config.auth) {
-            (401 | 407, Some(auth)) if challenges < digest::MAX_CHALLENGES => {
-                digest::answer(response, Method::Bye, &uri, auth)
-            }
-            _ => None,
+        let again = match (response.status_code.code(), &trunk.config.auth) {
+            (401 | 407, Some(auth)) => authorization.take(response, auth),
+            _ => false,
         };
-        if authorization.is_none() {
+        if !again {
             return outcome;
         }
-        challenges += 1;
     }
 }
 

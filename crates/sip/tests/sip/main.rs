@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod calls;
+mod challenges;
 mod fence;
 mod orphan;
 mod outage;
