@@ -1,9 +1,11 @@
 //! Calls that go well, or end as people end them.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::ensure;
-use mxtrunk_testbed::asterisk::extension;
+use mxtrunk_testbed::asterisk::{self, extension};
+use mxtrunk_testbed::browser::CallState;
 use mxtrunk_testbed::demo::site::PASSWORD;
 use mxtrunk_testbed::demo::{self, Check};
 use mxtrunk_testbed::namespace;
@@ -36,6 +38,32 @@ fn keys_pressed_in_the_browser_reach_the_pbx_once_each() {
             (site.peers.asterisk.digits().ok()? == "1559").then_some(())
         })
         .await
+    });
+}
+
+/// The settings that the demo leaves at their defaults, for real: one call with sound over each.
+#[test]
+fn a_trunk_over_tcp_and_ice_lite_carry_a_call_too() {
+    namespace::test(async |run| {
+        let changes = format!(
+            "[[trunk]]\nname = \"pbx\"\ntarget = \"{}\"\ntransport = \"tcp\"\n[media]\nice = \"lite\"\n",
+            asterisk::SIP
+        );
+        let mut site = Site::start(&run, &changes).await?;
+        site.connect(extension::ECHO).await?;
+        site.alice.record().await?;
+        site.alice.recorded(Duration::from_secs(2)).await?;
+        site.alice.hangup().await?;
+        site.pbx_is_quiet(PATIENCE).await?;
+        let record = site.record().await?;
+        ensure!(record.audio.as_deref() == Some("both"), "{record:?}");
+        ensure!(record.reason.as_deref() == Some("hung_up"), "{record:?}");
+        site.peers.phone.dial("2001").await?;
+        site.alice.reach(&[CallState::Incoming], PATIENCE).await?;
+        site.alice.answer().await?;
+        site.alice.reach(&[CallState::Connected], PATIENCE).await?;
+        site.peers.phone.hang_up().await?;
+        site.ended_by_them(PATIENCE).await.map(drop)
     });
 }
 
