@@ -17,7 +17,7 @@ use crate::config::{Listener, SipConfig, Timers, Transport};
 use crate::core::Bound;
 use crate::fence::{Admission, FencedUdp, Gate};
 use crate::refused::StartError;
-use crate::streams::Streams;
+use crate::streams::{Limits, OpenStreams, Streams};
 use crate::transact::Marker;
 
 /// Bytes of datagrams that may wait to be read.
@@ -91,7 +91,8 @@ pub(crate) async fn open(
     let transports =
         TransportLayer::new_with_domain_resolver(stop.child_token(), Box::new(NoNames));
     let own_endpoint = Arc::new(OnceLock::new());
-    let gate = Gate::new(admission.clone(), own_endpoint.clone());
+    let open = Arc::new(OpenStreams::default());
+    let gate = Gate::new(admission.clone(), own_endpoint.clone(), open.clone());
     let endpoint = EndpointBuilder::new()
         .with_transport_layer(transports)
         .with_cancel_token(stop.child_token())
@@ -105,8 +106,9 @@ pub(crate) async fn open(
     let transactions = endpoint.incoming_transactions().map_err(stack)?;
     let streams = Streams::new(
         endpoint.inner.clone(),
+        open,
         admission.clone(),
-        config.timers.give_up() / 4,
+        Limits::of(&config.timers),
         stop.clone(),
     );
     let streams = Arc::new(streams);

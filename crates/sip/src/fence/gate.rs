@@ -14,6 +14,7 @@ use super::admission::Admission;
 use super::counters::count;
 use crate::legs::{DialogKey, Input};
 use crate::snapshot::{header_tag, request_tags};
+use crate::streams::OpenStreams;
 use crate::trunk::Trunk;
 
 /// Seconds after which a peer over its limit may try again.
@@ -24,16 +25,19 @@ pub(crate) struct Gate {
     admission: Arc<Admission>,
     /// Set once the endpoint is built, which the gate is a part of.
     endpoint: Arc<OnceLock<Weak<EndpointInner>>>,
+    streams: Arc<OpenStreams>,
 }
 
 impl Gate {
     pub(crate) fn new(
         admission: Arc<Admission>,
         endpoint: Arc<OnceLock<Weak<EndpointInner>>>,
+        streams: Arc<OpenStreams>,
     ) -> Self {
         Self {
             admission,
             endpoint,
+            streams,
         }
     }
 
@@ -175,6 +179,12 @@ impl Gate {
 #[async_trait::async_trait]
 impl TransportEventInspector for Gate {
     async fn handle(&self, event: TransportEvent) -> Option<TransportEvent> {
+        if let TransportEvent::Incoming(_, connection, from) = &event
+            && connection.is_reliable()
+            && let Ok(peer) = from.get_socketaddr()
+        {
+            self.streams.note_heard(peer);
+        }
         let lets_in = match &event {
             TransportEvent::Incoming(SipMessage::Request(request), connection, from) => {
                 self.lets_in(request, connection, from)
