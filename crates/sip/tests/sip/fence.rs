@@ -169,11 +169,8 @@ async fn clog(stream: &tokio::net::TcpStream, requests: &[String]) {
             stream.writable().await.unwrap();
             stream.try_write(request.as_bytes())
         };
-        // The agent, on this same thread, keeps up: one that is merely slow
-        // would be taken for clogged.
-        tokio::task::yield_now().await;
         // Half written counts as clogged too: nothing whole follows.
-        match tokio::time::timeout(Duration::from_secs(1), written).await {
+        match tokio::time::timeout(Duration::from_millis(200), written).await {
             Ok(Ok(len)) if len == request.len() => {}
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Ok(_) | Err(_) => return,
@@ -207,14 +204,25 @@ async fn a_stream_that_takes_nothing_is_closed() {
     config.messages_per_second = 1_000_000;
     let _agent = Peer::start(config).await;
     let phone = Phone::at(address(), at).await;
-    let options = phone.request("OPTIONS", "").replace("/UDP", "/TCP");
-    let clogged = stream(own, at).await;
-    clog(&clogged, &[options]).await;
-    let closed = || match clogged.try_write(b"\r\n") {
-        Ok(_) => false,
-        Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
-    };
-    until(closed, "the stream is still open").await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    // So little room that few answers fill it.
+    socket.set_recv_buffer_size(4_096).unwrap();
+    socket.bind((own.ip(), 0).into()).unwrap();
+    let mut clogged = socket.connect(at).await.unwrap();
+    for _ in 0..500 {
+        let options = phone.request("OPTIONS", "").replace("/UDP", "/TCP");
+        clogged.write_all(options.as_bytes()).await.unwrap();
+    }
+    // Whatever we write is a sign of life; between two tries the agent's
+    // patience, 640 ms, has to run out.
+    for _ in 0..8 {
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        match clogged.try_write(b"\r\n") {
+            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return,
+            Ok(_) | Err(_) => {}
+        }
+    }
+    panic!("the stream is still open");
 }
 
 /// A generator that makes the same numbers every time.
