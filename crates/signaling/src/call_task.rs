@@ -4,94 +4,21 @@
 use std::time::{Duration, Instant};
 
 use mxtrunk_call::{Action, Call, Input, LegAction, LegEvent, LegId, MediaEvent, Reason};
-use mxtrunk_matrix::IncomingCallEvent;
-use mxtrunk_matrix::call_events::{CallEventIn, CallEventOut};
+use mxtrunk_matrix::call_events::CallEventOut;
 use mxtrunk_matrix::voip_v1::{self, SendOutcome};
 use mxtrunk_media_io as media;
 use mxtrunk_sip as sip;
 use mxtrunk_store::{LiveCall, RecordId, StoreError};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::Peers;
+use crate::inbox::{CallMail, Told};
 use crate::legs::{self, SipNews, SipTarget};
 use crate::record::{Heard, OpenRecord};
 use crate::room_sender::{Letter, RoomSender};
 
-/// What a call may have waiting. A client's candidates and a trunk's retransmissions stay far below.
-pub(crate) const INBOX: usize = 256;
-
 /// How long a call waits for the database where a person waits for the call.
 const DATABASE: Duration = Duration::from_millis(250);
-
-/// What a call is told.
-#[derive(Debug)]
-pub(crate) enum Told {
-    /// An event of its room.
-    Matrix(IncomingCallEvent),
-    /// What became of an event that it sent.
-    Sent(SendOutcome),
-    /// News of its SIP leg.
-    Sip(sip::Happened),
-    /// News of the media of a leg.
-    Media(LegId, media::Happened),
-    /// The gateway wants it to end.
-    Finish(Reason),
-}
-
-/// The near end of a call's queue.
-#[derive(Debug, Clone)]
-pub(crate) struct CallInbox {
-    queue: mpsc::Sender<Told>,
-    overwhelmed: CancellationToken,
-}
-
-/// The far end of a call's queue.
-#[derive(Debug)]
-pub(crate) struct CallMail {
-    pub(crate) queue: mpsc::Receiver<Told>,
-    /// Cancelled when something that comes only once did not fit.
-    pub(crate) overwhelmed: CancellationToken,
-}
-
-impl CallInbox {
-    /// A queue, and its far end.
-    pub(crate) fn new() -> (Self, CallMail) {
-        let (near, far) = mpsc::channel(INBOX);
-        let overwhelmed = CancellationToken::new();
-        let mail = CallMail {
-            queue: far,
-            overwhelmed: overwhelmed.clone(),
-        };
-        (
-            CallInbox {
-                queue: near,
-                overwhelmed,
-            },
-            mail,
-        )
-    }
-
-    /// Tells the call. Candidates leave room for what comes only once; where even that does not fit, the call
-    /// is drowning in what a peer sends, and ends.
-    pub(crate) fn tell(&self, told: Told) {
-        if told.is_candidates() && self.queue.capacity() < INBOX / 2 {
-            debug!("a call's queue is half full: candidates were dropped");
-            return;
-        }
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(told) {
-            warn!("a call's queue is full: ending the call");
-            self.overwhelmed.cancel();
-        }
-    }
-}
-
-impl Told {
-    fn is_candidates(&self) -> bool {
-        matches!(self, Told::Matrix(event) if matches!(event.event, CallEventIn::Candidates { .. }))
-    }
-}
 
 /// Everything that one call consists of.
 pub(crate) struct CallTask {
@@ -458,49 +385,7 @@ async fn until(deadline: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
-    use ruma::{EventId, RoomId, UserId};
-
     use super::*;
-
-    fn candidates() -> Told {
-        Told::Matrix(IncomingCallEvent {
-            room: RoomId::parse("!room:localtest").unwrap(),
-            sender: UserId::parse("@alice:localtest").unwrap(),
-            event_id: EventId::parse("$event").unwrap(),
-            age: Duration::ZERO,
-            virtual_user: UserId::parse("@tel_600:localtest").unwrap(),
-            number: "600".into(),
-            event: CallEventIn::Candidates {
-                call_id: "call".into(),
-                party_id: None,
-                candidates: vec!["candidate:1".into()],
-            },
-        })
-    }
-
-    #[tokio::test]
-    async fn a_flood_of_candidates_leaves_room_for_the_hangup() {
-        let (inbox, mut mail) = CallInbox::new();
-        for _ in 0..10 * INBOX {
-            inbox.tell(candidates());
-        }
-        inbox.tell(Told::Finish(Reason::HungUp));
-        assert!(!mail.overwhelmed.is_cancelled());
-        let mut last = None;
-        while let Ok(told) = mail.queue.try_recv() {
-            last = Some(told);
-        }
-        assert!(matches!(last, Some(Told::Finish(Reason::HungUp))));
-    }
-
-    #[tokio::test]
-    async fn a_queue_that_loses_what_comes_only_once_ends_its_call() {
-        let (inbox, mail) = CallInbox::new();
-        for _ in 0..=INBOX {
-            inbox.tell(Told::Finish(Reason::HungUp));
-        }
-        assert!(mail.overwhelmed.is_cancelled());
-    }
 
     #[tokio::test]
     async fn a_busy_leg_is_told_again_until_it_has_heard() {

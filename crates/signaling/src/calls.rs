@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dashmap::DashMap;
 use mxtrunk_call::{LegId, Reason};
 
-use crate::call_task::{CallInbox, Told};
+use crate::inbox::{CallInbox, Told};
 
 /// How many ended calls are remembered, so that an invite which comes after its hang-up does not ring.
 const ENDED_CALLS: usize = 512;

@@ -10,10 +10,11 @@ use mxtrunk_store::{CallRecord, Direction, LiveCall, MatrixSide, Store};
 use ruma::OwnedRoomId;
 use tracing::{debug, info, warn};
 
-use crate::call_task::{CallInbox, CallMail, CallTask, MatrixLeg, PhoneLeg, Told, in_time};
+use crate::call_task::{CallTask, MatrixLeg, PhoneLeg, in_time};
 use crate::calls::Registration;
 use crate::directory::Line;
 use crate::ids::random_text;
+use crate::inbox::{CallInbox, CallMail, Told};
 use crate::legs::{self, SipNews};
 use crate::record::OpenRecord;
 use crate::room_sender::{Address, RoomSender};

@@ -6,6 +6,7 @@
 //! - [`router`]: which call does this event belong to, and may a new one begin? [`calls`] is its table;
 //! - [`outgoing`], [`incoming`]: what has to be known before a call can begin, by direction;
 //! - [`call_task`]: one task for each call; a panic in one ends that call only;
+//! - [`inbox`]: a call's queue, and what happens when it is full;
 //! - [`legs`]: the words of the call machine in the words of SIP, Matrix and media, and back;
 //! - [`room_sender`]: a call's events on their way into the room, in order;
 //! - [`record`]: what stays of a call, and its one line in the log;
@@ -16,6 +17,7 @@ mod call_task;
 mod calls;
 pub mod directory;
 mod ids;
+mod inbox;
 mod incoming;
 mod legs;
 pub mod numbers;

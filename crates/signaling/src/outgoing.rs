@@ -10,9 +10,10 @@ use mxtrunk_sip::Caller;
 use mxtrunk_store::{Direction, LiveCall, MatrixSide};
 use tracing::info;
 
-use crate::call_task::{CallInbox, CallTask, MatrixLeg, PhoneLeg};
+use crate::call_task::{CallTask, MatrixLeg, PhoneLeg};
 use crate::directory::Line;
 use crate::ids::random_text;
+use crate::inbox::CallInbox;
 use crate::legs::SipTarget;
 use crate::numbers::Number;
 use crate::record::OpenRecord;

@@ -8,7 +8,7 @@ use ruma::{OwnedRoomId, OwnedUserId};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use crate::call_task::{CallInbox, Told};
+use crate::inbox::{CallInbox, Told};
 use crate::router::Router;
 
 /// More than one call ever has waiting; a call that fills it talks to a homeserver that is gone.

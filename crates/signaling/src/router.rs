@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, warn};
 
-use crate::call_task::Told;
 use crate::calls::{Calls, Registration};
+use crate::inbox::Told;
 use crate::{LegIds, Peers, Settings, incoming, outgoing};
 
 /// How long a live call's lease runs beyond its last renewal. After a crash, recovery waits for no
