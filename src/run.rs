@@ -239,10 +239,7 @@ fn media_config(config: &Config) -> MediaIoConfig {
         phone_bind: media.phone_bind,
         phone_advertise: media.phone_advertise.unwrap_or(media.phone_bind),
         phone_ports: first..=last,
-        workers: match media.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            workers => workers,
-        },
+        workers: media.worker_count(),
         opus: OpusSettings {
             complexity: media.opus_complexity,
             bitrate: media.opus_bitrate,

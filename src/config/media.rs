@@ -17,7 +17,7 @@ pub(crate) struct Media {
     pub(crate) phone_bind: IpAddr,
     pub(crate) phone_advertise: Option<IpAddr>,
     pub(crate) phone_ports: (u16, u16),
-    pub(crate) workers: usize,
+    workers: usize,
     pub(crate) opus_complexity: u8,
     pub(crate) opus_bitrate: u32,
     pub(crate) opus_fec: bool,
@@ -52,6 +52,14 @@ impl Default for Media {
 }
 
 impl Media {
+    /// How many workers there will be: as set, else one for each core.
+    pub(crate) fn worker_count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        }
+    }
+
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let (first, last) = self.phone_ports;
@@ -62,10 +70,7 @@ impl Media {
                 "write the first and the last port, for instance [20000, 29999]",
             ));
         }
-        let workers = match self.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            workers => workers,
-        };
+        let workers = self.worker_count();
         let browser_last = usize::from(self.browser_port) + workers - 1;
         if browser_last > usize::from(u16::MAX) {
             problems.push(Problem::new(

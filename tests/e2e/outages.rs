@@ -32,11 +32,7 @@ fn element_hears_within_ten_seconds_that_the_pbx_died_in_mid_call() {
     namespace::test(async |run| {
         let mut site = Site::start(&run, "").await?;
         site.connect(extension::ECHO).await?;
-        let died = Instant::now();
-        site.peers.asterisk.peer().kill().await?;
-        site.ended_by_them(PATIENCE).await?;
-        ensure!(died.elapsed() < SOON, "it took {:?}", died.elapsed());
-        site.reads("stopped answering").await
+        pbx_dies_and_the_page_says_so(&mut site).await
     });
 }
 
@@ -50,12 +46,17 @@ fn element_hears_within_ten_seconds_that_the_pbx_died_while_it_rang() {
             log.contains("event=\"ringing\"").then_some(())
         })
         .await?;
-        let died = Instant::now();
-        site.peers.asterisk.peer().kill().await?;
-        site.ended_by_them(PATIENCE).await?;
-        ensure!(died.elapsed() < SOON, "it took {:?}", died.elapsed());
-        site.reads("stopped answering").await
+        pbx_dies_and_the_page_says_so(&mut site).await
     });
+}
+
+/// Kills the PBX; the page has to hear of it in time, with the reason.
+async fn pbx_dies_and_the_page_says_so(site: &mut Site) -> anyhow::Result<()> {
+    let died = Instant::now();
+    site.peers.asterisk.peer().kill().await?;
+    site.ended_by_them(PATIENCE).await?;
+    ensure!(died.elapsed() < SOON, "it took {:?}", died.elapsed());
+    site.reads("stopped answering").await
 }
 
 #[test]
