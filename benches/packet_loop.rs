@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mxtrunk_media::rtp::Header;
-use mxtrunk_media::{Epoch, FRAME, Happened, Law, LegId, Legs, Settings, Socket};
+use mxtrunk_media::{Epoch, FRAME, Happened, Law, LegId, Legs, PhoneProfile, Settings, Socket};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use str0m::change::{SdpAnswer, SdpOffer};
 use str0m::media::{Direction, MediaKind, Mid};
@@ -189,7 +189,8 @@ impl Bench {
         let leg = LegId(100_000 + u64::from(n));
         let address = SocketAddr::from(([127, 0, 0, 3], 10_000 + 2 * n));
         let rtp = SocketAddr::from((GATEWAY.0, 10_000 + 2 * n));
-        self.legs.open_phone(self.now, leg, rtp, None);
+        self.legs
+            .open_phone(self.now, leg, rtp, &PhoneProfile::default(), None);
         description(&mut self.legs);
         let answer = format!(
             "v=0\r\no=- 1 1 IN IP4 127.0.0.3\r\ns=-\r\nc=IN IP4 127.0.0.3\r\nt=0 0\r\nm=audio {} RTP/AVP {}\r\n",

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use mxtrunk_matrix::{AppService, MatrixConfig, Secret};
-use mxtrunk_media_io::{IceMode, MediaIo, MediaIoConfig, OpusSettings};
+use mxtrunk_media_io::{
+    Codec, CodecPolicy, IceMode, MediaIo, MediaIoConfig, OpusSettings, PhoneProfile, SrtpPolicy,
+};
 use mxtrunk_signaling::{Inbox, LegIds, Numbering, Peers, Router, Settings, recover};
 use mxtrunk_sip::{Credentials, LegId, Listener, SipConfig, TrunkConfig, TrunkName, UserAgent};
 use mxtrunk_store::Store;
@@ -13,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::config::media::Ice;
+use crate::config::media::{CodecChoice, Ice};
 use crate::config::sip::{self, Transport};
 use crate::config::{Config, Problem};
 
@@ -137,6 +139,11 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
     let trunk = config.trunks.first().context("there is no [[trunk]]")?;
     Ok(Settings {
         trunk: TrunkName(trunk.name.clone()),
+        profiles: config
+            .trunks
+            .iter()
+            .map(|trunk| (TrunkName(trunk.name.clone()), profile(trunk)))
+            .collect(),
         timings: config.calls.timings(),
         join_wait: Duration::from_secs(config.matrix.join_seconds),
         instance: config.store.instance.clone(),
@@ -213,6 +220,23 @@ fn trunk_config(trunk: &sip::Trunk) -> anyhow::Result<TrunkConfig> {
     Ok(config)
 }
 
+fn profile(trunk: &sip::Trunk) -> PhoneProfile {
+    let codec = |codec: &sip::Codec| match codec {
+        sip::Codec::Opus => Codec::Opus,
+        sip::Codec::G722 => Codec::G722,
+        sip::Codec::Pcmu => Codec::Pcmu,
+        sip::Codec::Pcma => Codec::Pcma,
+    };
+    PhoneProfile {
+        codecs: trunk.codecs.iter().map(codec).collect(),
+        srtp: match trunk.srtp {
+            sip::Srtp::Off => SrtpPolicy::Off,
+            sip::Srtp::Offered => SrtpPolicy::Offered,
+            sip::Srtp::Required => SrtpPolicy::Required,
+        },
+    }
+}
+
 fn transport(transport: Transport) -> mxtrunk_sip::Transport {
     match transport {
         Transport::Udp => mxtrunk_sip::Transport::Udp,
@@ -240,6 +264,11 @@ fn media_config(config: &Config) -> MediaIoConfig {
         phone_advertise: media.phone_advertise.unwrap_or(media.phone_bind),
         phone_ports: first..=last,
         workers: media.worker_count(),
+        policy: match media.codec {
+            CodecChoice::Opus => CodecPolicy::Opus,
+            CodecChoice::Auto => CodecPolicy::Auto,
+            CodecChoice::G711 => CodecPolicy::G711,
+        },
         opus: OpusSettings {
             complexity: media.opus_complexity,
             bitrate: media.opus_bitrate,

@@ -142,6 +142,7 @@ mod tests {
                 c.trunks[0].options_seconds,
                 c.trunks[0].max_calls,
                 c.trunks[0].answer_within_seconds,
+                (c.trunks[0].codecs.clone(), c.trunks[0].srtp),
             )
         };
         assert_eq!(sections(&short), sections(&shipped));
@@ -257,6 +258,12 @@ mod tests {
                 "store.instance",
             ),
             ("max_calls = 500", "max_calls = 0", "sip.max_calls"),
+            ("codecs = [\"pcmu\", \"pcma\"]", "codecs = []", "best first"),
+            (
+                "codecs = [\"pcmu\", \"pcma\"]",
+                "codecs = [\"pcmu\", \"pcmu\"]",
+                "named twice",
+            ),
         ] {
             let text = SHIPPED.replace(sound, broken);
             let text = if broken.contains("workers") {

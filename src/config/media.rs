@@ -18,10 +18,20 @@ pub(crate) struct Media {
     pub(crate) phone_advertise: Option<IpAddr>,
     pub(crate) phone_ports: (u16, u16),
     workers: usize,
+    pub(crate) codec: CodecChoice,
     pub(crate) opus_complexity: u8,
     pub(crate) opus_bitrate: u32,
     pub(crate) opus_fec: bool,
     pub(crate) opus_dtx: bool,
+}
+
+/// Which codec browsers are answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CodecChoice {
+    Opus,
+    Auto,
+    G711,
 }
 
 /// Who checks connectivity.
@@ -43,6 +53,7 @@ impl Default for Media {
             phone_advertise: None,
             phone_ports: (20000, 29999),
             workers: 0,
+            codec: CodecChoice::Opus,
             opus_complexity: 5,
             opus_bitrate: 24_000,
             opus_fec: false,

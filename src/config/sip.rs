@@ -58,6 +58,30 @@ pub(crate) struct Trunk {
     pub(crate) max_calls: usize,
     #[serde(default = "default_answer_within")]
     pub(crate) answer_within_seconds: u64,
+    #[serde(default = "default_codecs")]
+    pub(crate) codecs: Vec<Codec>,
+    #[serde(default)]
+    pub(crate) srtp: Srtp,
+}
+
+/// A codec that phones may speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Codec {
+    Opus,
+    G722,
+    Pcmu,
+    Pcma,
+}
+
+/// Whether audio on a trunk is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Srtp {
+    #[default]
+    Off,
+    Offered,
+    Required,
 }
 
 fn default_user_agent() -> String {
@@ -82,6 +106,10 @@ fn default_trunk_calls() -> usize {
 
 fn default_answer_within() -> u64 {
     8
+}
+
+fn default_codecs() -> Vec<Codec> {
+    vec![Codec::Pcmu, Codec::Pcma]
 }
 
 impl std::fmt::Debug for Trunk {
@@ -205,6 +233,14 @@ impl Trunk {
                     self.target.ip()
                 ),
                 "add such an entry to sip.listen, or change the trunk's transport",
+            ));
+        }
+        let twice = |(n, codec)| self.codecs[..n].contains(codec);
+        if self.codecs.is_empty() || self.codecs.iter().enumerate().any(twice) {
+            problems.push(Problem::new(
+                &place,
+                "has codecs that are none, or one that is named twice",
+                "write the ones that the PBX takes, best first, for instance [\"pcmu\", \"pcma\"]",
             ));
         }
         if !(1..=8).contains(&self.answer_within_seconds) {

@@ -1,6 +1,6 @@
 //! What the workers are told, and why they may refuse.
 
-use mxtrunk_media::LegId;
+use mxtrunk_media::{LegId, PhoneProfile};
 use thiserror::Error;
 
 /// What is to happen to a leg.
@@ -14,12 +14,14 @@ pub enum Command {
         /// The remote offer (SDP).
         offer: Option<String>,
     },
-    /// The same for a phone leg (RTP/AVP with PCMU, PCMA and telephone-event).
+    /// The same for a phone leg.
     OpenPhone {
         /// Puts the leg on that leg's worker, so that the two can be bridged.
         beside: Option<LegId>,
         /// The remote offer (SDP).
         offer: Option<String>,
+        /// What its trunk allows.
+        profile: PhoneProfile,
     },
     /// The remote answer to our offer. A phone leg takes a second one (the 200 after a 183).
     ApplyAnswer {

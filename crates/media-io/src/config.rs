@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
-use mxtrunk_media::{IceMode, JitterSettings, Law, OpusSettings, Settings};
+use mxtrunk_media::{CodecPolicy, IceMode, JitterSettings, OpusSettings, Settings};
 use thiserror::Error;
 
 /// Addresses, ports and qualities of all media. The default binds to loopback only.
@@ -30,8 +30,8 @@ pub struct MediaIoConfig {
     pub opus: OpusSettings,
     /// The jitter buffer towards phones.
     pub jitter: JitterSettings,
-    /// The laws of G.711 offered to phones, in order of preference.
-    pub laws: Vec<Law>,
+    /// The codec towards browsers.
+    pub policy: CodecPolicy,
     /// Commands that may wait at one worker before it is `Busy`.
     pub queue: usize,
 }
@@ -50,7 +50,7 @@ impl Default for MediaIoConfig {
             workers: 1,
             opus: OpusSettings::default(),
             jitter: JitterSettings::default(),
-            laws: vec![Law::Mu, Law::A],
+            policy: CodecPolicy::default(),
             queue: 1024,
         }
     }
@@ -70,7 +70,7 @@ impl MediaIoConfig {
             ice: self.ice,
             opus: self.opus,
             jitter: self.jitter,
-            laws: self.laws.clone(),
+            policy: self.policy,
             ..Settings::new(advertised)
         }
     }
@@ -84,9 +84,6 @@ impl MediaIoConfig {
         }
         if self.phone_advertise.is_unspecified() {
             return Err(StartError::NothingToAdvertise("phones"));
-        }
-        if self.laws.is_empty() {
-            return Err(StartError::NoCodec);
         }
         Ok(())
     }
@@ -109,9 +106,6 @@ pub enum StartError {
     /// The range of phone ports holds no even port followed by an odd one.
     #[error("the phone port range {}-{} holds no pair of an even and an odd port", .0.start(), .0.end())]
     NoPhonePorts(RangeInclusive<u16>),
-    /// No law of G.711 is allowed towards phones.
-    #[error("no codec towards phones is set")]
-    NoCodec,
     /// The system refuses a thread or its event queue.
     #[error("cannot start a media worker: {0}")]
     Worker(#[from] io::Error),

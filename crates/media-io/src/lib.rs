@@ -19,6 +19,6 @@ pub use command::{Command, Refused};
 pub use config::{MediaIoConfig, StartError};
 pub use handle::MediaIo;
 pub use mxtrunk_media::{
-    AudioVerdict, Drops, Event, Happened, IceMode, JitterSettings, Law, LegId, LegStats,
-    MediaError, OpusSettings, Received, Sent,
+    AudioVerdict, Codec, CodecPolicy, Drops, Event, Happened, IceMode, JitterSettings, LegId,
+    LegStats, MediaError, OpusSettings, PhoneProfile, Received, Sent, SrtpPolicy,
 };

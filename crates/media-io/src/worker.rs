@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
-use mxtrunk_media::{Event, Happened, LegId, Legs, MediaError, Socket};
+use mxtrunk_media::{Event, Happened, LegId, Legs, MediaError, PhoneProfile, Socket};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -151,7 +151,9 @@ impl Worker {
             Command::OpenBrowser { offer, .. } => {
                 self.legs.open_browser(now, leg, offer.as_deref());
             }
-            Command::OpenPhone { offer, .. } => self.open_phone(now, leg, offer.as_deref()),
+            Command::OpenPhone { offer, profile, .. } => {
+                self.open_phone(now, leg, &profile, offer.as_deref());
+            }
             Command::ApplyAnswer { sdp } => self.legs.apply_answer(now, leg, &sdp),
             Command::ApplyOffer { sdp } => self.legs.apply_offer(now, leg, &sdp),
             Command::AddCandidate { candidate } => {
@@ -163,7 +165,13 @@ impl Worker {
         }
     }
 
-    fn open_phone(&mut self, now: Instant, leg: LegId, offer: Option<&str>) {
+    fn open_phone(
+        &mut self,
+        now: Instant,
+        leg: LegId,
+        profile: &PhoneProfile,
+        offer: Option<&str>,
+    ) {
         let Some(port) = self.sockets.open_phone(self.poll.registry(), leg) else {
             self.announce(Event {
                 leg,
@@ -175,7 +183,7 @@ impl Worker {
             return;
         };
         let rtp = SocketAddr::new(self.phone_advertise, port);
-        self.legs.open_phone(now, leg, rtp, offer);
+        self.legs.open_phone(now, leg, rtp, profile, offer);
     }
 
     /// Sends what the legs want sent and tells what happened to them.

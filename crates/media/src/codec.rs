@@ -1,4 +1,5 @@
-//! Samples in and out: G.711 both laws, and Opus natively at 8 kHz (libopus resamples inside, RFC 6716 section 2).
+//! The codecs, and samples in and out of them: G.711 both laws, and Opus natively at 8 kHz (libopus resamples inside,
+//! RFC 6716 section 2). G.722 is only ever passed on as it is.
 
 use audio_codec_algorithms::{decode_alaw, decode_ulaw, encode_alaw, encode_ulaw};
 use opus::{Application, Bitrate, Channels};
@@ -16,6 +17,40 @@ pub(crate) const OPUS_TICKS: i64 = 6;
 
 /// One frame of 20 ms, mono, 8 kHz.
 pub type Frame = [i16; FRAME];
+
+/// An audio codec that a leg may speak. In a list the order is the preference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// Opus (RFC 7587).
+    Opus,
+    /// G.722 at 64 kbit/s: HD voice of desk phones (RFC 3551 section 4.5.2).
+    G722,
+    /// G.711 µ-law.
+    Pcmu,
+    /// G.711 A-law.
+    Pcma,
+}
+
+impl Codec {
+    /// The encoding name in `a=rtpmap`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Codec::Opus => "opus",
+            Codec::G722 => "G722",
+            Codec::Pcmu => "PCMU",
+            Codec::Pcma => "PCMA",
+        }
+    }
+
+    /// The law of G.711 that it is.
+    pub fn law(self) -> Option<Law> {
+        match self {
+            Codec::Pcmu => Some(Law::Mu),
+            Codec::Pcma => Some(Law::A),
+            Codec::Opus | Codec::G722 => None,
+        }
+    }
+}
 
 /// The two laws of G.711 (RFC 3551 section 4.5.14).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::codec::{Law, OpusSettings};
+use crate::codec::OpusSettings;
 use crate::error::MediaError;
 use crate::jitter::JitterSettings;
+use crate::profile::CodecPolicy;
 use crate::stats::LegStats;
 
 /// Names one leg; given by the one who opens it, never used twice.
@@ -39,8 +40,8 @@ pub struct Settings {
     pub opus: OpusSettings,
     /// The jitter buffer towards phones.
     pub jitter: JitterSettings,
-    /// The laws offered to phones, in order of preference.
-    pub laws: Vec<Law>,
+    /// The codec towards browsers.
+    pub policy: CodecPolicy,
 }
 
 impl Settings {
@@ -51,7 +52,7 @@ impl Settings {
             candidates,
             opus: OpusSettings::default(),
             jitter: JitterSettings::default(),
-            laws: vec![Law::Mu, Law::A],
+            policy: CodecPolicy::default(),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::error::MediaError;
 use crate::leg::{LegId, Settings, Why};
 use crate::outbox::{Outbox, Socket};
 use crate::phone_sdp::{EVENT_PAYLOAD_TYPE, Local, Remote, RemoteAudio};
+use crate::profile::PhoneProfile;
 use crate::receiver::{Coded, Receiver, Stamp};
 use crate::rtcp::{self, SenderInfo};
 use crate::rtp::{Header, Packet};
@@ -62,10 +63,20 @@ enum Negotiation {
 
 impl PhoneLeg {
     /// `rtp`: the advertised address of the leg's even port.
-    pub(crate) fn new(id: LegId, settings: &Settings, rtp: SocketAddr, seed: RtpSeed) -> Self {
+    pub(crate) fn new(
+        id: LegId,
+        settings: &Settings,
+        profile: &PhoneProfile,
+        rtp: SocketAddr,
+        seed: RtpSeed,
+    ) -> Self {
         PhoneLeg {
             id,
-            laws: settings.laws.clone(),
+            laws: profile
+                .codecs
+                .iter()
+                .filter_map(|codec| codec.law())
+                .collect(),
             local: Local {
                 rtp,
                 // RFC 8866 asks for a numeric id; some PBXes read it as a signed 64-bit number.

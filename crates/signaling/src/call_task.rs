@@ -45,6 +45,8 @@ pub(crate) struct PhoneLeg {
     pub(crate) id: LegId,
     /// Where it goes, on calls that we place.
     pub(crate) target: Option<SipTarget>,
+    /// What its trunk allows.
+    pub(crate) profile: media::PhoneProfile,
     /// The final status that refused it.
     pub(crate) status: Option<u16>,
 }
@@ -314,7 +316,7 @@ impl CallTask {
     }
 
     fn perform_media(&mut self, now: Instant, action: mxtrunk_call::MediaAction) {
-        for (leg, command) in legs::to_media(action) {
+        for (leg, command) in legs::to_media(action, &self.phone.profile) {
             let Err(refused) = self.peers.media.send(leg, command.clone()) else {
                 continue;
             };

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use mxtrunk_call::{Call, Leg, LegEvent, LegId, LegKind, Reason, Sdp, Side};
 use mxtrunk_matrix::RoomError;
 use mxtrunk_matrix::voip_v1::{self, Ids};
+use mxtrunk_media_io::PhoneProfile;
 use mxtrunk_sip::{Caller, Command, TrunkName};
 use mxtrunk_store::{CallRecord, Direction, LiveCall, MatrixSide, Store};
 use ruma::OwnedRoomId;
@@ -41,6 +42,7 @@ struct Admitted {
     number: String,
     display: String,
     offer: Sdp,
+    profile: PhoneProfile,
 }
 
 /// Begins the call that an INVITE asks for, or refuses it.
@@ -116,6 +118,7 @@ fn admit(router: &Router, invite: &Invite) -> Result<Admitted, Reason> {
         number,
         display,
         offer: offer.into(),
+        profile: router.settings.profile_of(&invite.trunk),
     })
 }
 
@@ -237,6 +240,7 @@ fn assemble(
         phone: PhoneLeg {
             id: phone,
             target: None,
+            profile: admitted.profile.clone(),
             status: None,
         },
         record,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mxtrunk_call::{LegAction, LegEvent, LegId, LegKind, MediaAction, MediaEvent, Reason};
-use mxtrunk_media_io::{self as media, MediaError};
+use mxtrunk_media_io::{self as media, MediaError, PhoneProfile};
 use mxtrunk_sip::{self as sip, ReasonHeader};
 
 /// A telephone in a call sends 50 packets a second; this long without one, nobody hears anybody.
@@ -108,8 +108,11 @@ pub(crate) fn header(reason: Reason) -> ReasonHeader {
     ReasonHeader::q850(reason.q850_cause())
 }
 
-/// What the call machine asks of the media plane: which leg, and what.
-pub(crate) fn to_media(action: MediaAction) -> Vec<(media::LegId, media::Command)> {
+/// What the call machine asks of the media plane: which leg, and what. `profile` is that of the phone leg's trunk.
+pub(crate) fn to_media(
+    action: MediaAction,
+    profile: &PhoneProfile,
+) -> Vec<(media::LegId, media::Command)> {
     use media::Command;
     let one = |leg: LegId, command| vec![(media_leg(leg), command)];
     match action {
@@ -118,7 +121,11 @@ pub(crate) fn to_media(action: MediaAction) -> Vec<(media::LegId, media::Command
             let offer = offer.map(|sdp| sdp.0);
             let command = match leg.kind {
                 LegKind::Matrix => Command::OpenBrowser { beside, offer },
-                LegKind::Sip => Command::OpenPhone { beside, offer },
+                LegKind::Sip => Command::OpenPhone {
+                    beside,
+                    offer,
+                    profile: profile.clone(),
+                },
             };
             one(leg.id, command)
         }

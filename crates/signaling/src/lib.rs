@@ -27,11 +27,12 @@ mod recovery;
 mod room_sender;
 mod router;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mxtrunk_matrix::AppService;
-use mxtrunk_media_io::MediaIo;
+use mxtrunk_media_io::{MediaIo, PhoneProfile};
 use mxtrunk_sip::{TrunkName, UserAgent};
 use mxtrunk_store::Store;
 
@@ -61,6 +62,8 @@ pub struct Peers {
 pub struct Settings {
     /// The trunk that outgoing calls take.
     pub trunk: TrunkName,
+    /// What the phones behind each trunk can do; the default for one that is not named.
+    pub profiles: HashMap<TrunkName, PhoneProfile>,
     /// How long a call waits for what.
     pub timings: mxtrunk_call::Timings,
     /// How long a person who is called may take to be in the room, before the telephone hears that
@@ -68,6 +71,12 @@ pub struct Settings {
     pub join_wait: Duration,
     /// The name under which this process owns its live calls; the same after a restart.
     pub instance: String,
+}
+
+impl Settings {
+    fn profile_of(&self, trunk: &TrunkName) -> PhoneProfile {
+        self.profiles.get(trunk).cloned().unwrap_or_default()
+    }
 }
 
 /// The directory as the application service asks it.

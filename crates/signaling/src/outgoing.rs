@@ -129,6 +129,7 @@ fn place(router: &Router, invited: Invited, line: Line, number: Number) {
                     display: line.name,
                 },
             }),
+            profile: router.settings.profile_of(&router.settings.trunk),
             status: None,
         },
         record,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use mxtrunk_media_io::{
     AudioVerdict, Command, Event, Happened, LegId, LegStats, MediaError, MediaIo, MediaIoConfig,
-    Refused, StartError,
+    PhoneProfile, Refused, StartError,
 };
 use tokio::sync::mpsc::{Receiver, channel};
 
@@ -92,10 +92,12 @@ impl Site {
 
     /// A phone leg whose phone has answered.
     async fn phone(&mut self, leg: LegId, beside: Option<LegId>) -> Phone {
-        let offer = None;
-        self.media
-            .send(leg, Command::OpenPhone { beside, offer })
-            .unwrap();
+        let open = Command::OpenPhone {
+            beside,
+            offer: None,
+            profile: PhoneProfile::default(),
+        };
+        self.media.send(leg, open).unwrap();
         let phone = Phone::new(&self.description(leg).await).await;
         let sdp = phone.description();
         self.media.send(leg, Command::ApplyAnswer { sdp }).unwrap();
@@ -219,6 +221,7 @@ fn open_phone(media: &MediaIo, leg: LegId) {
     let open = Command::OpenPhone {
         beside: None,
         offer: None,
+        profile: PhoneProfile::default(),
     };
     media.send(leg, open).unwrap();
 }
@@ -239,6 +242,7 @@ async fn a_leg_that_fails_gives_its_ports_back() {
         let open = Command::OpenPhone {
             beside: None,
             offer: Some("rubbish".to_owned()),
+            profile: PhoneProfile::default(),
         };
         site.media.send(LegId(n), open).unwrap();
         let why = site.failure(LegId(n)).await;
@@ -259,6 +263,7 @@ async fn commands_that_make_no_sense_are_refused() {
     let beside_nobody = Command::OpenPhone {
         beside: Some(nobody),
         offer: None,
+        profile: PhoneProfile::default(),
     };
     assert_eq!(
         site.media.send(LegId(1), beside_nobody),
@@ -271,6 +276,7 @@ async fn commands_that_make_no_sense_are_refused() {
     let again = Command::OpenPhone {
         beside: None,
         offer: None,
+        profile: PhoneProfile::default(),
     };
     assert_eq!(site.media.send(LegId(1), again), Err(Refused::DuplicateLeg));
     let bridge = Command::Bridge { with: LegId(2) };

@@ -18,6 +18,7 @@ use crate::error::MediaError;
 use crate::leg::{Event, Happened, LegId, Settings, Why};
 use crate::outbox::{Outbox, Socket, Transmit};
 use crate::phone::{Epoch, PhoneLeg};
+use crate::profile::PhoneProfile;
 use crate::seed::Seeds;
 use crate::stats::Drops;
 use leg::{Leg, Side};
@@ -94,12 +95,19 @@ impl Legs {
     }
 
     /// Opens a phone leg whose even port is advertised as `rtp`; else as [`Self::open_browser`].
-    pub fn open_phone(&mut self, now: Instant, id: LegId, rtp: SocketAddr, offer: Option<&str>) {
+    pub fn open_phone(
+        &mut self,
+        now: Instant,
+        id: LegId,
+        rtp: SocketAddr,
+        profile: &PhoneProfile,
+        offer: Option<&str>,
+    ) {
         let seed = self.seeds.rtp();
         if self.legs.contains_key(&id) {
             return self.fail_to_open(id, MediaError::DuplicateLeg);
         }
-        let phone = PhoneLeg::new(id, &self.settings, rtp, seed);
+        let phone = PhoneLeg::new(id, &self.settings, profile, rtp, seed);
         self.open(now, id, Side::Phone(Box::new(phone)), offer);
     }
 

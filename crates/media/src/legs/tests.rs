@@ -14,7 +14,7 @@ fn a_fault_in_one_leg_ends_that_leg_only() {
     let address = SocketAddr::from(([127, 0, 0, 1], 40_000));
     let mut legs = Legs::new(Settings::new(vec![address]), epoch, 1);
     let (faulty, healthy) = (LegId(1), LegId(2));
-    legs.open_phone(now, faulty, address, None);
+    legs.open_phone(now, faulty, address, &PhoneProfile::default(), None);
     legs.open_browser(now, healthy, None);
     legs.bridge(now, faulty, healthy);
     legs.work(faulty, |_, _| panic!("a fault of ours"));

@@ -88,9 +88,7 @@ fn a_bad_leg_does_not_take_the_others_with_it() {
         world
             .legs
             .open_browser(world.now(), LegId(n), Some("v=0\r\nm=audio"));
-        world
-            .legs
-            .open_phone(world.now(), LegId(50 + n), stranger(), Some("rubbish"));
+        world.open_phone(LegId(50 + n), stranger(), Some("rubbish"));
         world.legs.bridge(world.now(), LegId(n), phone);
         world.legs.close(LegId(n));
     }

@@ -186,7 +186,7 @@ fn a_phone_leg_answers_an_offer_with_its_own_port() {
     let leg = world.new_phone(Law::A, 440.0);
     let offer = world.phone(leg).description();
     let rtp = world.phone_port(leg);
-    world.legs.open_phone(world.now(), leg, rtp, Some(&offer));
+    world.open_phone(leg, rtp, Some(&offer));
     let answer = world.description(leg);
     assert!(
         answer.contains("m=audio 20000 RTP/AVP 8 96\r\n"),

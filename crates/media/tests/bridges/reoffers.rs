@@ -193,7 +193,7 @@ fn a_leg_that_was_never_opened_has_nothing_to_tell() {
     let mut world = World::new(IceMode::Full);
     let leg = world.phone_is_called(Law::Mu, 620.0);
     let rtp = world.phone_port(leg);
-    world.legs.open_phone(world.now(), leg, rtp, None);
+    world.open_phone(leg, rtp, None);
     assert_eq!(last_stats(&mut world, leg), None);
     world.close(leg);
 }

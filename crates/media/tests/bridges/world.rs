@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mxtrunk_media::{
-    Epoch, Event, Happened, IceMode, Law, LegId, LegStats, Legs, Settings, Socket,
+    Epoch, Event, Happened, IceMode, Law, LegId, LegStats, Legs, PhoneProfile, Settings, Socket,
 };
 
 use crate::browser::Browser;
@@ -108,11 +108,17 @@ impl World {
     pub(crate) fn phone_is_called(&mut self, law: Law, hertz: f64) -> LegId {
         let leg = self.new_phone(law, hertz);
         let rtp = self.phone_port(leg);
-        self.legs.open_phone(self.now(), leg, rtp, None);
+        self.open_phone(leg, rtp, None);
         self.description(leg);
         let answer = self.phone(leg).description();
         self.legs.apply_answer(self.now(), leg, &answer);
         leg
+    }
+
+    /// A phone leg on a trunk with the default profile.
+    pub(crate) fn open_phone(&mut self, leg: LegId, rtp: SocketAddr, offer: Option<&str>) {
+        let profile = PhoneProfile::default();
+        self.legs.open_phone(self.now(), leg, rtp, &profile, offer);
     }
 
     pub(crate) fn new_phone(&mut self, law: Law, hertz: f64) -> LegId {
