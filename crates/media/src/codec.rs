@@ -99,13 +99,17 @@ impl Law {
             .count()
     }
 
-    /// Encodes one frame.
-    pub fn encode(self, pcm: &Frame) -> [u8; FRAME] {
-        let encode = match self {
+    /// What encodes one sample.
+    pub(crate) fn encoder(self) -> fn(i16) -> u8 {
+        match self {
             Law::Mu => encode_ulaw,
             Law::A => encode_alaw,
-        };
-        pcm.map(encode)
+        }
+    }
+
+    /// Encodes one frame.
+    pub fn encode(self, pcm: &Frame) -> [u8; FRAME] {
+        pcm.map(self.encoder())
     }
 }
 

@@ -1,4 +1,6 @@
-//! The phone leg: RTP with G.711 towards the PBX, a frame every 20 ms from the moment it is bridged.
+//! The phone leg: RTP with G.711 towards the PBX, an unbroken stream from the moment it is bridged.
+
+mod frames;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -14,13 +16,15 @@ use crate::receiver::{Coded, Receiver, Stamp};
 use crate::rtcp::{self, SenderInfo};
 use crate::rtp::{Header, Packet};
 use crate::stats::{LegStats, Sent};
+use frames::{Frames, Step};
 
-const FRAME_TIME: Duration = Duration::from_millis(20);
-const FRAME_TICKS: u32 = FRAME as u32;
+pub(crate) use frames::Ptime;
+
 /// RFC 3550 section 6.2: reports at least every 5 s or so.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
-/// A worker that overslept catches up this many frames, then skips the rest in media time.
-const CATCH_UP: u32 = 5;
+/// Comfort noise (RFC 3389). Many devices send it though nobody agreed on it, so it is always understood. We never
+/// offer, accept or send it: Asterisk takes it as an incomplete feature and says so, while frames of noise please all.
+const NOISE_PAYLOAD_TYPE: u8 = 13;
 const NARROW: EventClock = EventClock {
     event: 8000,
     audio: 8000,
@@ -44,7 +48,7 @@ pub(crate) struct PhoneLeg {
     pub(crate) receiver: Receiver,
     digits: DigitSender,
     header: Header,
-    next_frame: Option<Instant>,
+    frames: Frames,
     next_report: Option<Instant>,
     sent_since_report: bool,
     sent: Sent,
@@ -59,6 +63,14 @@ enum Negotiation {
     Offered,
     /// Audio may flow; later answers and offers replace `audio`.
     Agreed { audio: RemoteAudio, law: Law },
+}
+
+/// Where audio goes and how it is coded, as long as the phone listens.
+#[derive(Debug, Clone, Copy)]
+struct Listener {
+    rtp: SocketAddr,
+    law: Law,
+    event: Option<u8>,
 }
 
 impl PhoneLeg {
@@ -93,7 +105,7 @@ impl PhoneLeg {
                 timestamp: seed.timestamp,
                 ssrc: seed.ssrc,
             },
-            next_frame: None,
+            frames: Frames::new(seed.timestamp),
             next_report: None,
             sent_since_report: false,
             sent: Sent::default(),
@@ -136,17 +148,18 @@ impl PhoneLeg {
     }
 
     fn agree(&mut self, audio: RemoteAudio, law: Law) {
+        self.frames.set_ptime(audio.ptime);
         self.negotiation = Negotiation::Agreed { audio, law };
     }
 
     /// From now on the phone gets an unbroken stream.
     pub(crate) fn start_frames(&mut self, now: Instant) {
-        self.next_frame.get_or_insert(now);
+        self.frames.start(now);
         self.next_report.get_or_insert(now + REPORT_INTERVAL);
     }
 
     pub(crate) fn deadline(&self) -> Option<(Instant, Why)> {
-        let frame = self.next_frame.map(|at| (at, Why::Frame));
+        let frame = self.frames.deadline().map(|at| (at, Why::Frame));
         let report = self.next_report.map(|at| (at, Why::Report));
         frame.into_iter().chain(report).min_by_key(|(at, _)| *at)
     }
@@ -181,7 +194,7 @@ impl PhoneLeg {
             self.receiver.drops().malformed += 1;
             return [None, None];
         };
-        // Comfort noise and the like are not played, but show that the phone is there.
+        // Whatever it holds, it shows that the phone is there.
         self.last_heard = Some(now);
         let stamp = Stamp {
             ssrc: packet.header.ssrc,
@@ -192,6 +205,10 @@ impl PhoneLeg {
         if let Some(law) = Law::of_payload_type(kind).filter(|law| self.laws.contains(law)) {
             let coded = Coded::Law(law, packet.payload);
             self.receiver.receive_audio(now, stamp, coded);
+            return [None, None];
+        }
+        if kind == NOISE_PAYLOAD_TYPE {
+            self.receiver.receive_noise(now, stamp, packet.payload);
             return [None, None];
         }
         // An answer may give telephone-event another number than our offer: then both are in use.
@@ -230,23 +247,15 @@ impl PhoneLeg {
         out: &mut Outbox,
         mut pull: impl FnMut(Instant) -> Option<Frame>,
     ) {
-        if let Some(due) = self.next_frame {
-            let behind = now.saturating_duration_since(due).as_millis() / FRAME_TIME.as_millis();
-            let behind = u32::try_from(behind).unwrap_or(u32::MAX);
-            let mut due = due;
-            if behind > CATCH_UP {
-                // Media time goes on with the clock; sequence numbers do not, nothing was lost on the way.
-                let skipped = FRAME_TICKS.wrapping_mul(behind);
-                self.header.timestamp = self.header.timestamp.wrapping_add(skipped);
-                due = now;
+        // Bounded: it catches up a few frames.
+        while let Some(step) = self.frames.step(now) {
+            match step {
+                Step::Frame => {
+                    let frame = pull(now);
+                    self.take_frame(now, frame, out);
+                }
+                Step::Packet => self.send_audio(out),
             }
-            // Bounded by CATCH_UP.
-            while due <= now {
-                let frame = pull(now);
-                self.send_frame(now, frame, out);
-                due += FRAME_TIME;
-            }
-            self.next_frame = Some(due);
         }
         if self.next_report.is_some_and(|due| due <= now) {
             self.send_report(epoch.wallclock(now), out);
@@ -254,30 +263,52 @@ impl PhoneLeg {
         }
     }
 
-    fn send_frame(&mut self, now: Instant, frame: Option<Frame>, out: &mut Outbox) {
-        let timestamp = self.header.timestamp;
-        self.header.timestamp = timestamp.wrapping_add(FRAME_TICKS);
-        let Negotiation::Agreed { audio, law } = &self.negotiation else {
-            return;
+    /// A frame goes on into a packet, unless a digit is sent in its time.
+    fn take_frame(&mut self, now: Instant, frame: Option<Frame>, out: &mut Outbox) {
+        let Some(listener) = self.listener() else {
+            return self.frames.leave_out();
         };
-        let Some(destination) = audio.rtp.filter(|_| audio.direction.receives) else {
-            return;
-        };
-        let (law, event) = (*law, audio.event);
-        if let Some(payload_type) = event.filter(|_| self.digits.is_busy())
+        let timestamp = self.frames.timestamp();
+        if let Some(payload_type) = listener.event.filter(|_| self.digits.is_busy())
             && let Some(packet) = self.digits.next(now, timestamp)
         {
-            return self.send_event(packet, payload_type, destination, out);
+            self.frames.leave_out();
+            return self.send_event(packet, payload_type, listener.rtp, out);
         }
         self.sent.carried += u64::from(frame.is_some());
-        let header = Header {
-            payload_type: law.payload_type(),
-            timestamp,
-            ..self.header
-        };
-        let payload = law.encode(&frame.unwrap_or([0; FRAME]));
-        self.push(header, &payload, destination, out);
-        self.header.marker = false;
+        self.frames.push(&frame.unwrap_or([0; FRAME]));
+    }
+
+    fn send_audio(&mut self, out: &mut Outbox) {
+        if let Some(Listener { rtp, law, .. }) = self.listener() {
+            let (timestamp, samples) = self.frames.packet();
+            let header = Header {
+                payload_type: law.payload_type(),
+                timestamp,
+                ..self.header
+            };
+            let encode = law.encoder();
+            out.push_with(Socket::Rtp(self.id), rtp, |bytes| {
+                bytes.extend_from_slice(&header.to_bytes());
+                bytes.extend(samples.iter().map(|sample| encode(*sample)));
+            });
+            let len = samples.len();
+            self.header.marker = false;
+            self.count_sent(len);
+        }
+        self.frames.sent();
+    }
+
+    /// `None` while nothing is agreed, and while the phone is on hold.
+    fn listener(&self) -> Option<Listener> {
+        match &self.negotiation {
+            Negotiation::Agreed { audio, law } if audio.direction.receives => Some(Listener {
+                rtp: audio.rtp?,
+                law: *law,
+                event: audio.event,
+            }),
+            _ => None,
+        }
     }
 
     fn send_event(
@@ -294,17 +325,17 @@ impl PhoneLeg {
             timestamp: packet.timestamp,
             ..self.header
         };
-        self.push(header, &packet.payload, destination, out);
-    }
-
-    fn push(&mut self, header: Header, payload: &[u8], destination: SocketAddr, out: &mut Outbox) {
         out.push_with(Socket::Rtp(self.id), destination, |bytes| {
             bytes.extend_from_slice(&header.to_bytes());
-            bytes.extend_from_slice(payload);
+            bytes.extend_from_slice(&packet.payload);
         });
+        self.count_sent(packet.payload.len());
+    }
+
+    fn count_sent(&mut self, payload: usize) {
         self.header.sequence = self.header.sequence.wrapping_add(1);
         self.sent.packets += 1;
-        self.sent.bytes += payload.len() as u64;
+        self.sent.bytes += payload as u64;
         self.sent_since_report = true;
     }
 
@@ -317,7 +348,7 @@ impl PhoneLeg {
         };
         let sender = self.sent_since_report.then_some(SenderInfo {
             wallclock,
-            timestamp: self.header.timestamp,
+            timestamp: self.frames.timestamp(),
             packets: self.sent.packets as u32,
             bytes: self.sent.bytes as u32,
         });

@@ -6,14 +6,15 @@ use sdp_types::{Attribute, Connection, Media, Origin, Session};
 
 use crate::codec::Law;
 use crate::error::MediaError;
+use crate::phone::Ptime;
 
 /// Our own number for telephone-event in offers, the one that everybody uses.
 pub(crate) const EVENT_PAYLOAD_TYPE: u8 = 101;
 /// A larger description is not read.
 const LONGEST: usize = 64 * 1024;
 
-/// The longest packet that the jitter buffer keeps whole.
-const MAX_PTIME_MS: usize = crate::receiver::LONGEST_LAW / 8;
+/// The longest packet that we ask for; longer ones are understood, but every loss of one is a large gap.
+const MAX_PTIME_MS: usize = 60;
 
 /// Which way audio may go, seen from the one who wrote the description.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +61,8 @@ pub(crate) struct RemoteAudio {
     /// Its number for telephone-event.
     pub(crate) event: Option<u8>,
     pub(crate) direction: Direction,
+    /// How much audio it wants in a packet.
+    pub(crate) ptime: Ptime,
     /// Index of the audio line among the media lines.
     index: usize,
 }
@@ -124,6 +127,7 @@ impl RemoteAudio {
             laws,
             event: event_payload_type(media, &formats),
             direction,
+            ptime: ptime(media),
             index,
         })
     }
@@ -150,6 +154,17 @@ fn event_payload_type(media: &Media, formats: &[u8]) -> Option<u8> {
     events
         .into_iter()
         .find(|number| *number < 128 && formats.contains(number))
+}
+
+/// `a=ptime` within `a=maxptime` (RFC 8866 section 6.4 and 6.5).
+fn ptime(media: &Media) -> Ptime {
+    let ms = |name| values(media, name).find_map(|value| value.trim().parse::<u32>().ok());
+    let longest = ms("maxptime").unwrap_or(u32::MAX);
+    match ms("ptime") {
+        Some(wanted) => Ptime::at_most(wanted.min(longest)),
+        None if longest < 20 => Ptime::at_most(longest),
+        None => Ptime::default(),
+    }
 }
 
 fn values<'a>(media: &'a Media, name: &'a str) -> impl Iterator<Item = &'a str> {
@@ -401,6 +416,19 @@ mod tests {
         assert!(Remote::parse(&no_connection, &OURS).is_err());
         let long = "v=0\r\n".repeat(100_000);
         assert!(Remote::parse(&long, &OURS).is_err());
+    }
+
+    #[test]
+    fn the_ptime_that_is_asked_for_is_read_and_bounded_by_maxptime() {
+        let of = |lines: &str| {
+            let sdp = ASTERISK.replace("a=ptime:20\r\na=maxptime:140\r\n", lines);
+            audio(&sdp).ptime
+        };
+        assert_eq!(of(""), Ptime::at_most(20));
+        assert_eq!(of("a=ptime:30\r\n"), Ptime::at_most(30));
+        assert_eq!(of("a=ptime:60\r\na=maxptime:40\r\n"), Ptime::at_most(40));
+        assert_eq!(of("a=maxptime:10\r\n"), Ptime::at_most(10));
+        assert_eq!(of("a=ptime:nonsense\r\n"), Ptime::at_most(20));
     }
 
     #[test]

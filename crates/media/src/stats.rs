@@ -28,6 +28,12 @@ pub struct Received {
     pub jitter: Duration,
     /// Frames of 20 ms made up by concealment or from in-band FEC, silence periods of the sender not counted.
     pub concealed: u64,
+    /// Losses of these that were mended from in-band FEC.
+    pub recovered: u64,
+    /// Towards a phone: how often sound was stretched or squeezed by a pitch period, to change the delay.
+    pub stretched: u64,
+    /// Towards a phone: what the jitter buffer last added to the delay.
+    pub buffered: Duration,
     /// DTMF digits heard.
     pub digits: u64,
     /// RMS level over all audio that was decoded, in dBov (0 is a square wave of full scale). `None` if nothing

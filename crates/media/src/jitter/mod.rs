@@ -1,31 +1,44 @@
 //! The jitter buffer: packets go in as they come and out as they are due.
 //!
-//! It works on media time in units of 1/8000 s. `position` is the media time that is heard next; it moves on by
-//! itself at every pull, whether or not something came. A packet's **slack** is how long before its turn it
-//! arrived. The buffer keeps the smallest slack of the last seconds just above a margin: a packet that comes too
-//! late moves `position` back (the delay grows by what was concealed meanwhile), and when every packet of a
-//! window came more than a frame too early, one frame is taken out (the caller merges two frames into one).
-//! Clock drift between the peers is the same thing slowly, and is followed by the same two moves.
+//! It works on media time in units of 1/8000 s. `head` is the media time that is decoded next; it moves on as far as
+//! was played or made up. How long a packet waits for its turn is compared with how unevenly packets arrive
+//! ([`Arrivals`]), and [`JitterBuffer::change`] says what the delay should do: the caller stretches or squeezes the
+//! sound. Clock drift between the peers is the same thing slowly. A packet that comes after its turn though nothing
+//! else was there to play is still played, and the delay has grown by what was made up meanwhile.
 
+mod arrivals;
 #[cfg(test)]
 mod tests;
 
 use std::time::{Duration, Instant};
 
+use crate::codec::OPUS_TICKS;
 use crate::rtp::{SequenceUnwrap, TimestampUnwrap};
+use arrivals::Arrivals;
 
 /// One frame of 20 ms in media time units.
 const FRAME_UNITS: i64 = 160;
 /// A packet that comes earlier than the longest delay by this much belongs to a timeline that jumped.
 const TOO_EARLY: i64 = 250 * 8;
 /// When every packet has been too late for so long, the sender's timeline jumped and the stream starts anew.
-const ALWAYS_LATE: Duration = Duration::from_millis(300);
-/// The slack that is kept in hand when the delay shrinks.
-const MARGIN: i64 = 10 * 8;
-/// How long every packet must have come too early before the delay shrinks.
-const WINDOW: Duration = Duration::from_secs(3);
+const ALWAYS_LATE: Duration = Duration::from_millis(100);
+/// The fastest packet waits at least this much longer than the spread of arrivals, …
+const MARGIN: i64 = 8;
+/// … and the delay shrinks only while it waits this much longer.
+const AMPLE: i64 = 24;
+/// The delay shrinks by no less than this, 5 ms.
+const LEAST_SPARE: i64 = 40;
+/// A change of the delay waits for so many pulls in which it would have been right.
+const REVIEWED: usize = 4;
+/// How many pulls a loss is remembered, 5 s: while losses are frequent the delay leaves time for the packet after the
+/// lost one, which may carry redundancy.
+const LOSS_MEMORY: u32 = 250;
 /// Packets held at most; a power of two.
 const SLOTS: usize = 64;
+/// The media time of an event: whenever its number is due.
+const ANY_TIME: i64 = i64::MIN / 2;
+/// A packet so many numbers old that comes in its media time tells that the sender counts anew.
+const MISORDER: i64 = SLOTS as i64;
 
 /// Limits of the delay that the buffer may add.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,23 +66,37 @@ pub(crate) enum Content<P> {
     Event,
 }
 
-/// What to play for the frame that is due.
+/// What to play next. Call [`JitterBuffer::played`] with the length of what was played or made up.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Due<'a, P> {
     /// Nothing has come yet, or not enough to begin with.
     Silence,
-    /// This packet. Call [`JitterBuffer::played`] with its length.
+    /// This packet.
     Packet(P),
-    /// A frame is missing; if the next packet is here it may hold redundancy for it. The position has moved on.
-    Lost { next: Option<&'a P> },
-    /// The sender left a gap on purpose, or everything is late: nothing is here. The position has moved on.
-    Gap,
+    /// So many units are missing before the next packet, which is here and may hold redundancy for the last of them.
+    Lost { units: i64, next: &'a P },
+    /// The sender left a gap of at least so many units on purpose, or nothing is here.
+    Gap { units: i64 },
+}
+
+/// What the delay should do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Keep,
+    /// Shrink by up to so many units.
+    Shorten {
+        by: i64,
+    },
+    Lengthen,
 }
 
 /// The outcome of [`JitterBuffer::insert`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Inserted {
     Kept,
+    /// Came a second time.
+    Repeated,
+    /// Came after its turn.
     Late,
 }
 
@@ -90,21 +117,27 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct JitterBuffer<P> {
     settings: JitterSettings,
+    /// Where the buffer's own clock begins.
+    origin: Instant,
     slots: Box<[Option<Held<P>>]>,
     state: State,
     sequence: SequenceUnwrap,
+    /// Added to sequence numbers since the sender began to count anew.
+    recount: i64,
     timestamp: TimestampUnwrap,
     /// RTP clock ticks per media time unit.
     ticks: i64,
+    /// The sequence number that is due next.
     next: i64,
     highest: i64,
-    position: i64,
-    pulled: Instant,
-    /// What the delay has grown by since the stream began, in units; negative when it shrank.
-    growth: i64,
-    slack: i64,
-    window_ends: Instant,
-    spare: bool,
+    /// Bit `n`: packet `highest - n` has come.
+    seen: u64,
+    head: i64,
+    arrivals: Arrivals,
+    /// By how much the delay could have shrunk at the last pulls, a ring.
+    spares: [i64; REVIEWED],
+    reviewed: usize,
+    losses: u32,
     late_since: Option<Instant>,
 }
 
@@ -113,19 +146,21 @@ impl<P> JitterBuffer<P> {
     pub(crate) fn new(now: Instant, settings: JitterSettings, ticks: i64) -> Self {
         JitterBuffer {
             settings,
+            origin: now,
             slots: (0..SLOTS).map(|_| None).collect(),
             state: State::Empty,
             sequence: SequenceUnwrap::default(),
+            recount: 0,
             timestamp: TimestampUnwrap::default(),
             ticks,
             next: 0,
             highest: 0,
-            position: 0,
-            pulled: now,
-            growth: 0,
-            slack: i64::MAX,
-            window_ends: now + WINDOW,
-            spare: false,
+            seen: 0,
+            head: 0,
+            arrivals: Arrivals::default(),
+            spares: [0; REVIEWED],
+            reviewed: 0,
+            losses: 0,
             late_since: None,
         }
     }
@@ -134,27 +169,14 @@ impl<P> JitterBuffer<P> {
     pub(crate) fn restart(&mut self) {
         self.slots.fill_with(|| None);
         self.state = State::Empty;
-        self.sequence = SequenceUnwrap::default();
-        self.timestamp = TimestampUnwrap::default();
-        self.growth = 0;
-        self.spare = false;
+        self.arrivals.forget();
+        self.reviewed = 0;
         self.late_since = None;
     }
 
     /// RTP clock ticks per 1/8000 s.
     pub(crate) fn ticks(&self) -> i64 {
         self.ticks
-    }
-
-    /// True when all packets come so early that one frame can be taken out. Call [`Self::shrink`] having done so.
-    pub(crate) fn has_spare_frame(&self) -> bool {
-        self.spare
-    }
-
-    /// A frame has been taken out.
-    pub(crate) fn shrink(&mut self) {
-        self.spare = false;
-        self.growth -= FRAME_UNITS;
     }
 
     pub(crate) fn insert(
@@ -164,205 +186,276 @@ impl<P> JitterBuffer<P> {
         timestamp: u32,
         content: Content<P>,
     ) -> Inserted {
-        let number = self.sequence.extend(sequence);
-        let is_event = matches!(content, Content::Event);
-        let at = if is_event {
+        let number = self.sequence.extend(sequence) + self.recount;
+        match content {
+            Content::Audio(_) => {
+                let at = self.timestamp.extend(timestamp) / self.ticks;
+                self.insert_audio(now, number, at, content)
+            }
             // An event carries the time of its start, which says nothing about its own turn.
-            self.position
-        } else {
-            self.timestamp.extend(timestamp) / self.ticks
-        };
-        if self.state == State::Playing && !is_event && self.has_jumped(now, at) {
-            self.restart();
-            return self.insert(now, sequence, timestamp, content);
+            Content::Event => self.insert_event(number, content),
         }
+    }
+
+    fn insert_event(&mut self, number: i64, content: Content<P>) -> Inserted {
+        if self.state != State::Empty && number >= self.next && !self.has_come(number) {
+            self.hold(number, ANY_TIME, content);
+        }
+        Inserted::Kept
+    }
+
+    fn insert_audio(
+        &mut self,
+        now: Instant,
+        mut number: i64,
+        at: i64,
+        content: Content<P>,
+    ) -> Inserted {
         match self.state {
-            State::Empty if is_event => return Inserted::Kept,
             State::Empty => {
                 self.state = State::Filling { since: now };
-                (self.next, self.highest, self.position) = (number, number, at);
+                (self.next, self.highest, self.seen) = (number, number, 0);
+                self.head = at;
             }
-            State::Filling { .. } if !is_event && number < self.next => {
-                (self.next, self.position) = (number, at);
+            State::Filling { .. } if number < self.next => {
+                (self.next, self.head) = (number, self.head.min(at));
             }
             State::Filling { .. } => {}
-            State::Playing if is_event => {
-                if number < self.next {
-                    return Inserted::Kept;
-                }
+            State::Playing if self.has_jumped(now, at) => {
+                self.restart();
+                return self.insert_audio(now, number, at, content);
             }
-            State::Playing => {
-                if self.make_room_in_time(now, number, at) == Inserted::Late {
-                    self.late_since.get_or_insert(now);
-                    return Inserted::Late;
-                }
-                self.late_since = None;
+            State::Playing if number <= self.highest - MISORDER && self.is_in_time(at) => {
+                self.recount += self.highest + 1 - number;
+                number = self.highest + 1;
             }
+            State::Playing => {}
         }
-        self.highest = self.highest.max(number);
-        self.slots[slot(number)] = Some(Held {
-            sequence: number,
+        if self.has_come(number) {
+            return Inserted::Repeated;
+        }
+        let late = self.arrivals.note(self.clock(now), at);
+        if self.state == State::Playing && !self.make_room_in_time(number, at, late) {
+            self.late_since.get_or_insert(now);
+            return Inserted::Late;
+        }
+        self.late_since = None;
+        self.hold(number, at, content);
+        Inserted::Kept
+    }
+
+    fn hold(&mut self, sequence: i64, at: i64, content: Content<P>) {
+        self.slots[slot(sequence)] = Some(Held {
+            sequence,
             at,
             content,
         });
-        Inserted::Kept
+    }
+
+    /// Tells whether a packet is here for the second time, and remembers it.
+    fn has_come(&mut self, number: i64) -> bool {
+        let ahead = number - self.highest;
+        if ahead > 0 {
+            self.highest = number;
+            let kept = u32::try_from(ahead)
+                .ok()
+                .and_then(|n| self.seen.checked_shl(n));
+            self.seen = kept.unwrap_or(0) | 1;
+            return false;
+        }
+        let bit = u32::try_from(-ahead).ok().and_then(|n| 1u64.checked_shl(n));
+        let bit = bit.unwrap_or(0);
+        let has_come = self.seen & bit != 0;
+        self.seen |= bit;
+        has_come
     }
 
     /// True if the sender's timeline no longer is the one that we play.
     fn has_jumped(&self, now: Instant, at: i64) -> bool {
         let always_late = |since| now.saturating_duration_since(since) > ALWAYS_LATE;
-        at - self.position > units(self.settings.max) + TOO_EARLY
-            || self.late_since.is_some_and(always_late)
+        self.is_too_early(at) || self.late_since.is_some_and(always_late)
     }
 
-    /// Notes the slack of a packet; lets the delay grow if the packet's turn has passed.
-    fn make_room_in_time(&mut self, now: Instant, number: i64, at: i64) -> Inserted {
-        let since_pull = units(now.saturating_duration_since(self.pulled));
-        let slack = at - self.position + FRAME_UNITS - since_pull;
-        self.slack = self.slack.min(slack);
-        let lateness = self.position - at;
-        if lateness <= 0 {
-            return if number < self.next {
-                Inserted::Late
-            } else {
-                Inserted::Kept
-            };
-        }
-        let budget = units(self.settings.max) - units(self.settings.initial) - self.growth;
-        let overtaken = number < self.next && self.highest >= self.next;
-        if number < self.next - 1 || overtaken || lateness > budget {
-            if number >= self.next {
-                self.next = number + 1;
-                self.highest = self.highest.max(number);
-            }
-            return Inserted::Late;
-        }
-        self.growth += lateness;
-        self.spare = false;
-        self.position = at;
-        self.next = self.next.min(number);
-        self.slack = i64::MAX;
-        Inserted::Kept
+    fn is_too_early(&self, at: i64) -> bool {
+        at - self.head > units(self.settings.max) + TOO_EARLY
     }
 
-    /// What is due now; call every 20 ms.
-    pub(crate) fn pull(&mut self, now: Instant) -> Due<'_, P> {
+    fn is_in_time(&self, at: i64) -> bool {
+        at >= self.head - units(self.settings.max) && !self.is_too_early(at)
+    }
+
+    /// False for a packet whose turn has passed. One that nothing overtook is played all the same, unless the delay
+    /// would become too long.
+    fn make_room_in_time(&mut self, number: i64, at: i64, late: i64) -> bool {
+        if at >= self.head {
+            return number >= self.next;
+        }
+        if number < self.highest || late > units(self.settings.max) {
+            return false;
+        }
+        self.head = at;
+        self.reviewed = 0;
+        true
+    }
+
+    /// What is due now.
+    pub(crate) fn due(&mut self, now: Instant) -> Due<'_, P> {
         match self.state {
             State::Empty => return Due::Silence,
             State::Filling { since } => {
-                let held = (self.highest - self.next + 1) * FRAME_UNITS;
                 let waited = now.saturating_duration_since(since);
+                let held = self.newest().map_or(0, |at| at - self.head + FRAME_UNITS);
                 if held < units(self.settings.initial) && waited < self.settings.initial {
                     return Due::Silence;
                 }
                 self.skip_to_initial_delay();
                 self.state = State::Playing;
-                self.window_ends = now + WINDOW;
-                self.slack = i64::MAX;
             }
             State::Playing => {}
         }
-        self.pulled = now;
-        self.review_window(now);
         self.take()
     }
 
-    /// The packet that [`Self::pull`] gave out was this long.
-    pub(crate) fn played(&mut self, samples: usize) {
-        self.position += samples as i64;
+    /// Media time of the newest audio held.
+    fn newest(&self) -> Option<i64> {
+        self.slots.iter().flatten().map(|held| held.at).max()
     }
 
     /// A burst at the beginning must not become a lasting delay.
     fn skip_to_initial_delay(&mut self) {
-        let frames = units(self.settings.initial) / FRAME_UNITS;
-        if self.highest - self.next < 2 * frames {
+        let initial = units(self.settings.initial);
+        let Some(newest) = self.newest() else {
+            return;
+        };
+        let begin = newest + FRAME_UNITS - initial;
+        if begin - self.head < initial {
             return;
         }
-        let first = self.highest - frames.max(1) + 1;
-        let begin = (first..=self.highest).find_map(|number| {
-            let held = self.slots[slot(number)].as_ref()?;
-            (held.sequence == number && matches!(held.content, Content::Audio(_)))
-                .then_some((number, held.at))
-        });
-        if let Some((number, at)) = begin.filter(|(number, _)| *number > self.next) {
-            (self.next, self.position) = (number, at);
+        let kept = self.slots.iter().flatten().filter(|held| held.at >= begin);
+        if let Some(first) = kept.min_by_key(|held| held.sequence) {
+            (self.next, self.head) = (first.sequence, first.at);
         }
-    }
-
-    fn review_window(&mut self, now: Instant) {
-        if now < self.window_ends {
-            return;
-        }
-        self.window_ends = now + WINDOW;
-        let slack = std::mem::replace(&mut self.slack, i64::MAX);
-        self.spare = slack != i64::MAX && slack > MARGIN + FRAME_UNITS;
+        self.arrivals.forget();
     }
 
     fn take(&mut self) -> Due<'_, P> {
-        let tolerance = FRAME_UNITS / 2;
-        // Bounded: every turn moves `next` on, and never beyond `highest`, at most a ring ahead.
-        while self.next <= self.highest {
-            let held = self.slots[slot(self.next)].take_if(|held| held.sequence == self.next);
-            match held {
-                Some(Held {
-                    content: Content::Event,
-                    ..
-                }) => self.next += 1,
-                Some(Held {
-                    at,
-                    content: Content::Audio(packet),
-                    ..
-                }) if at <= self.position + tolerance => {
-                    self.position = at;
-                    self.next += 1;
-                    return Due::Packet(packet);
-                }
-                Some(early) => {
-                    self.slots[slot(self.next)] = Some(early);
-                    self.position += FRAME_UNITS;
-                    return Due::Gap;
-                }
-                None => match self.next_audio() {
-                    Some((number, at)) if at > self.position + tolerance => {
-                        return self.lost(number, at);
-                    }
-                    Some((number, _)) => self.next = number,
-                    None => self.next = self.highest + 1,
-                },
+        // Bounded: every turn empties a slot.
+        while let Some((number, at)) = self.first() {
+            if at > self.head + LEAST_SPARE {
+                return self.missing(number, at);
+            }
+            let held = self.slots[slot(number)].take();
+            self.next = number + 1;
+            if let Some(Content::Audio(packet)) = held.map(|held| held.content) {
+                self.head = at;
+                return Due::Packet(packet);
             }
         }
-        self.position += FRAME_UNITS;
-        Due::Gap
+        Due::Gap { units: FRAME_UNITS }
     }
 
-    /// One frame before packet `number`, which is here, is missing.
-    fn lost(&mut self, number: i64, at: i64) -> Due<'_, P> {
-        self.position += FRAME_UNITS;
-        if self.next < number - 1 {
-            self.next += 1;
-        }
-        let adjacent = at.abs_diff(self.position) <= FRAME_UNITS as u64 / 2;
-        let next = self.slots[slot(number)]
-            .as_ref()
-            .filter(|_| adjacent)
-            .and_then(|held| match &held.content {
-                Content::Audio(packet) => Some(packet),
-                Content::Event => None,
-            });
-        Due::Lost { next }
-    }
-
-    /// The first packet of audio after `next` that is here.
-    fn next_audio(&self) -> Option<(i64, i64)> {
-        let end = self.highest.min(self.next + SLOTS as i64);
-        (self.next + 1..=end).find_map(|number| match &self.slots[slot(number)] {
+    /// Packet `number` is the next that is here, and its time has not come.
+    fn missing(&mut self, number: i64, at: i64) -> Due<'_, P> {
+        let units = at - self.head;
+        match &self.slots[slot(number)] {
             Some(Held {
-                sequence,
-                at,
-                content: Content::Audio(_),
-            }) if *sequence == number => Some((number, *at)),
-            _ => None,
-        })
+                content: Content::Audio(next),
+                ..
+            }) if number > self.next => {
+                self.losses = (self.losses + LOSS_MEMORY).min(3 * LOSS_MEMORY);
+                Due::Lost { units, next }
+            }
+            _ => Due::Gap {
+                units: units.min(FRAME_UNITS),
+            },
+        }
+    }
+
+    /// The first packet that is here: its number and media time.
+    fn first(&self) -> Option<(i64, i64)> {
+        let number_and_time = |held: &Held<P>| (held.sequence, held.at);
+        let next = self.slots[slot(self.next)].as_ref();
+        if let Some(held) = next.filter(|held| held.sequence == self.next) {
+            return Some(number_and_time(held));
+        }
+        let held = self.slots.iter().flatten();
+        held.map(number_and_time)
+            .filter(|(number, _)| *number > self.next)
+            .min()
+    }
+
+    /// True if a packet is here and follows what was played last.
+    pub(crate) fn has_next(&self) -> bool {
+        self.state == State::Playing
+            && self
+                .first()
+                .is_some_and(|(_, at)| at <= self.head + LEAST_SPARE)
+    }
+
+    /// So many samples were played, or made up.
+    pub(crate) fn played(&mut self, samples: usize) {
+        self.head += samples as i64;
+    }
+
+    /// What the delay should do, asked once for each frame that goes out. `decoded`: samples that were taken out and
+    /// not heard yet.
+    pub(crate) fn change(&mut self, now: Instant, decoded: usize) -> Change {
+        self.losses = self.losses.saturating_sub(1);
+        let (State::Playing, Some(delay)) = (self.state, self.delay_units(now, decoded)) else {
+            return Change::Keep;
+        };
+        // Frames go out every 20 ms: what is left of a packet between them is delay that makes no packet safer.
+        let rest = decoded as i64 % FRAME_UNITS;
+        let wait = delay - rest;
+        let spread = self.needed();
+        if wait < spread + MARGIN {
+            self.reviewed = 0;
+            return Change::Lengthen;
+        }
+        let frames = (wait - spread - spread / 16 - AMPLE).div_euclid(FRAME_UNITS);
+        let spare = if frames < 0 {
+            0
+        } else {
+            rest + frames * FRAME_UNITS
+        };
+        self.spares[self.reviewed % REVIEWED] = spare;
+        self.reviewed += 1;
+        let by = self.spares.iter().copied().min().unwrap_or(0);
+        if self.reviewed < REVIEWED || by < LEAST_SPARE {
+            return Change::Keep;
+        }
+        Change::Shorten { by }
+    }
+
+    /// The delay was changed: watch what comes of it.
+    pub(crate) fn changed(&mut self) {
+        self.reviewed = 0;
+    }
+
+    /// How long the fastest packet has to wait so that nearly all others are in time.
+    fn needed(&self) -> i64 {
+        let for_redundancy = self.ticks == OPUS_TICKS && self.losses > LOSS_MEMORY;
+        let extra = if for_redundancy { FRAME_UNITS } else { 0 };
+        let longest = units(self.settings.max) - FRAME_UNITS;
+        (self.arrivals.spread() + extra).min(longest)
+    }
+
+    fn delay_units(&self, now: Instant, decoded: usize) -> Option<i64> {
+        let heard = self.head - decoded as i64;
+        Some(self.clock(now) - heard - self.arrivals.fastest()?)
+    }
+
+    /// What the buffer adds to the way of the fastest packet.
+    pub(crate) fn delay(&self, now: Instant, decoded: usize) -> Duration {
+        let delay = match self.state {
+            State::Playing => self.delay_units(now, decoded).unwrap_or(0),
+            State::Empty | State::Filling { .. } => 0,
+        };
+        Duration::from_micros(delay.max(0).unsigned_abs() * 125)
+    }
+
+    fn clock(&self, now: Instant) -> i64 {
+        units(now.saturating_duration_since(self.origin))
     }
 }
 

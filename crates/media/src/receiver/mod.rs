@@ -4,25 +4,32 @@
 //! frame at a time by the phone's own clock, with concealment. Towards a browser it is decoded **on arrival**: the
 //! browser has a jitter buffer of its own, and a lost packet stays a gap that it conceals.
 
+mod conceal;
 mod direct;
+mod noise;
 mod paced;
 mod payload;
 mod pcm;
+mod playout;
+mod stretch;
+#[cfg(test)]
+mod tests;
+mod waiting;
 
 use std::time::Instant;
 
-use crate::codec::opus_decoder;
+use crate::codec::{RATE, opus_decoder};
 use crate::dtmf::{DigitReceiver, Press, TelephoneEvent};
 use crate::error::MediaError;
-use crate::jitter::{Content, Inserted, JitterBuffer, JitterSettings};
+use crate::jitter::JitterSettings;
 use crate::stats::{Drops, LevelMeter, Received, ReceptionReport, StreamTally};
 use direct::Direct;
 use paced::Paced;
-use payload::Payload;
-use pcm::{LawConcealer, Pcm};
+use pcm::Pcm;
+use waiting::Waiting;
 
 pub(crate) use direct::DirectFrame;
-pub(crate) use payload::{Coded, LONGEST_LAW};
+pub(crate) use payload::Coded;
 
 /// The RTP fields of a received packet that matter here.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +44,6 @@ pub(crate) struct Receiver {
     jitter: JitterSettings,
     path: Path,
     opus: Option<opus::Decoder>,
-    law_concealer: LawConcealer,
     pcm: Pcm,
     ssrc: Option<u32>,
     tally: StreamTally,
@@ -55,7 +61,7 @@ enum Path {
     /// Not bridged: counted and forgotten.
     Nowhere,
     Direct(Direct),
-    Paced(Paced),
+    Paced(Box<Paced>),
 }
 
 impl Receiver {
@@ -64,7 +70,6 @@ impl Receiver {
             jitter,
             path: Path::Nowhere,
             opus: None,
-            law_concealer: LawConcealer::default(),
             pcm: Pcm::default(),
             ssrc: None,
             tally: StreamTally::default(),
@@ -86,11 +91,7 @@ impl Receiver {
     /// From now on audio is buffered and taken with [`Self::pull`]. `ticks`: RTP clock ticks per 1/8000 s.
     pub(crate) fn feed_paced(&mut self, now: Instant, ticks: i64) -> Result<(), MediaError> {
         self.prepare()?;
-        self.path = Path::Paced(Paced {
-            buffer: JitterBuffer::new(now, self.jitter, ticks),
-            dtx: false,
-            spare_for: 0,
-        });
+        self.path = Path::Paced(Box::new(Paced::new(now, self.jitter, ticks)));
         Ok(())
     }
 
@@ -113,16 +114,20 @@ impl Receiver {
         match &mut self.path {
             Path::Nowhere => {}
             Path::Direct(_) => self.decode_on_arrival(stamp, coded),
+            Path::Paced(_) => self.keep(now, stamp, coded),
+        }
+    }
+
+    /// Takes a packet of comfort noise (RFC 3389) in: the sender is silent from here on, until audio comes again.
+    pub(crate) fn receive_noise(&mut self, now: Instant, stamp: Stamp, payload: &[u8]) {
+        self.count(now, stamp, payload.len(), RATE);
+        match &mut self.path {
+            Path::Nowhere => {}
+            // A gap in time, which a browser fills in its own way.
+            Path::Direct(direct) => direct.skip(stamp.sequence),
             Path::Paced(paced) => {
-                let Some(payload) = Payload::keep(coded) else {
-                    self.drops.malformed += 1;
-                    return;
-                };
-                let content = Content::Audio(payload);
-                let inserted = paced
-                    .buffer
-                    .insert(now, stamp.sequence, stamp.timestamp, content);
-                self.drops.late += u64::from(inserted == Inserted::Late);
+                let late = paced.insert(now, stamp, Waiting::noise(payload));
+                self.drops.late += u64::from(late);
             }
         }
     }
@@ -147,12 +152,7 @@ impl Receiver {
         match &mut self.path {
             Path::Nowhere => {}
             Path::Direct(direct) => direct.skip(stamp.sequence),
-            Path::Paced(paced) => {
-                let content = Content::Event;
-                paced
-                    .buffer
-                    .insert(now, stamp.sequence, stamp.timestamp, content);
-            }
+            Path::Paced(paced) => paced.skip(now, stamp),
         }
         if self.digits_from.replace(stamp.ssrc) != Some(stamp.ssrc) {
             // Another device, another timeline: compared with the old one, its digits would all be late repeats.
@@ -173,7 +173,7 @@ impl Receiver {
                     *direct = Direct::default();
                     self.pcm.clear();
                 }
-                Path::Paced(paced) => paced.buffer.restart(),
+                Path::Paced(paced) => paced.restart(),
             }
         }
         self.stats.packets += 1;

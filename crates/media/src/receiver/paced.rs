@@ -2,111 +2,288 @@
 
 use std::time::Instant;
 
-use super::payload::{Payload, decode};
-use super::pcm::crossfade;
-use super::{Path, Receiver};
-use crate::codec::{FRAME, Frame, OPUS_TICKS};
-use crate::jitter::{Due, JitterBuffer};
-use crate::stats::LevelMeter;
+use super::conceal::Concealer;
+use super::payload::{Coded, decode};
+use super::playout::Playout;
+use super::waiting::{LawStore, Waiting};
+use super::{Path, Receiver, Stamp};
+use crate::codec::{FRAME, Frame, OPUS_TICKS, RATE};
+use crate::jitter::{Change, Content, Due, Inserted, JitterBuffer, JitterSettings};
+use crate::stats::{Drops, LevelMeter, Received};
 
-/// Mean square below which a frame counts as quiet (-45 dBov): a frame is best taken out there.
-const QUIET: f64 = 34_000.0;
-/// Frames to wait for a quiet one before a frame is taken out anyway.
-const PATIENCE: u16 = 100;
+/// How alike two periods must be for one to be taken out or put in …
+const ALIKE: f32 = 0.9;
+/// … less so with every frame that a change waits, …
+const IMPATIENCE: f32 = 0.01;
+/// … but never as little as this.
+const UNLIKE: f32 = 0.3;
 /// Opus packets this short are the silence of a sender with DTX (RFC 6716 section 2.1.9).
 const DTX_LEN: usize = 2;
+/// libopus makes sound up in steps of 2.5 ms.
+const OPUS_STEP: usize = 20;
 
+/// What came in, on its way to a steady stream.
 #[derive(Debug)]
 pub(super) struct Paced {
-    pub(super) buffer: JitterBuffer<Payload>,
-    pub(super) dtx: bool,
-    /// Frames since a spare frame was announced.
-    pub(super) spare_for: u16,
+    buffer: JitterBuffer<Waiting>,
+    laws: LawStore,
+    playout: Playout,
+    concealer: Concealer,
+    /// The sender said that it is silent.
+    dtx: bool,
+    /// The newest sound was made up.
+    made_up: bool,
+    /// Something was heard; from then on there always is something to play.
+    begun: bool,
+    /// Frames for which a change of the delay has waited for a good place.
+    waited: u16,
+}
+
+/// What of the receiver takes part in decoding.
+struct Decoding<'a> {
+    opus: Option<&'a mut opus::Decoder>,
+    level: &'a mut LevelMeter,
+    stats: &'a mut Received,
+    drops: &'a mut Drops,
 }
 
 impl Receiver {
-    /// The frame that is due now, for a steady stream; `None` while there is nothing to play.
+    /// The frame that is due now, for a steady stream; `None` while nothing has come yet.
     pub(crate) fn pull(&mut self, now: Instant) -> Option<Frame> {
-        let mut frame = self.pull_frame(now)?;
         let Path::Paced(paced) = &mut self.path else {
             return None;
         };
-        if !paced.buffer.has_spare_frame() {
-            paced.spare_for = 0;
-            return Some(frame);
-        }
-        paced.spare_for += 1;
-        let quiet = LevelMeter::default().add(&frame) < QUIET;
-        if !quiet && paced.spare_for < PATIENCE {
-            return Some(frame);
-        }
-        paced.buffer.shrink();
-        if let Some(second) = self.pull_frame(now) {
-            crossfade(&mut frame, &second);
-        }
-        Some(frame)
+        let decoding = Decoding {
+            opus: self.opus.as_mut(),
+            level: &mut self.level,
+            stats: &mut self.stats,
+            drops: &mut self.drops,
+        };
+        paced.pull(now, decoding)
     }
 
-    fn pull_frame(&mut self, now: Instant) -> Option<Frame> {
-        // Bounded: every turn adds at least a sample, or returns.
-        while self.pcm.len() < FRAME {
-            let Path::Paced(paced) = &mut self.path else {
-                return None;
-            };
-            let is_opus = paced.buffer.ticks() == OPUS_TICKS;
-            let decoder = self.opus.as_mut();
-            match paced.buffer.pull(now) {
-                Due::Silence => return None,
-                Due::Packet(payload) => {
-                    let coded = payload.coded();
-                    paced.dtx = is_opus && coded.len() <= DTX_LEN;
-                    match self.pcm.fill(|room| decode(decoder, coded, room)) {
-                        Some(samples) => {
-                            self.level.add(self.pcm.newest(samples));
-                            paced.buffer.played(samples);
-                            if !is_opus {
-                                self.law_concealer.remember(self.pcm.newest(samples));
-                            }
-                            continue;
-                        }
-                        None => {
-                            self.drops.undecodable += 1;
-                            paced.buffer.played(FRAME);
-                        }
-                    }
-                }
-                Due::Lost {
-                    next: Some(Payload::Opus(next)),
-                } => {
-                    self.stats.concealed += 1;
-                    let redundancy =
-                        |room: &mut [i16]| decoder?.decode(next, &mut room[..FRAME], true).ok();
-                    if self.pcm.fill(redundancy).is_some() {
-                        continue;
-                    }
-                }
-                Due::Lost { .. } => self.stats.concealed += 1,
-                Due::Gap if paced.dtx => {}
-                Due::Gap => self.stats.concealed += 1,
-            }
-            self.conceal(is_opus);
-        }
-        self.pcm.take()
-    }
-
-    /// Adds one frame that continues what was heard: libopus's own concealment, which is comfort noise after DTX.
-    fn conceal(&mut self, is_opus: bool) {
-        if !is_opus {
-            let frame = self.law_concealer.next();
-            self.pcm.push(&frame);
+    pub(super) fn keep(&mut self, now: Instant, stamp: Stamp, coded: Coded<'_>) {
+        let Path::Paced(paced) = &mut self.path else {
             return;
-        }
-        let decoder = self.opus.as_mut();
-        let concealed = self
-            .pcm
-            .fill(|room| decoder?.decode(&[], &mut room[..FRAME], false).ok());
-        if concealed.is_none() {
-            self.pcm.push(&[0; FRAME]);
+        };
+        match paced.laws.keep(coded) {
+            Some(waiting) => self.drops.late += u64::from(paced.insert(now, stamp, waiting)),
+            None => self.drops.malformed += 1,
         }
     }
+}
+
+impl Paced {
+    pub(super) fn new(now: Instant, jitter: JitterSettings, ticks: i64) -> Self {
+        Paced {
+            buffer: JitterBuffer::new(now, jitter, ticks),
+            laws: LawStore::default(),
+            playout: Playout::default(),
+            concealer: Concealer::default(),
+            dtx: false,
+            made_up: false,
+            begun: false,
+            waited: 0,
+        }
+    }
+
+    /// True if its turn has passed.
+    pub(super) fn insert(&mut self, now: Instant, stamp: Stamp, waiting: Waiting) -> bool {
+        let content = Content::Audio(waiting);
+        let inserted = self
+            .buffer
+            .insert(now, stamp.sequence, stamp.timestamp, content);
+        inserted == Inserted::Late
+    }
+
+    /// A telephone-event takes a sequence number and no time.
+    pub(super) fn skip(&mut self, now: Instant, stamp: Stamp) {
+        let content = Content::Event;
+        self.buffer
+            .insert(now, stamp.sequence, stamp.timestamp, content);
+    }
+
+    /// Another source speaks.
+    pub(super) fn restart(&mut self) {
+        self.buffer.restart();
+        self.dtx = false;
+    }
+
+    fn pull(&mut self, now: Instant, mut decoding: Decoding<'_>) -> Option<Frame> {
+        let change = self.buffer.change(now, self.playout.len());
+        if !self.fill(now, FRAME, &mut decoding) {
+            return None;
+        }
+        let demand = (ALIKE - IMPATIENCE * f32::from(self.waited)).max(UNLIKE);
+        let changed = match change {
+            Change::Keep => 0,
+            Change::Shorten { by } => self.shorten(now, by, demand, &mut decoding),
+            Change::Lengthen if self.made_up => 0,
+            Change::Lengthen => self.playout.lengthen(demand),
+        };
+        self.waited = match change {
+            Change::Keep => 0,
+            _ if changed > 0 => 0,
+            _ => self.waited.saturating_add(1),
+        };
+        if changed > 0 {
+            self.buffer.changed();
+            decoding.stats.stretched += 1;
+        }
+        decoding.stats.buffered = self.buffer.delay(now, self.playout.len());
+        self.playout.take()
+    }
+
+    /// Takes up to `by` samples out; returns how many. A frame is there afterwards as before.
+    fn shorten(
+        &mut self,
+        now: Instant,
+        by: i64,
+        demand: f32,
+        decoding: &mut Decoding<'_>,
+    ) -> usize {
+        let by = usize::try_from(by).unwrap_or(0);
+        // Bounded: every turn plays a packet.
+        while self.playout.len() < Playout::wanted_to_shorten(by) && self.buffer.has_next() {
+            self.step(now, decoding);
+        }
+        let shortened = self.playout.shorten(by, demand);
+        self.fill(now, FRAME, decoding);
+        shortened
+    }
+
+    /// Sees to it that so many samples are there. False while nothing has come yet.
+    fn fill(&mut self, now: Instant, samples: usize, decoding: &mut Decoding<'_>) -> bool {
+        // Bounded: every turn adds at least a sample.
+        while self.playout.len() < samples {
+            if !self.step(now, decoding) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Plays what is due, or makes something up. False while nothing has come yet.
+    fn step(&mut self, now: Instant, decoding: &mut Decoding<'_>) -> bool {
+        match self.buffer.due(now) {
+            Due::Silence if !self.begun => return false,
+            Due::Silence => {
+                self.make_up(FRAME, decoding);
+            }
+            Due::Packet(waiting) => self.play(&waiting, decoding),
+            Due::Lost { units, next } => {
+                decoding.stats.concealed += 1;
+                let missing = usize::try_from(units).unwrap_or(FRAME);
+                let redundancy = match next {
+                    Waiting::Opus(packet) => redundancy_in(packet).map(|len| (packet, len)),
+                    Waiting::Law { .. } | Waiting::Noise { .. } => None,
+                };
+                let (covered, recovered) = match redundancy {
+                    Some((packet, len)) if len == missing => {
+                        let opus = decoding.opus.as_mut();
+                        let recover = |room: &mut [i16]| {
+                            opus?.decode(packet, room.get_mut(..len)?, true).ok()
+                        };
+                        (0, self.playout.fill(recover))
+                    }
+                    Some((_, len)) if len < missing => (len, None),
+                    _ => (0, None),
+                };
+                let played = match recovered {
+                    Some(samples) => {
+                        decoding.stats.recovered += 1;
+                        self.made_up = false;
+                        samples
+                    }
+                    None => self.make_up((missing - covered).min(FRAME), decoding),
+                };
+                self.buffer.played(played);
+            }
+            Due::Gap { units } => {
+                decoding.stats.concealed += u64::from(!self.dtx);
+                let missing = usize::try_from(units).unwrap_or(FRAME);
+                let made = self.make_up(missing, decoding);
+                self.buffer.played(made);
+            }
+        }
+        true
+    }
+
+    fn play(&mut self, waiting: &Waiting, decoding: &mut Decoding<'_>) {
+        let opus = decoding.opus.as_deref_mut();
+        let (laws, concealer) = (&self.laws, &mut self.concealer);
+        let (dtx, played) = match waiting {
+            Waiting::Opus(packet) => {
+                let coded = Coded::Opus(packet);
+                let played = self.playout.fill(|room| decode(opus, coded, room));
+                (packet.len() <= DTX_LEN, played)
+            }
+            Waiting::Law { law, start, len } => {
+                let coded = Coded::Law(*law, laws.payload(*start, *len));
+                let played = self.playout.fill(|room| decode(None, coded, room));
+                concealer.hear(self.playout.newest(played.unwrap_or(0)));
+                (false, played)
+            }
+            Waiting::Noise { bytes, len } => {
+                let described = concealer.fall_silent(&bytes[..*len]);
+                let played = described.map(|()| self.make_up(FRAME, decoding));
+                (true, played)
+            }
+        };
+        self.dtx = dtx;
+        match played {
+            Some(samples) => {
+                decoding.level.add(self.playout.newest(samples));
+                self.buffer.played(samples);
+                self.begun = true;
+                self.made_up = false;
+            }
+            None => {
+                decoding.drops.undecodable += 1;
+                let made = self.make_up(FRAME, decoding);
+                self.buffer.played(made);
+            }
+        }
+    }
+
+    /// Adds about so many samples that continue what was heard; returns how many. For Opus it is libopus's own
+    /// concealment, which becomes comfort noise after DTX.
+    fn make_up(&mut self, samples: usize, decoding: &mut Decoding<'_>) -> usize {
+        self.made_up = true;
+        let made = if self.buffer.ticks() == OPUS_TICKS {
+            let samples = samples.next_multiple_of(OPUS_STEP);
+            let opus = decoding.opus.as_mut();
+            self.playout
+                .fill(|room| opus?.decode(&[], room.get_mut(..samples)?, false).ok())
+        } else {
+            let heard = *self.playout.tail();
+            let concealer = &mut self.concealer;
+            self.playout.fill(|room| {
+                concealer.make_up(&heard, room.get_mut(..samples)?);
+                Some(samples)
+            })
+        };
+        made.filter(|samples| *samples > 0).unwrap_or_else(|| {
+            self.playout.fill(|room| {
+                room.get_mut(..FRAME)?.fill(0);
+                Some(FRAME)
+            });
+            FRAME
+        })
+    }
+}
+
+/// For how many samples before it an Opus packet of one frame holds redundancy (RFC 6716 section 4.2.4: the bit after
+/// one voice activity bit for each 20 ms).
+pub(super) fn redundancy_in(packet: &[u8]) -> Option<usize> {
+    let (toc, frame) = packet.split_first()?;
+    let is_celt = toc >> 3 >= 16;
+    let is_one_frame = toc & 3 == 0;
+    if is_celt || !is_one_frame {
+        return None;
+    }
+    let samples = opus::packet::get_samples_per_frame(packet, RATE).ok()?;
+    let activity_bits = (samples / FRAME).max(1);
+    let holds = frame.first()? >> (7 - activity_bits) & 1 == 1;
+    holds.then_some(samples)
 }

@@ -1,26 +1,11 @@
-//! Payloads as they come, and as they wait.
+//! Payloads as they come.
 
 use std::sync::Arc;
 
 use crate::codec::{Law, OPUS_TICKS};
 
-/// The most G.711 that one packet may hold when it has to wait in the jitter buffer: 60 ms.
-pub(crate) const LONGEST_LAW: usize = 480;
-
-/// A payload that waits for its turn.
-#[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a box would be an allocation per packet; the ring is made once a leg"
-)]
-pub(super) enum Payload {
-    Opus(Arc<[u8]>),
-    Law {
-        law: Law,
-        bytes: [u8; LONGEST_LAW],
-        len: usize,
-    },
-}
+/// The most G.711 that one packet may hold: 120 ms.
+pub(super) const LONGEST_LAW: usize = 960;
 
 /// A received payload, still in the datagram.
 #[derive(Debug, Clone, Copy)]
@@ -48,31 +33,6 @@ impl Coded<'_> {
         match self {
             Coded::Opus(_) => OPUS_TICKS,
             Coded::Law(..) => 1,
-        }
-    }
-}
-
-impl Payload {
-    /// `None` if it is longer than a packet that waits may be.
-    pub(super) fn keep(coded: Coded<'_>) -> Option<Self> {
-        match coded {
-            Coded::Opus(payload) => Some(Payload::Opus(Arc::clone(payload))),
-            Coded::Law(law, payload) => {
-                let mut bytes = [0; LONGEST_LAW];
-                bytes.get_mut(..payload.len())?.copy_from_slice(payload);
-                Some(Payload::Law {
-                    law,
-                    bytes,
-                    len: payload.len(),
-                })
-            }
-        }
-    }
-
-    pub(super) fn coded(&self) -> Coded<'_> {
-        match self {
-            Payload::Opus(payload) => Coded::Opus(payload),
-            Payload::Law { law, bytes, len } => Coded::Law(*law, &bytes[..*len]),
         }
     }
 }

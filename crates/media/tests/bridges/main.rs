@@ -10,6 +10,7 @@ mod attacks;
 mod browser;
 mod descriptions;
 mod phone;
+mod ptime;
 mod reoffers;
 mod sound;
 mod world;

@@ -13,6 +13,8 @@ pub(crate) struct Phone {
     pub(crate) gateway: Option<SocketAddr>,
     pub(crate) law: Law,
     pub(crate) hertz: f64,
+    /// What it asks for in `a=ptime`, ms.
+    pub(crate) ptime: u32,
     /// Sends audio.
     pub(crate) talks: bool,
     pub(crate) received: Vec<Received>,
@@ -37,6 +39,7 @@ impl Phone {
             gateway: None,
             law,
             hertz,
+            ptime: 20,
             talks: true,
             received: Vec::new(),
             reports: Vec::new(),
@@ -60,9 +63,10 @@ impl Phone {
         let ip = self.address.ip();
         let port = self.address.port();
         let law = self.law.payload_type();
+        let ptime = self.ptime;
         format!(
             "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
-             m=audio {port} RTP/AVP {law} 96\r\na=rtpmap:96 telephone-event/8000\r\na=ptime:20\r\n"
+             m=audio {port} RTP/AVP {law} 96\r\na=rtpmap:96 telephone-event/8000\r\na=ptime:{ptime}\r\n"
         )
     }
 
@@ -128,9 +132,9 @@ impl Phone {
     pub(crate) fn heard(&self, from: usize) -> Vec<i16> {
         let mut pcm = Vec::new();
         for packet in self.audio().skip(from) {
-            let mut frame = [0; FRAME];
-            self.law.decode(&packet.payload, &mut frame);
-            pcm.extend(frame);
+            let mut samples = [0; 3 * FRAME];
+            let len = self.law.decode(&packet.payload, &mut samples);
+            pcm.extend(&samples[..len]);
         }
         pcm
     }
