@@ -7,6 +7,7 @@
 //! else was there to play is still played, and the delay has grown by what was made up meanwhile.
 
 mod arrivals;
+mod review;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,9 @@ use std::time::{Duration, Instant};
 use crate::codec::OPUS_TICKS;
 use crate::rtp::{SequenceUnwrap, TimestampUnwrap};
 use arrivals::Arrivals;
+use review::Review;
+
+pub(crate) use review::Change;
 
 /// One frame of 20 ms in media time units.
 const FRAME_UNITS: i64 = 160;
@@ -22,17 +26,8 @@ const FRAME_UNITS: i64 = 160;
 const TOO_EARLY: i64 = 250 * 8;
 /// When every packet has been too late for so long, the sender's timeline jumped and the stream starts anew.
 const ALWAYS_LATE: Duration = Duration::from_millis(100);
-/// The fastest packet waits at least this much longer than the spread of arrivals, …
-const MARGIN: i64 = 8;
-/// … and the delay shrinks only while it waits this much longer.
-const AMPLE: i64 = 24;
-/// The delay shrinks by no less than this, 5 ms.
-const LEAST_SPARE: i64 = 40;
-/// A change of the delay waits for so many pulls in which it would have been right.
-const REVIEWED: usize = 4;
-/// How many pulls a loss is remembered, 5 s: while losses are frequent the delay leaves time for the packet after the
-/// lost one, which may carry redundancy.
-const LOSS_MEMORY: u32 = 250;
+/// A packet that comes by less than this too early, 5 ms, is played at once.
+const TOLERANCE: i64 = 40;
 /// Packets held at most; a power of two.
 const SLOTS: usize = 64;
 /// The media time of an event: whenever its number is due.
@@ -79,17 +74,6 @@ pub(crate) enum Due<'a, P> {
     Gap { units: i64 },
 }
 
-/// What the delay should do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
-    Keep,
-    /// Shrink by up to so many units.
-    Shorten {
-        by: i64,
-    },
-    Lengthen,
-}
-
 /// The outcome of [`JitterBuffer::insert`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Inserted {
@@ -134,10 +118,7 @@ pub(crate) struct JitterBuffer<P> {
     seen: u64,
     head: i64,
     arrivals: Arrivals,
-    /// By how much the delay could have shrunk at the last pulls, a ring.
-    spares: [i64; REVIEWED],
-    reviewed: usize,
-    losses: u32,
+    review: Review,
     late_since: Option<Instant>,
 }
 
@@ -158,9 +139,7 @@ impl<P> JitterBuffer<P> {
             seen: 0,
             head: 0,
             arrivals: Arrivals::default(),
-            spares: [0; REVIEWED],
-            reviewed: 0,
-            losses: 0,
+            review: Review::default(),
             late_since: None,
         }
     }
@@ -170,7 +149,7 @@ impl<P> JitterBuffer<P> {
         self.slots.fill_with(|| None);
         self.state = State::Empty;
         self.arrivals.forget();
-        self.reviewed = 0;
+        self.review.begin_anew();
         self.late_since = None;
     }
 
@@ -294,7 +273,7 @@ impl<P> JitterBuffer<P> {
             return false;
         }
         self.head = at;
-        self.reviewed = 0;
+        self.review.begin_anew();
         true
     }
 
@@ -341,8 +320,11 @@ impl<P> JitterBuffer<P> {
     fn take(&mut self) -> Due<'_, P> {
         // Bounded: every turn empties a slot.
         while let Some((number, at)) = self.first() {
-            if at > self.head + LEAST_SPARE {
+            if at > self.head + TOLERANCE {
                 return self.missing(number, at);
+            }
+            if number > self.next {
+                self.review.note_loss();
             }
             let held = self.slots[slot(number)].take();
             self.next = number + 1;
@@ -361,10 +343,7 @@ impl<P> JitterBuffer<P> {
             Some(Held {
                 content: Content::Audio(next),
                 ..
-            }) if number > self.next => {
-                self.losses = (self.losses + LOSS_MEMORY).min(3 * LOSS_MEMORY);
-                Due::Lost { units, next }
-            }
+            }) if number > self.next => Due::Lost { units, next },
             _ => Due::Gap {
                 units: units.min(FRAME_UNITS),
             },
@@ -389,7 +368,7 @@ impl<P> JitterBuffer<P> {
         self.state == State::Playing
             && self
                 .first()
-                .is_some_and(|(_, at)| at <= self.head + LEAST_SPARE)
+                .is_some_and(|(_, at)| at <= self.head + TOLERANCE)
     }
 
     /// So many samples were played, or made up.
@@ -400,44 +379,20 @@ impl<P> JitterBuffer<P> {
     /// What the delay should do, asked once for each frame that goes out. `decoded`: samples that were taken out and
     /// not heard yet.
     pub(crate) fn change(&mut self, now: Instant, decoded: usize) -> Change {
-        self.losses = self.losses.saturating_sub(1);
         let (State::Playing, Some(delay)) = (self.state, self.delay_units(now, decoded)) else {
             return Change::Keep;
         };
-        // Frames go out every 20 ms: what is left of a packet between them is delay that makes no packet safer.
+        // What of a packet is left between two frames is delay that makes no packet safer.
         let rest = decoded as i64 % FRAME_UNITS;
-        let wait = delay - rest;
-        let spread = self.needed();
-        if wait < spread + MARGIN {
-            self.reviewed = 0;
-            return Change::Lengthen;
-        }
-        let frames = (wait - spread - spread / 16 - AMPLE).div_euclid(FRAME_UNITS);
-        let spare = if frames < 0 {
-            0
-        } else {
-            rest + frames * FRAME_UNITS
-        };
-        self.spares[self.reviewed % REVIEWED] = spare;
-        self.reviewed += 1;
-        let by = self.spares.iter().copied().min().unwrap_or(0);
-        if self.reviewed < REVIEWED || by < LEAST_SPARE {
-            return Change::Keep;
-        }
-        Change::Shorten { by }
+        let longest = units(self.settings.max) - FRAME_UNITS;
+        let may_repeat = self.ticks == OPUS_TICKS;
+        let needed = self.arrivals.spread() + self.review.time_for_redundancy(may_repeat);
+        self.review.judge(delay - rest, rest, needed.min(longest))
     }
 
     /// The delay was changed: watch what comes of it.
     pub(crate) fn changed(&mut self) {
-        self.reviewed = 0;
-    }
-
-    /// How long the fastest packet has to wait so that nearly all others are in time.
-    fn needed(&self) -> i64 {
-        let for_redundancy = self.ticks == OPUS_TICKS && self.losses > LOSS_MEMORY;
-        let extra = if for_redundancy { FRAME_UNITS } else { 0 };
-        let longest = units(self.settings.max) - FRAME_UNITS;
-        (self.arrivals.spread() + extra).min(longest)
+        self.review.begin_anew();
     }
 
     fn delay_units(&self, now: Instant, decoded: usize) -> Option<i64> {

@@ -7,11 +7,9 @@ use crate::codec::{FRAME, Frame, LONGEST_OPUS};
 pub(super) const HISTORY: usize = 400;
 /// Samples decoded and not yet taken: one packet of the longest kind beside what a change of the delay wants.
 const ROOM: usize = LONGEST_OPUS + 640;
-/// Lags that a change of the delay may have: 2.5 to 15 ms, the pitch of all voices …
+/// Lags that a change of the delay may have: 2.5 to 15 ms, the pitch of all voices.
 const SHORTEST: usize = 20;
 const LONGEST: usize = 120;
-/// … and up to 30 ms, several periods at once, where much is to be taken out.
-const LONGEST_AT_ONCE: usize = 240;
 /// Over so many samples, 10 ms, one period fades into another.
 const FADE: usize = 80;
 /// Mean square below which sound is quiet (-45 dBov): a change there is not heard, whatever the lag.
@@ -73,21 +71,16 @@ impl Playout {
 
     /// How many samples [`Self::shorten`] would like to see.
     pub(super) fn wanted_to_shorten(by: usize) -> usize {
-        longest_cut(by) + FADE
+        by.min(LONGEST) + FADE
     }
 
     /// Takes up to `by` samples out where the sound repeats itself, if it is quiet or at least `demand` alike there.
     /// Returns how many.
     pub(super) fn shorten(&mut self, by: usize, demand: f32) -> usize {
         let sound = &mut self.samples[HISTORY..self.end];
-        let longest = longest_cut(by).min(sound.len().saturating_sub(FADE));
-        let shortest = if longest > LONGEST {
-            longest / 2
-        } else {
-            SHORTEST
-        };
+        let longest = by.min(LONGEST).min(sound.len().saturating_sub(FADE));
         let alike = |lag: usize| likeness(&sound[..FADE], &sound[lag..lag + FADE]);
-        let Some((lag, likeness)) = best_lag(shortest..=longest, alike) else {
+        let Some((lag, likeness)) = best_lag(SHORTEST..=longest, alike) else {
             return 0;
         };
         if likeness < demand && power(&sound[..lag + FADE]) > QUIET {
@@ -134,10 +127,80 @@ impl Playout {
     }
 }
 
-fn longest_cut(by: usize) -> usize {
-    if by < 2 * LONGEST_AT_ONCE {
-        by.min(LONGEST)
-    } else {
-        LONGEST_AT_ONCE
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::f64::consts::TAU;
+
+    /// 80 ms of a tone, half of it heard already.
+    fn playout(hertz: f64) -> Playout {
+        let mut playout = Playout::default();
+        playout.fill(|room| {
+            for (n, sample) in room[..720].iter_mut().enumerate() {
+                *sample = ((n as f64 * hertz * TAU / 8000.0).sin() * 8000.0) as i16;
+            }
+            Some(720)
+        });
+        for _ in 0..2 {
+            playout.take().expect("there is more than a frame");
+        }
+        playout
+    }
+
+    /// The largest departure from a pure tone, the beginning of the history apart.
+    fn click(hertz: f64, playout: &Playout) -> f64 {
+        let factor = 2.0 * (hertz * TAU / 8000.0).cos();
+        let sound = &playout.samples[HISTORY - 240..playout.end];
+        let departure =
+            |w: &[i16]| (f64::from(w[2]) - factor * f64::from(w[1]) + f64::from(w[0])).abs();
+        sound.windows(3).map(departure).fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn a_period_taken_out_or_put_in_makes_no_click() {
+        // Periods of 40 samples, and of many that are not whole.
+        for hertz in [200.0, 203.7, 391.3, 440.0, 777.7] {
+            for by in [50, 110, 600] {
+                let mut playout = playout(hertz);
+                let before = playout.len();
+                let cut = playout.shorten(by, 0.8);
+                assert!(
+                    (SHORTEST..=by).contains(&cut),
+                    "{cut} of {by} at {hertz} Hz"
+                );
+                assert_eq!(playout.len(), before - cut);
+                let click = click(hertz, &playout);
+                assert!(
+                    click < 40.0,
+                    "{click} at {hertz} Hz, {cut} of {by} taken out"
+                );
+            }
+            let mut playout = playout(hertz);
+            let before = playout.len();
+            let put = playout.lengthen(0.8);
+            assert!((SHORTEST..=LONGEST).contains(&put), "{put} at {hertz} Hz");
+            assert_eq!(playout.len(), before + put);
+            let click = click(hertz, &playout);
+            assert!(click < 40.0, "{click} at {hertz} Hz, {put} put in");
+        }
+    }
+
+    #[test]
+    fn sound_that_does_not_repeat_itself_is_left_alone_unless_it_is_quiet() {
+        for (loudness, changed) in [(8000, false), (100, true)] {
+            let mut noise = 1u32;
+            let mut playout = Playout::default();
+            playout.fill(|room| {
+                for sample in &mut room[..720] {
+                    noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    *sample = ((noise >> 16) as i16) / (32_767 / loudness);
+                }
+                Some(720)
+            });
+            playout.take();
+            playout.take();
+            assert_eq!(playout.lengthen(0.9) > 0, changed);
+            assert_eq!(playout.shorten(110, 0.9) > 0, changed);
+        }
     }
 }

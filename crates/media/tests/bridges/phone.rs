@@ -100,6 +100,18 @@ impl Phone {
         datagram
     }
 
+    /// A packet of comfort noise (RFC 3389), 50 dB below full scale.
+    pub(crate) fn comfort_noise(&mut self) -> Vec<u8> {
+        let header = Header {
+            payload_type: 13,
+            ..self.header
+        };
+        self.header.sequence = self.header.sequence.wrapping_add(1);
+        let mut datagram = header.to_bytes().to_vec();
+        datagram.push(50);
+        datagram
+    }
+
     /// The PBX connects another device: new source, new timeline.
     pub(crate) fn becomes_another_device(&mut self) {
         self.header.ssrc ^= 0xffff;

@@ -1,4 +1,4 @@
-//! Streams towards a phone in packets of the length that it asks for.
+//! Streams towards a phone in packets of the length that it asks for, and a phone that falls silent.
 
 use mxtrunk_media::{IceMode, Law, LegId};
 
@@ -79,4 +79,34 @@ fn a_phone_that_changes_its_ptime_in_mid_call_is_obeyed() {
         (step, pair[1].at_ms - pair[0].at_ms)
     });
     assert!(steps.eq(vec![(320, 40); after.len() - 1]));
+}
+
+#[test]
+fn comfort_noise_of_a_phone_is_a_gap_in_time_for_a_browser_and_noise_for_a_phone() {
+    let (mut world, browser, phone) = bridged(20);
+    let one = world.phone_is_called(Law::A, 440.0);
+    let other = world.phone_is_called(Law::Mu, 620.0);
+    let now = world.now();
+    world.legs.bridge(now, one, other);
+    world.run(1000);
+    for leg in [phone, one] {
+        let noise = world.phone(leg).comfort_noise();
+        world.phone_sends(leg, noise);
+        world.phone(leg).talks = false;
+    }
+    world.run(1000);
+    let heard = world.phone(other).heard(75);
+    let level = sound::level(&heard);
+    // A tone of the test's amplitude has -15 dBov.
+    assert!((level + 35.0).abs() < 2.0, "{level} dB");
+    for leg in [phone, one] {
+        world.phone(leg).talks = true;
+    }
+    world.run(500);
+    let received = &world.browser(browser).received;
+    let numbers: Vec<u64> = received.keys().copied().collect();
+    let span = numbers.last().unwrap() - numbers[0] + 1;
+    assert_eq!(span, numbers.len() as u64, "nothing was lost");
+    let stats = world.close(phone);
+    assert_eq!((stats.received.lost, stats.dropped.unknown_payload), (0, 0));
 }

@@ -113,7 +113,7 @@ fn lost_g711_goes_on_in_its_pitch_without_a_click() {
     phone.listen(packets, 4000, 10 * SECOND);
     let heard = phone.between(2.0, 9.5);
     let click = largest_click(440.0, heard);
-    assert!(click < 1200.0, "{click}");
+    assert!(click < 900.0, "{click}");
     let level = dbov(heard) - dbov(&tone(440.0, 1.0));
     assert!(level > -0.5, "{level} dB");
     assert!((20..=24).contains(&phone.receiver.stats.concealed));
@@ -167,6 +167,8 @@ fn another_source_is_heard_at_once() {
     }
     phone.listen(packets, 4000, 6 * SECOND);
     assert_eq!(phone.receiver.drops.late, 0);
+    let dead = (140..170).filter(|n| phone.frame(*n).iter().all(|s| *s == 0));
+    assert_eq!(dead.count(), 0, "the line is never dead");
     let level = dbov(phone.between(3.2, 5.5)) - dbov(phone.between(1.0, 2.5));
     assert!(level.abs() < 0.5, "{level} dB");
 }
@@ -223,9 +225,25 @@ fn g711_of_any_ptime_comes_out_whole() {
         // The first packets may come too late for a stream that only just began.
         assert!(stats.concealed <= 6, "{ms} ms: {}", stats.concealed);
         let click = largest_click(440.0, phone.between(3.0, 10.5));
-        assert!(click < 1200.0, "{ms} ms: {click}");
+        assert!(click < 900.0, "{ms} ms: {click}");
         let delay = phone.mean_delay(5.0, 10.5);
         println!("{ms} ms: {delay:.1} ms, {} changes", stats.stretched);
         assert!(delay < ms as f64 + 30.0, "{ms} ms: {delay}");
     }
+}
+
+#[test]
+fn redundancy_is_waited_for_though_packets_were_played_as_soon_as_they_came() {
+    // At this phase a packet waits 7 ms: at the turn of a lost one, the one after it is 13 ms away.
+    let mut phone = Phone::hears_opus();
+    let packets = opus_stream(&voice(20.0), with_fec);
+    let lost = |n: usize| n > 200 && n % 20 == 3;
+    let repeated = packets.iter().enumerate().filter(|(n, packet)| {
+        *n > 0 && lost(n - 1) && matches!(&packet.payload, Payload::Opus(p) if redundant(p))
+    });
+    let repeated = repeated.count() as u64;
+    phone.listen(without(packets, lost), 7000, 20 * SECOND);
+    let recovered = phone.receiver.stats.recovered;
+    println!("{recovered} of {repeated}");
+    assert!(recovered + 4 >= repeated, "{recovered} of {repeated}");
 }
