@@ -30,6 +30,8 @@ pub(super) struct Review {
     spares: [i64; JUDGED],
     judged: usize,
     losses: u32,
+    /// Losses were frequent and have not ceased since.
+    lossy: bool,
 }
 
 impl Review {
@@ -45,8 +47,12 @@ impl Review {
     /// While losses are frequent, the time that the packet after a lost one takes to come: it may repeat the lost one.
     pub(super) fn time_for_redundancy(&mut self, may_repeat: bool) -> i64 {
         self.losses = self.losses.saturating_sub(1);
-        let is_useful = may_repeat && self.losses > LOSS_MEMORY;
-        if is_useful { FRAME_UNITS } else { 0 }
+        self.lossy = self.losses > LOSS_MEMORY || (self.lossy && self.losses > 0);
+        if may_repeat && self.lossy {
+            FRAME_UNITS
+        } else {
+            0
+        }
     }
 
     /// The fastest packet waits so long for the frame that it is decoded for; beside that so many units are decoded
