@@ -234,6 +234,10 @@ fn profile(trunk: &sip::Trunk) -> PhoneProfile {
             sip::Srtp::Offered => SrtpPolicy::Offered,
             sip::Srtp::Required => SrtpPolicy::Required,
         },
+        nat: match trunk.nat {
+            true => trunk.addresses(),
+            false => Vec::new(),
+        },
     }
 }
 

@@ -142,7 +142,11 @@ mod tests {
                 c.trunks[0].options_seconds,
                 c.trunks[0].max_calls,
                 c.trunks[0].answer_within_seconds,
-                (c.trunks[0].codecs.clone(), c.trunks[0].srtp),
+                (
+                    c.trunks[0].codecs.clone(),
+                    c.trunks[0].srtp,
+                    c.trunks[0].nat,
+                ),
             )
         };
         assert_eq!(sections(&short), sections(&shipped));

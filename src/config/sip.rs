@@ -62,6 +62,8 @@ pub(crate) struct Trunk {
     pub(crate) codecs: Vec<Codec>,
     #[serde(default)]
     pub(crate) srtp: Srtp,
+    #[serde(default)]
+    pub(crate) nat: bool,
 }
 
 /// A codec that phones may speak.
@@ -184,6 +186,15 @@ impl Trunk {
             self.password.as_deref(),
             self.password_file.as_ref(),
         )
+    }
+
+    /// Where its calls and, behind NAT, its audio may come from.
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
+        let mut addresses = self.allow.clone();
+        if !addresses.contains(&self.target.ip()) {
+            addresses.push(self.target.ip());
+        }
+        addresses
     }
 
     pub(super) fn problems(&self, listen: &[Listen]) -> Vec<Problem> {

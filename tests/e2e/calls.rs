@@ -7,7 +7,7 @@ use anyhow::ensure;
 use mxtrunk_testbed::asterisk::{self, extension};
 use mxtrunk_testbed::browser::CallState;
 use mxtrunk_testbed::demo::site::PASSWORD;
-use mxtrunk_testbed::demo::{self, Check};
+use mxtrunk_testbed::demo::{self, Check, Scenario};
 use mxtrunk_testbed::namespace;
 use mxtrunk_testbed::process::until;
 
@@ -64,6 +64,50 @@ fn a_trunk_over_tcp_and_ice_lite_carry_a_call_too() {
         site.alice.reach(&[CallState::Connected], PATIENCE).await?;
         site.peers.phone.hang_up().await?;
         site.ended_by_them(PATIENCE).await.map(drop)
+    });
+}
+
+/// A trunk that Asterisk takes without encryption from nobody (`res_srtp`, that is libsrtp).
+fn encrypted() -> String {
+    format!(
+        "[sip]\nuser_agent = \"mxtrunk-secure\"\n\
+         [[trunk]]\nname = \"pbx\"\ntarget = \"{}\"\nsrtp = \"required\"\n",
+        asterisk::SIP
+    )
+}
+
+#[test]
+fn calls_over_srtp_sound_right() {
+    namespace::test(async |run| {
+        let check = Check {
+            binary: PathBuf::from(env!("CARGO_BIN_EXE_mxtrunk")),
+            scenarios: vec![Scenario::SpeakToPhone, Scenario::HearPhone, Scenario::Keys],
+            changes: encrypted(),
+            ..Check::everything()?
+        };
+        let report = demo::check(&run, &check).await?;
+        println!("{report}");
+        ensure!(report.passed(), "{report}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_pbx_that_calls_over_srtp_is_heard_and_hears() {
+    namespace::test(async |run| {
+        let mut site = Site::start(&run, &encrypted()).await?;
+        // 3001 is 2001 by way of the encrypted trunk.
+        site.peers.phone.dial("3001").await?;
+        site.alice.reach(&[CallState::Incoming], PATIENCE).await?;
+        site.alice.answer().await?;
+        site.alice.reach(&[CallState::Connected], PATIENCE).await?;
+        site.alice.record().await?;
+        site.alice.recorded(Duration::from_secs(3)).await?;
+        site.peers.phone.hang_up().await?;
+        site.ended_by_them(PATIENCE).await?;
+        let record = site.record().await?;
+        ensure!(record.audio.as_deref() == Some("both"), "{record:?}");
+        Ok(())
     });
 }
 

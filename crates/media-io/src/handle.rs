@@ -11,7 +11,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use mio::{Poll, Waker};
-use mxtrunk_media::{Epoch, Event, LegId, Legs};
+use mxtrunk_media::{Epoch, Event, LegId, Legs, SrtpSecret};
+use rand::TryRngCore as _;
+use rand::rngs::OsRng;
 use tokio::sync::mpsc::Sender;
 
 use crate::command::{Command, Refused};
@@ -123,7 +125,8 @@ impl MediaIo {
             crew.push(Worker {
                 index,
                 poll,
-                legs: Legs::new(config.settings(bound), epoch(), rand::random()),
+                legs: Legs::new(config.settings(bound), epoch(), rand::random())
+                    .with_secret(srtp_secret()?),
                 sockets,
                 phone_advertise: config.phone_advertise,
                 orders,
@@ -245,6 +248,15 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.dismiss();
     }
+}
+
+/// Keys come from the system's own source of randomness.
+fn srtp_secret() -> io::Result<SrtpSecret> {
+    let mut random = [0; SrtpSecret::LEN];
+    OsRng
+        .try_fill_bytes(&mut random)
+        .map_err(io::Error::other)?;
+    Ok(SrtpSecret::new(random))
 }
 
 fn bind(

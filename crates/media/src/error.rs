@@ -14,6 +14,13 @@ pub enum MediaError {
     /// The media line wants a transport that this leg does not speak (for instance `RTP/SAVP` towards a phone).
     #[error("the media transport {0} is not supported")]
     UnsupportedTransport(String),
+    /// Audio has to be encrypted, by the trunk's setting or the peer's wish, and the description holds no key that we
+    /// can use.
+    #[error("audio has to be encrypted, and the session description holds no usable key")]
+    NoUsableKey,
+    /// Keys for SRTP cannot be made: no secret was given to grow them from.
+    #[error("there is no secret to make SRTP keys from")]
+    NoSecret,
     /// An answer came though no offer of ours is open.
     #[error("an answer came without an offer")]
     UnexpectedAnswer,

@@ -16,7 +16,10 @@ mod codec;
 mod demux;
 mod dtmf;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod jitter;
+mod latch;
 mod leg;
 mod legs;
 mod outbox;
@@ -27,6 +30,7 @@ mod receiver;
 mod rtcp;
 pub mod rtp;
 mod seed;
+mod srtp;
 mod stats;
 #[cfg(test)]
 mod virtual_time;
@@ -41,4 +45,5 @@ pub use legs::Legs;
 pub use outbox::{Socket, Transmit};
 pub use phone::Epoch;
 pub use profile::{CodecPolicy, PhoneProfile, SrtpPolicy};
+pub use srtp::SrtpSecret;
 pub use stats::{AudioVerdict, Drops, LegStats, Received, Sent};

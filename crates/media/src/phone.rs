@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::codec::{FRAME, Frame, Law};
 use crate::dtmf::{DigitSender, EventClock, EventPacket, Press};
 use crate::error::MediaError;
+use crate::latch::{Latch, Proof, Source};
 use crate::leg::{LegId, Settings, Why};
 use crate::outbox::{Outbox, Socket};
 use crate::phone_sdp::{EVENT_PAYLOAD_TYPE, Local, Remote, RemoteAudio};
@@ -15,7 +16,8 @@ use crate::profile::PhoneProfile;
 use crate::receiver::{Coded, Receiver, Stamp};
 use crate::rtcp::{self, SenderInfo};
 use crate::rtp::{Header, Packet};
-use crate::stats::{LegStats, Sent};
+use crate::srtp::{Sealer, Srtp, Unopened};
+use crate::stats::{Drops, LegStats, Sent};
 use frames::{Frames, Step};
 
 pub(crate) use frames::Ptime;
@@ -45,6 +47,8 @@ pub(crate) struct PhoneLeg {
     laws: Vec<Law>,
     local: Local,
     negotiation: Negotiation,
+    latch: Latch,
+    srtp: Option<Srtp>,
     pub(crate) receiver: Receiver,
     digits: DigitSender,
     header: Header,
@@ -79,6 +83,7 @@ impl PhoneLeg {
         id: LegId,
         settings: &Settings,
         profile: &PhoneProfile,
+        srtp: Option<Srtp>,
         rtp: SocketAddr,
         seed: RtpSeed,
     ) -> Self {
@@ -94,8 +99,12 @@ impl PhoneLeg {
                 // RFC 8866 asks for a numeric id; some PBXes read it as a signed 64-bit number.
                 id: seed.session >> 1,
                 version: 1,
+                srtp: profile.srtp,
+                keys: Vec::new(),
             },
             negotiation: Negotiation::Idle,
+            latch: Latch::new(profile.nat.clone()),
+            srtp,
             receiver: Receiver::new(settings.jitter),
             digits: DigitSender::new(NARROW),
             header: Header {
@@ -115,13 +124,14 @@ impl PhoneLeg {
 
     pub(crate) fn offer(&mut self) -> Result<String, MediaError> {
         self.negotiation = Negotiation::Offered;
+        self.local.keys = self.srtp.as_ref().map(Srtp::offer).unwrap_or_default();
         self.local.offer(&self.laws)
     }
 
-    /// Why a later offer cannot be met: it asks for fax (T.38), for SRTP, for video alone, or is rubbish.
+    /// Why a later offer cannot be met: it asks for fax (T.38), for video alone, for SRTP on a trunk without, or is rubbish.
     pub(crate) fn refusal_of(&self, offer: &str) -> Option<MediaError> {
         match self.negotiation {
-            Negotiation::Agreed { .. } => Remote::parse(offer, &self.laws)
+            Negotiation::Agreed { .. } => Remote::parse(offer, &self.laws, self.local.srtp)
                 .and_then(|remote| first_law(&remote))
                 .err(),
             Negotiation::Idle | Negotiation::Offered => None,
@@ -129,8 +139,13 @@ impl PhoneLeg {
     }
 
     pub(crate) fn answer(&mut self, offer: &str) -> Result<String, MediaError> {
-        let remote = Remote::parse(offer, &self.laws)?;
+        let remote = Remote::parse(offer, &self.laws, self.local.srtp)?;
         let law = first_law(&remote)?;
+        let ours = self
+            .srtp
+            .as_mut()
+            .and_then(|srtp| srtp.accept(remote.audio.keys.first()));
+        self.local.keys = ours.into_iter().collect();
         let answer = self.local.answer(&remote, law)?;
         self.agree(remote.audio, law);
         Ok(answer)
@@ -141,14 +156,18 @@ impl PhoneLeg {
         if matches!(self.negotiation, Negotiation::Idle) {
             return Err(MediaError::UnexpectedAnswer);
         }
-        let remote = Remote::parse(answer, &self.laws)?;
+        let remote = Remote::parse(answer, &self.laws, self.local.srtp)?;
         let law = first_law(&remote)?;
+        if let Some(srtp) = &mut self.srtp {
+            srtp.apply_answer(&remote.audio.keys)?;
+        }
         self.agree(remote.audio, law);
         Ok(())
     }
 
     fn agree(&mut self, audio: RemoteAudio, law: Law) {
         self.frames.set_ptime(audio.ptime);
+        self.latch.describe(audio.rtp);
         self.negotiation = Negotiation::Agreed { audio, law };
     }
 
@@ -183,17 +202,37 @@ impl PhoneLeg {
         source: SocketAddr,
         datagram: &[u8],
     ) -> [Option<Press>; 2] {
+        let from = self.latch.source(now, source);
         let audio = match &self.negotiation {
-            Negotiation::Agreed { audio, .. } if audio.rtp == Some(source) => audio,
+            Negotiation::Agreed { audio, .. }
+                if audio.rtp.is_some() && from != Source::Stranger =>
+            {
+                audio
+            }
             _ => {
                 self.receiver.drops().wrong_source += 1;
                 return [None, None];
             }
         };
+        // Nothing is heard or learnt from a packet whose tag is wrong.
+        let (datagram, proof) = match &mut self.srtp {
+            Some(srtp) if srtp.is_agreed() => match srtp.open_rtp(datagram) {
+                Ok(opened) => (opened, Proof::Tag),
+                Err(why) => {
+                    count(self.receiver.drops(), why);
+                    return [None, None];
+                }
+            },
+            _ => (datagram, Proof::None),
+        };
         let Ok(packet) = Packet::parse(datagram) else {
             self.receiver.drops().malformed += 1;
             return [None, None];
         };
+        if !self.latch.learn(now, source, packet.header, proof) {
+            self.receiver.drops().wrong_source += 1;
+            return [None, None];
+        }
         // Whatever it holds, it shows that the phone is there.
         self.last_heard = Some(now);
         let stamp = Stamp {
@@ -224,14 +263,22 @@ impl PhoneLeg {
     pub(crate) fn receive_rtcp(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
         let known = matches!(
             &self.negotiation,
-            Negotiation::Agreed { audio, .. } if audio.rtcp == Some(source)
+            Negotiation::Agreed { audio, .. } if self.latch.is_control(audio.rtcp, source)
         );
         if !known {
             self.receiver.drops().wrong_source += 1;
             return;
         }
+        let datagram = match &mut self.srtp {
+            Some(srtp) => match srtp.open_rtcp(datagram) {
+                Ok(opened) => opened,
+                Err(why) => return count(self.receiver.drops(), why),
+            },
+            None => datagram,
+        };
         if rtcp::is_compound(datagram) {
             self.last_heard = Some(now);
+            self.latch.learn_control(source);
         }
         if let Some(loss) = rtcp::reported_loss(datagram, self.header.ssrc) {
             self.sent.reported_loss = loss;
@@ -288,9 +335,11 @@ impl PhoneLeg {
                 ..self.header
             };
             let encode = law.encoder();
+            let sealer = self.srtp.as_mut().and_then(Srtp::sealer);
             out.push_with(Socket::Rtp(self.id), rtp, |bytes| {
-                bytes.extend_from_slice(&header.to_bytes());
-                bytes.extend(samples.iter().map(|sample| encode(*sample)));
+                write_packet(bytes, header, sealer, |bytes| {
+                    bytes.extend(samples.iter().map(|sample| encode(*sample)));
+                });
             });
             let len = samples.len();
             self.header.marker = false;
@@ -303,7 +352,7 @@ impl PhoneLeg {
     fn listener(&self) -> Option<Listener> {
         match &self.negotiation {
             Negotiation::Agreed { audio, law } if audio.direction.receives => Some(Listener {
-                rtp: audio.rtp?,
+                rtp: self.latch.destination(audio.rtp?),
                 law: *law,
                 event: audio.event,
             }),
@@ -325,9 +374,9 @@ impl PhoneLeg {
             timestamp: packet.timestamp,
             ..self.header
         };
+        let sealer = self.srtp.as_mut().and_then(Srtp::sealer);
         out.push_with(Socket::Rtp(self.id), destination, |bytes| {
-            bytes.extend_from_slice(&header.to_bytes());
-            bytes.extend_from_slice(&packet.payload);
+            write_packet(bytes, header, sealer, |bytes| bytes.extend(packet.payload));
         });
         self.count_sent(packet.payload.len());
     }
@@ -355,8 +404,14 @@ impl PhoneLeg {
         self.sent_since_report = false;
         let about = self.receiver.report();
         let ssrc = self.header.ssrc;
+        let destination = self.latch.control_destination(destination);
+        let sealer = self.srtp.as_mut().and_then(Srtp::sealer);
         out.push_with(Socket::Rtcp(self.id), destination, |bytes| {
+            let start = bytes.len();
             rtcp::write_report(bytes, ssrc, sender, about);
+            if let Some(sealer) = sealer {
+                sealer.seal_rtcp(bytes, start);
+            }
         });
     }
 
@@ -373,6 +428,30 @@ impl PhoneLeg {
             dropped,
         }
     }
+}
+
+/// One packet, sealed if that is agreed.
+fn write_packet(
+    bytes: &mut Vec<u8>,
+    header: Header,
+    sealer: Option<&mut Sealer>,
+    payload: impl FnOnce(&mut Vec<u8>),
+) {
+    let start = bytes.len();
+    bytes.extend_from_slice(&header.to_bytes());
+    payload(bytes);
+    if let Some(sealer) = sealer {
+        sealer.seal_rtp(bytes, start);
+    }
+}
+
+fn count(drops: &mut Drops, why: Unopened) {
+    let counter = match why {
+        Unopened::Malformed => &mut drops.malformed,
+        Unopened::Forged => &mut drops.forged,
+        Unopened::Replayed => &mut drops.replayed,
+    };
+    *counter += 1;
 }
 
 fn first_law(remote: &Remote) -> Result<Law, MediaError> {

@@ -7,6 +7,8 @@ use sdp_types::{Attribute, Connection, Media, Origin, Session};
 use crate::codec::Law;
 use crate::error::MediaError;
 use crate::phone::Ptime;
+use crate::profile::SrtpPolicy;
+use crate::srtp::Crypto;
 
 /// Our own number for telephone-event in offers, the one that everybody uses.
 pub(crate) const EVENT_PAYLOAD_TYPE: u8 = 101;
@@ -63,6 +65,8 @@ pub(crate) struct RemoteAudio {
     pub(crate) direction: Direction,
     /// How much audio it wants in a packet.
     pub(crate) ptime: Ptime,
+    /// Its keys that we can use, the one to use first; none for plain RTP.
+    pub(crate) keys: Vec<Crypto>,
     /// Index of the audio line among the media lines.
     index: usize,
 }
@@ -76,23 +80,33 @@ pub(crate) struct Remote {
 
 impl Remote {
     /// Reads an offer or an answer; `ours` are the laws that we accept.
-    pub(crate) fn parse(sdp: &str, ours: &[Law]) -> Result<Self, MediaError> {
+    pub(crate) fn parse(sdp: &str, ours: &[Law], srtp: SrtpPolicy) -> Result<Self, MediaError> {
         if sdp.len() > LONGEST {
             return Err(MediaError::BadDescription("too long".to_owned()));
         }
         let session = Session::parse(sdp.as_bytes())
             .map_err(|error| MediaError::BadDescription(error.to_string()))?;
+        let mut chosen: Option<RemoteAudio> = None;
         let mut refusal = MediaError::NoCommonCodec;
         for (index, media) in session.medias.iter().enumerate() {
             if media.media != "audio" || media.port == 0 {
                 continue;
             }
-            match RemoteAudio::read(&session, media, index, ours) {
-                Ok(audio) => return Ok(Remote { session, audio }),
+            match RemoteAudio::read(&session, media, index, ours, srtp) {
+                // Some phones offer the same audio twice, with and without encryption.
+                Ok(audio) if chosen.is_none() || !audio.keys.is_empty() => {
+                    let is_best = !audio.keys.is_empty();
+                    chosen = Some(audio);
+                    if is_best {
+                        break;
+                    }
+                }
+                Ok(_) => {}
                 Err(error) => refusal = error,
             }
         }
-        Err(refusal)
+        let audio = chosen.ok_or(refusal)?;
+        Ok(Remote { session, audio })
     }
 }
 
@@ -102,11 +116,9 @@ impl RemoteAudio {
         media: &Media,
         index: usize,
         ours: &[Law],
+        srtp: SrtpPolicy,
     ) -> Result<Self, MediaError> {
-        // RTP/AVPF differs only in RTCP feedback, which we never send.
-        if !matches!(media.proto.as_str(), "RTP/AVP" | "RTP/AVPF") {
-            return Err(MediaError::UnsupportedTransport(media.proto.clone()));
-        }
+        let keys = srtp.keys(media)?;
         let formats = media.fmt.split_whitespace();
         let formats: Vec<u8> = formats.filter_map(|format| format.parse().ok()).collect();
         let mut laws: Vec<Law> = Vec::with_capacity(2);
@@ -128,6 +140,7 @@ impl RemoteAudio {
             event: event_payload_type(media, &formats),
             direction,
             ptime: ptime(media),
+            keys,
             index,
         })
     }
@@ -224,12 +237,20 @@ pub(crate) struct Local {
     /// Numeric session id, the same in all descriptions of a leg.
     pub(crate) id: u64,
     pub(crate) version: u64,
+    pub(crate) srtp: SrtpPolicy,
+    /// The keys that the next description holds.
+    pub(crate) keys: Vec<Crypto>,
 }
 
 impl Local {
     /// Our offer with these laws in order of preference.
     pub(crate) fn offer(&mut self, laws: &[Law]) -> Result<String, MediaError> {
-        let media = self.audio("RTP/AVP", laws, Some(EVENT_PAYLOAD_TYPE), "sendrecv");
+        let media = self.audio(
+            self.srtp.transport(),
+            laws,
+            Some(EVENT_PAYLOAD_TYPE),
+            "sendrecv",
+        );
         self.write(vec![media])
     }
 
@@ -276,6 +297,8 @@ impl Local {
         attributes.push(Attribute::with_value("ptime", 20));
         attributes.push(Attribute::with_value("maxptime", MAX_PTIME_MS));
         attributes.push(Attribute::new(direction));
+        let keys = self.keys.iter();
+        attributes.extend(keys.map(|key| Attribute::with_value("crypto", key.to_value())));
         Media {
             media: "audio".to_owned(),
             port: self.rtp.port(),
@@ -322,11 +345,13 @@ mod tests {
             rtp: "192.0.2.1:20000".parse().unwrap(),
             id: 42,
             version: 1,
+            srtp: SrtpPolicy::Off,
+            keys: Vec::new(),
         }
     }
 
     fn audio(sdp: &str) -> RemoteAudio {
-        Remote::parse(sdp, &OURS).unwrap().audio
+        Remote::parse(sdp, &OURS, SrtpPolicy::Off).unwrap().audio
     }
 
     #[test]
@@ -342,7 +367,7 @@ mod tests {
 
     #[test]
     fn the_answer_takes_the_remotes_first_law_and_event_number() {
-        let remote = Remote::parse(&ASTERISK.replace("101", "96"), &OURS).unwrap();
+        let remote = Remote::parse(&ASTERISK.replace("101", "96"), &OURS, SrtpPolicy::Off).unwrap();
         assert_eq!(remote.audio.laws, [Law::A, Law::Mu]);
         assert_eq!(remote.audio.rtp, Some("127.0.0.1:12000".parse().unwrap()));
         assert_eq!(remote.audio.rtcp, Some("127.0.0.1:12001".parse().unwrap()));
@@ -370,7 +395,12 @@ mod tests {
             ("recvonly", "sendonly"),
             ("inactive", "inactive"),
         ] {
-            let remote = Remote::parse(&ASTERISK.replace("sendrecv", theirs), &OURS).unwrap();
+            let remote = Remote::parse(
+                &ASTERISK.replace("sendrecv", theirs),
+                &OURS,
+                SrtpPolicy::Off,
+            )
+            .unwrap();
             let answer = local().answer(&remote, Law::A).unwrap();
             assert!(answer.contains(&format!("a={ours}\r\n")), "{answer}");
         }
@@ -381,12 +411,12 @@ mod tests {
     #[test]
     fn a_rejected_audio_line_and_other_lines_are_answered_with_port_nought() {
         let video = format!("{ASTERISK}m=video 5000 RTP/AVP 99\r\na=rtpmap:99 H264/90000\r\n");
-        let remote = Remote::parse(&video, &OURS).unwrap();
+        let remote = Remote::parse(&video, &OURS, SrtpPolicy::Off).unwrap();
         let answer = local().answer(&remote, Law::A).unwrap();
         assert!(answer.contains("m=video 0 RTP/AVP 99\r\n"), "{answer}");
         let refused = ASTERISK.replace("m=audio 12000", "m=audio 0");
         assert_eq!(
-            Remote::parse(&refused, &OURS).unwrap_err(),
+            Remote::parse(&refused, &OURS, SrtpPolicy::Off).unwrap_err(),
             MediaError::NoCommonCodec
         );
     }
@@ -395,12 +425,12 @@ mod tests {
     fn what_we_do_not_speak_is_refused_by_name() {
         let secure = ASTERISK.replace("RTP/AVP", "RTP/SAVP");
         assert_eq!(
-            Remote::parse(&secure, &OURS).unwrap_err(),
+            Remote::parse(&secure, &OURS, SrtpPolicy::Off).unwrap_err(),
             MediaError::UnsupportedTransport("RTP/SAVP".to_owned())
         );
         let wideband = ASTERISK.replace("8 0 101", "9 101");
         assert_eq!(
-            Remote::parse(&wideband, &OURS).unwrap_err(),
+            Remote::parse(&wideband, &OURS, SrtpPolicy::Off).unwrap_err(),
             MediaError::NoCommonCodec
         );
     }
@@ -409,13 +439,13 @@ mod tests {
     fn known_attacks_are_refused_or_ignored() {
         // CVE-2018-1000099: a NUL in fmtp; CVE-2018-1000098: a payload type beyond 32 bits; CVE-2013-5642: m= before c=.
         let nul = ASTERISK.replace("a=fmtp:101 0-16", "a=fmtp\0:101 0-16");
-        let _ = Remote::parse(&nul, &OURS);
+        let _ = Remote::parse(&nul, &OURS, SrtpPolicy::Off);
         let huge = ASTERISK.replace("8 0 101", "4294967296 8");
         assert_eq!(audio(&huge).laws, [Law::A]);
         let no_connection = ASTERISK.replace("c=IN IP4 127.0.0.1\r\n", "");
-        assert!(Remote::parse(&no_connection, &OURS).is_err());
+        assert!(Remote::parse(&no_connection, &OURS, SrtpPolicy::Off).is_err());
         let long = "v=0\r\n".repeat(100_000);
-        assert!(Remote::parse(&long, &OURS).is_err());
+        assert!(Remote::parse(&long, &OURS, SrtpPolicy::Off).is_err());
     }
 
     #[test]
@@ -442,7 +472,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_the_parser_panic(text in "\\PC{0,200}") {
-            let _ = Remote::parse(&text, &OURS);
+            let _ = Remote::parse(&text, &OURS, SrtpPolicy::Off);
         }
 
         #[test]
@@ -450,7 +480,7 @@ mod tests {
             let mut bytes = ASTERISK.as_bytes().to_vec();
             bytes[at] = byte;
             let text = String::from_utf8(bytes).unwrap();
-            if let Ok(remote) = Remote::parse(&text, &OURS) {
+            if let Ok(remote) = Remote::parse(&text, &OURS, SrtpPolicy::Off) {
                 let law = remote.audio.laws[0];
                 local().answer(&remote, law).unwrap();
             }

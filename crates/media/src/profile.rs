@@ -1,5 +1,7 @@
 //! What a site decides about codecs and encryption: for all browsers, and for each trunk.
 
+use std::net::IpAddr;
+
 use crate::codec::Codec;
 
 /// Which codec browsers are answered with.
@@ -33,6 +35,9 @@ pub struct PhoneProfile {
     pub codecs: Vec<Codec>,
     /// Encryption of the audio.
     pub srtp: SrtpPolicy,
+    /// Where the trunk is behind NAT: its addresses. RTP may then come from another port, or another one of these
+    /// addresses, than its SDP says; the first source to prove itself is kept. Empty: the SDP is obeyed.
+    pub nat: Vec<IpAddr>,
 }
 
 impl Default for PhoneProfile {
@@ -40,6 +45,7 @@ impl Default for PhoneProfile {
         PhoneProfile {
             codecs: vec![Codec::Pcmu, Codec::Pcma],
             srtp: SrtpPolicy::default(),
+            nat: Vec::new(),
         }
     }
 }

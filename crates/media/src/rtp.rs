@@ -59,19 +59,8 @@ pub enum Malformed {
 impl<'a> Packet<'a> {
     /// Reads a datagram. Every length in it is a claim of the sender and is checked before use.
     pub fn parse(datagram: &'a [u8]) -> Result<Self, Malformed> {
-        let (fixed, mut rest) = datagram
-            .split_first_chunk::<HEADER_LEN>()
-            .ok_or(Malformed::Truncated)?;
-        if fixed[0] >> 6 != 2 {
-            return Err(Malformed::Version);
-        }
-        let csrc_len = usize::from(fixed[0] & 0x0f) * 4;
-        rest = rest.get(csrc_len..).ok_or(Malformed::Truncated)?;
-        if fixed[0] & 0x10 != 0 {
-            let (head, body) = rest.split_first_chunk::<4>().ok_or(Malformed::Truncated)?;
-            let words = usize::from(u16::from_be_bytes([head[2], head[3]]));
-            rest = body.get(words * 4..).ok_or(Malformed::Truncated)?;
-        }
+        let offset = payload_offset(datagram)?;
+        let (fixed, mut rest) = (&datagram[..HEADER_LEN], &datagram[offset..]);
         if fixed[0] & 0x20 != 0 {
             let padding = usize::from(*rest.last().ok_or(Malformed::Padding)?);
             let kept = rest
@@ -91,6 +80,25 @@ impl<'a> Packet<'a> {
             },
             payload: rest,
         })
+    }
+}
+
+/// Bytes of header, CSRCs and extension: where the payload begins, which may be the end.
+pub(crate) fn payload_offset(datagram: &[u8]) -> Result<usize, Malformed> {
+    let (fixed, rest) = datagram
+        .split_first_chunk::<HEADER_LEN>()
+        .ok_or(Malformed::Truncated)?;
+    if fixed[0] >> 6 != 2 {
+        return Err(Malformed::Version);
+    }
+    let mut len = usize::from(fixed[0] & 0x0f) * 4;
+    if fixed[0] & 0x10 != 0 {
+        let head = rest.get(len..len + 4).ok_or(Malformed::Truncated)?;
+        len += 4 + usize::from(u16::from_be_bytes([head[2], head[3]])) * 4;
+    }
+    match len <= rest.len() {
+        true => Ok(HEADER_LEN + len),
+        false => Err(Malformed::Truncated),
     }
 }
 

@@ -23,7 +23,9 @@ impl Seeds {
     pub(crate) fn rtp(&mut self) -> RtpSeed {
         RtpSeed {
             ssrc: self.next() as u32,
-            sequence: self.next() as u16,
+            // RFC 3711 section 3.3.1: below half a turn, else a receiver of SRTP that misses our first packets may
+            // take the turn for the start.
+            sequence: self.next() as u16 >> 1,
             timestamp: self.next() as u32,
             session: self.next(),
         }

@@ -67,6 +67,10 @@ pub struct Drops {
     pub malformed: u64,
     /// From an address other than the negotiated or validated one.
     pub wrong_source: u64,
+    /// SRTP: made without the peer's key, or changed on the way.
+    pub forged: u64,
+    /// SRTP: had already.
+    pub replayed: u64,
     /// A payload type that was not negotiated.
     pub unknown_payload: u64,
     /// Came after its turn.

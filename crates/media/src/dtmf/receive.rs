@@ -4,6 +4,10 @@ use super::{LONGEST, Press, TelephoneEvent};
 
 /// DTMF events are 0 to 15 (`0`–`9`, `*`, `#`, `A`–`D`), 16 is flash-hook.
 const LAST_EVENT: u8 = 16;
+/// A segment may end so many ms short of what 16 bits hold, as far as its last packets are lost …
+const FULL_WITHIN: u32 = 200;
+/// … and the next one begin so many ms after the last packet heard.
+const SLACK: u32 = 260;
 
 /// Reduces telephone-event packets to digits.
 #[derive(Debug, Default)]
@@ -44,8 +48,7 @@ impl DigitReceiver {
         if packet.event > LAST_EVENT {
             return [None, None];
         }
-        let begins = self.advance(timestamp, packet, clock);
-        let Hearing::Sounding(sounding) = self.state else {
+        let Some((sounding, begins)) = self.advance(timestamp, packet, clock) else {
             return [None, None];
         };
         if !packet.end {
@@ -63,28 +66,31 @@ impl DigitReceiver {
         [begins.or(Some(end)), begins.map(|_| end)]
     }
 
-    /// Brings `self.state` to the digit that this packet belongs to; says whether it is a new one.
-    fn advance(&mut self, timestamp: u32, packet: TelephoneEvent, clock: u32) -> Option<Press> {
+    /// The digit that this packet belongs to, and its beginning if it is a new one. `None`: a late packet of one that
+    /// is over.
+    fn advance(
+        &mut self,
+        timestamp: u32,
+        packet: TelephoneEvent,
+        clock: u32,
+    ) -> Option<(Sounding, Option<Press>)> {
         let duration = u32::from(packet.duration);
         match &mut self.state {
             Hearing::Sounding(sounding) if sounding.timestamp == timestamp => {
                 sounding.segment = sounding.segment.max(duration);
-                return None;
+                return Some((*sounding, None));
             }
             Hearing::Sounding(sounding) => {
                 let step = timestamp.wrapping_sub(sounding.timestamp);
                 if step as i32 <= 0 {
                     return None;
                 }
-                // RFC 4733 section 2.5.1.3: an event too long for 16 bits goes on in a new segment, whose
-                // timestamp follows where the last one stopped. At 48 kHz that is after 1.4 s.
-                let slack = clock / 1000 * 60;
-                if sounding.event == packet.event && step <= sounding.segment.saturating_add(slack)
-                {
-                    sounding.before = sounding.before.saturating_add(step);
+                if sounding.event == packet.event && sounding.goes_on_after(step, clock) {
+                    let full = step.min(u32::from(u16::MAX));
+                    sounding.before = sounding.before.saturating_add(full);
                     sounding.timestamp = timestamp;
                     sounding.segment = duration;
-                    return None;
+                    return Some((*sounding, None));
                 }
             }
             Hearing::Over { timestamp: over } => {
@@ -94,15 +100,30 @@ impl DigitReceiver {
             }
             Hearing::Silent => {}
         }
-        self.state = Hearing::Sounding(Sounding {
+        let sounding = Sounding {
             event: packet.event,
             timestamp,
             segment: duration,
             before: 0,
-        });
-        Some(Press::Begins {
+        };
+        self.state = Hearing::Sounding(sounding);
+        let begins = Press::Begins {
             event: packet.event,
             volume: packet.volume,
-        })
+        };
+        Some((sounding, Some(begins)))
+    }
+}
+
+impl Sounding {
+    /// RFC 4733 section 2.5.1.3: an event too long for 16 bits goes on in a new segment, whose timestamp follows where
+    /// the last one stopped. At 48 kHz that is after 1.4 s. A segment that was not about full is another digit: the
+    /// same key again, of whose first press every end packet was lost.
+    fn goes_on_after(&self, step: u32, clock: u32) -> bool {
+        let milliseconds = |n: u32| clock / 1000 * n;
+        let is_full = self.segment.saturating_add(milliseconds(FULL_WITHIN)) > u32::from(u16::MAX);
+        // Beside Opus the timestamps of 8 kHz events count at 48 kHz all the same.
+        let finest = 48_000 / clock.clamp(1, 48_000);
+        is_full && step / finest <= self.segment.saturating_add(milliseconds(SLACK))
     }
 }

@@ -1,5 +1,7 @@
 //! All legs of one worker: who gets a datagram, who is bridged with whom, who wants to be called when.
 
+#[cfg(test)]
+mod attacks;
 mod ending;
 mod leg;
 #[cfg(test)]
@@ -18,8 +20,9 @@ use crate::error::MediaError;
 use crate::leg::{Event, Happened, LegId, Settings, Why};
 use crate::outbox::{Outbox, Socket, Transmit};
 use crate::phone::{Epoch, PhoneLeg};
-use crate::profile::PhoneProfile;
+use crate::profile::{PhoneProfile, SrtpPolicy};
 use crate::seed::Seeds;
+use crate::srtp::{Srtp, SrtpSecret};
 use crate::stats::Drops;
 use leg::{Leg, Side};
 
@@ -41,6 +44,9 @@ pub struct Legs {
     settings: Settings,
     epoch: Epoch,
     seeds: Seeds,
+    secret: Option<SrtpSecret>,
+    /// Phone legs that got a secret of their own out of it.
+    secrets: u64,
     legs: HashMap<LegId, Leg>,
     demux: Demux,
     out: Outbox,
@@ -56,12 +62,22 @@ impl Legs {
             settings,
             epoch,
             seeds: Seeds::new(seed),
+            secret: None,
+            secrets: 0,
             legs: HashMap::new(),
             demux: Demux::default(),
             out: Outbox::default(),
             events: VecDeque::new(),
             timers: BinaryHeap::new(),
             drops: Drops::default(),
+        }
+    }
+
+    /// The same with a secret for SRTP towards phones, which trunks that want it need.
+    pub fn with_secret(self, secret: SrtpSecret) -> Self {
+        Legs {
+            secret: Some(secret),
+            ..self
         }
     }
 
@@ -107,8 +123,21 @@ impl Legs {
         if self.legs.contains_key(&id) {
             return self.fail_to_open(id, MediaError::DuplicateLeg);
         }
-        let phone = PhoneLeg::new(id, &self.settings, profile, rtp, seed);
+        let srtp = match self.protection(profile.srtp) {
+            Ok(srtp) => srtp,
+            Err(why) => return self.fail_to_open(id, why),
+        };
+        let phone = PhoneLeg::new(id, &self.settings, profile, srtp, rtp, seed);
         self.open(now, id, Side::Phone(Box::new(phone)), offer);
+    }
+
+    fn protection(&mut self, policy: SrtpPolicy) -> Result<Option<Srtp>, MediaError> {
+        if policy == SrtpPolicy::Off {
+            return Ok(None);
+        }
+        let secret = self.secret.as_ref().ok_or(MediaError::NoSecret)?;
+        self.secrets += 1;
+        Ok(Some(Srtp::new(secret.child(self.secrets))))
     }
 
     fn open(&mut self, now: Instant, id: LegId, side: Side, offer: Option<&str>) {

@@ -142,6 +142,12 @@ impl Browser {
         self.write(now, 100, timestamp, &event.to_bytes());
     }
 
+    /// An Opus packet with this payload, whatever it is.
+    pub(crate) fn raw(&mut self, now: Instant, payload: &[u8]) {
+        self.timestamp += FRAME as u32;
+        self.write(now, 111, self.timestamp, payload);
+    }
+
     fn write(&mut self, now: Instant, kind: u8, timestamp: u32, payload: &[u8]) {
         let Some(mid) = self.mid.filter(|_| self.connected) else {
             return;

@@ -9,6 +9,8 @@
 mod attacks;
 mod browser;
 mod descriptions;
+mod keys;
+mod lies;
 mod phone;
 mod ptime;
 mod reoffers;

@@ -112,6 +112,13 @@ impl Phone {
         datagram
     }
 
+    /// The header of a packet out of turn, in its stream.
+    pub(crate) fn next_header(&mut self) -> Header {
+        let header = self.header;
+        self.header.sequence = self.header.sequence.wrapping_add(1);
+        header
+    }
+
     /// The PBX connects another device: new source, new timeline.
     pub(crate) fn becomes_another_device(&mut self) {
         self.header.ssrc ^= 0xffff;

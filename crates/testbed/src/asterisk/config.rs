@@ -123,10 +123,11 @@ remove_existing=yes
     file
 }
 
-/// Phones and the trunk share 127.0.0.1, so who somebody is goes by name first.
+/// Phones and the trunk share 127.0.0.1, so who somebody is goes by name first. A gateway that names itself so is the
+/// same trunk, and talks over SRTP or not at all.
 const PJSIP: &str = "[global]
 type=global
-endpoint_identifier_order=auth_username,username,ip
+endpoint_identifier_order=auth_username,username,header,ip
 user_agent=Asterisk testbed
 
 [udp]
@@ -163,6 +164,23 @@ contact=sip:127.0.0.1:5070
 type=identify
 endpoint=gateway
 match=127.0.0.1
+
+[secure]
+type=endpoint
+context=site
+transport=udp
+disallow=all
+allow=alaw,ulaw
+aors=gateway
+direct_media=no
+send_pai=yes
+trust_id_inbound=yes
+media_encryption=sdes
+
+[secure]
+type=identify
+endpoint=secure
+match_header=User-Agent: mxtrunk-secure
 ";
 
 const EXTENSIONS: &str = "[general]
@@ -221,5 +239,8 @@ exten => _100X,1,Dial(PJSIP/${EXTEN},60)
  same => n,Hangup(${HANGUPCAUSE})
 
 exten => _2XXX,1,Dial(PJSIP/${EXTEN}@gateway,120)
+ same => n,Hangup(${HANGUPCAUSE})
+
+exten => _3XXX,1,Dial(PJSIP/2${EXTEN:1}@secure,120)
  same => n,Hangup(${HANGUPCAUSE})
 ";

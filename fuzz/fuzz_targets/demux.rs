@@ -1,0 +1,7 @@
+#![no_main]
+
+use std::time::Instant;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    mxtrunk_media::fuzzing::demux(Instant::now(), bytes);
+});
