@@ -13,6 +13,12 @@ const STRETCHES: usize = 8;
 /// … of half a second each, in units. Within them even a bad clock drifts by less than a millisecond.
 const STRETCH: i64 = 4000;
 
+/// A packet that comes by so much later than the spread, 40 ms, tells of a stall; all within a second of one.
+const STALL: i64 = 40 * 8;
+const STALL_LASTS: i64 = 8000;
+/// A second stall within so long, 30 s, lets a third be expected for as long.
+const STALLS_RECUR: i64 = 30 * 8000;
+
 /// The delays of the last packets, relative to the fastest of the last seconds.
 #[derive(Debug)]
 pub(super) struct Arrivals {
@@ -23,6 +29,15 @@ pub(super) struct Arrivals {
     steps: Box<[u8; REMEMBERED]>,
     noted: usize,
     histogram: Box<[u16; STEPS]>,
+    /// The last stall, and the one before it.
+    stalls: [Option<Stall>; 2],
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Stall {
+    began: i64,
+    /// How late its latest packet was.
+    late: i64,
 }
 
 impl Default for Arrivals {
@@ -33,6 +48,7 @@ impl Default for Arrivals {
             steps: Box::new([0; REMEMBERED]),
             noted: 0,
             histogram: Box::new([0; STEPS]),
+            stalls: [None; 2],
         }
     }
 }
@@ -41,6 +57,7 @@ impl Arrivals {
     pub(super) fn forget(&mut self) {
         self.fastest.fill(i64::MAX);
         self.histogram.fill(0);
+        self.stalls = [None; 2];
         self.noted = 0;
     }
 
@@ -52,6 +69,9 @@ impl Arrivals {
         let best = &mut self.fastest[ring(self.stretch)];
         *best = transit.min(*best);
         let late = transit - self.fastest[..].iter().copied().min().unwrap_or(transit);
+        if late > self.spread() + STALL {
+            self.note_stall(clock, late);
+        }
         let step = usize::try_from(late / STEP).unwrap_or(0).min(STEPS - 1);
         let oldest = &mut self.steps[self.noted % REMEMBERED];
         if self.noted >= REMEMBERED {
@@ -61,6 +81,16 @@ impl Arrivals {
         self.histogram[step] += 1;
         self.noted += 1;
         late
+    }
+
+    fn note_stall(&mut self, clock: i64, late: i64) {
+        match &mut self.stalls[0] {
+            Some(stall) if clock - stall.began < STALL_LASTS => stall.late = stall.late.max(late),
+            _ => {
+                let stall = Stall { began: clock, late };
+                self.stalls = [Some(stall), self.stalls[0]];
+            }
+        }
     }
 
     fn move_on(&mut self, clock: i64) {
@@ -76,6 +106,20 @@ impl Arrivals {
     pub(super) fn fastest(&self) -> Option<i64> {
         let best = self.fastest.iter().copied().min()?;
         (best != i64::MAX).then_some(best)
+    }
+
+    /// What the delay has to cover: the spread, and stalls where they recur.
+    pub(super) fn to_cover(&self, clock: i64) -> i64 {
+        let spread = self.spread();
+        match self.stalls {
+            [Some(last), Some(before)]
+                if last.began - before.began < STALLS_RECUR
+                    && clock - last.began < STALLS_RECUR =>
+            {
+                spread.max(last.late.min(before.late))
+            }
+            _ => spread,
+        }
     }
 
     /// How much later than the fastest a packet comes, a few outliers apart; in units.

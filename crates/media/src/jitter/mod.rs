@@ -386,7 +386,8 @@ impl<P> JitterBuffer<P> {
         let rest = decoded as i64 % FRAME_UNITS;
         let longest = units(self.settings.max) - FRAME_UNITS;
         let may_repeat = self.ticks == OPUS_TICKS;
-        let needed = self.arrivals.spread() + self.review.time_for_redundancy(may_repeat);
+        let to_cover = self.arrivals.to_cover(self.clock(now));
+        let needed = to_cover + self.review.time_for_redundancy(may_repeat);
         self.review.judge(delay - rest, rest, needed.min(longest))
     }
 

@@ -135,3 +135,25 @@ fn a_burst_after_a_stall_is_heard_whole() {
     let calm = phone.mean_delay(9.9, 10.0);
     assert!(calm < 60.0, "{calm} ms");
 }
+
+#[test]
+fn stalls_that_recur_are_covered_and_forgotten_when_they_cease() {
+    let mut phone = Phone::hears_law();
+    let stall = |n: usize| match n % 400 {
+        late @ 100..110 if n < 3200 => (110 - late as u32) * 20,
+        _ => 0,
+    };
+    let packets = weather(law_stream(&voice(110.0)), |n| Some(stall(n)));
+    let (before, after): (Vec<_>, Vec<_>) = packets
+        .into_iter()
+        .partition(|packet| packet.arrives < 17 * SECOND);
+    phone.listen(before, 4000, 17 * SECOND);
+    let at_first = phone.receiver.stats.concealed;
+    phone.listen(after, 17 * SECOND + 4000, 110 * SECOND);
+    let later = phone.receiver.stats.concealed - at_first;
+    println!("{at_first} for the first two stalls, {later} for the six after them");
+    assert!((15..=22).contains(&at_first), "{at_first}");
+    assert!(later <= 12, "{later}");
+    let calm = phone.mean_delay(100.0, 110.0);
+    assert!(calm <= 30.0, "{calm} ms");
+}
