@@ -8,7 +8,7 @@ use mxtrunk_matrix::{AppService, MatrixConfig, Secret};
 use mxtrunk_media_io::{
     Codec, CodecPolicy, IceMode, MediaIo, MediaIoConfig, OpusSettings, PhoneProfile, SrtpPolicy,
 };
-use mxtrunk_signaling::{Inbox, LegIds, Numbering, Peers, Router, Settings, recover};
+use mxtrunk_signaling::{Directory, Inbox, LegIds, Numbering, Peers, Router, Settings, recover};
 use mxtrunk_sip::{Credentials, LegId, Listener, SipConfig, TrunkConfig, TrunkName, UserAgent};
 use mxtrunk_store::Store;
 use tokio::sync::mpsc;
@@ -71,7 +71,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
 
     let media = MediaIo::start(media_config(config), to_router_media)
         .context("the media plane could not be started: see [media]")?;
-    let phones = UserAgent::start(sip_config(config, &leg_ids)?, to_router_sip)
+    let phones = UserAgent::start(sip_config(config, &leg_ids, &directory)?, to_router_sip)
         .await
         .context("the SIP user agent could not be started: see [sip]")?;
     let numbering = Arc::new(Numbering(directory.clone()));
@@ -105,12 +105,19 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         sip: from_sip,
         media: from_media,
     };
-    Router::new(peers.clone(), settings, leg_ids)
-        .run(inbox, stop)
-        .await;
+    let router = Router::new(peers.clone(), settings, leg_ids);
+    let admission = router.admission();
+    router.run(inbox, stop).await;
     info!("every call has ended: stopping");
     let (matrix, sip) = (peers.app.counts(), peers.phones.counters());
-    info!(?matrix, ?sip, "what was dropped or refused since the start");
+    let (media, calls) = (peers.media.counters(), admission.counts());
+    info!(
+        ?matrix,
+        ?sip,
+        ?media,
+        ?calls,
+        "what was dropped or refused since the start"
+    );
     peers.app.shutdown().await;
     peers.phones.shutdown().await;
     peers.media.shutdown();
@@ -145,6 +152,7 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
             .map(|trunk| (TrunkName(trunk.name.clone()), profile(trunk)))
             .collect(),
         timings: config.calls.timings(),
+        max_calls: config.media.max_calls,
         join_wait: Duration::from_secs(config.matrix.join_seconds),
         instance: config.store.instance.clone(),
     })
@@ -172,7 +180,11 @@ fn matrix_config(config: &Config) -> anyhow::Result<MatrixConfig> {
     })
 }
 
-fn sip_config(config: &Config, leg_ids: &LegIds) -> anyhow::Result<SipConfig> {
+fn sip_config(
+    config: &Config,
+    leg_ids: &LegIds,
+    directory: &Arc<Directory>,
+) -> anyhow::Result<SipConfig> {
     let listeners = config
         .sip
         .listen
@@ -192,6 +204,9 @@ fn sip_config(config: &Config, leg_ids: &LegIds) -> anyhow::Result<SipConfig> {
     let mut sip = SipConfig::new(listeners, trunks, Arc::new(move || LegId(ids.next().0)));
     sip.user_agent.clone_from(&config.sip.user_agent);
     sip.max_calls = config.sip.max_calls;
+    sip.dscp = config.sip.dscp;
+    let directory = directory.clone();
+    sip.is_emergency = Arc::new(move |called| directory.plan().is_emergency(called));
     Ok(sip)
 }
 
@@ -273,6 +288,10 @@ fn media_config(config: &Config) -> MediaIoConfig {
             CodecChoice::Auto => CodecPolicy::Auto,
             CodecChoice::G711 => CodecPolicy::G711,
         },
+        worker_nice: media.worker_nice,
+        browser_dscp: media.browser_dscp,
+        phone_dscp: media.phone_dscp,
+        load: config.load.limits(),
         opus: OpusSettings {
             complexity: media.opus_complexity,
             bitrate: media.opus_bitrate,

@@ -78,6 +78,7 @@ impl Config {
             }
         }
         problems.extend(self.media.problems());
+        problems.extend(self.load.problems());
         problems.extend(self.calls.problems());
         if self.store.instance.is_empty() {
             let mend = "give it a name: calls left behind by a crash are found by it";
@@ -161,6 +162,7 @@ mod tests {
             "[sip]",
             "[[trunk]]",
             "[media]",
+            "[load]",
             "[numbers]",
             "[[line]]",
             "[calls]",
@@ -267,6 +269,28 @@ mod tests {
                 "codecs = [\"pcmu\", \"pcma\"]",
                 "codecs = [\"pcmu\", \"pcmu\"]",
                 "named twice",
+            ),
+            ("max_calls = 500", "max_calls = 0", "media.max_calls"),
+            ("phone_dscp = 46", "phone_dscp = 64", "media.phone_dscp"),
+            ("browser_dscp = 46", "browser_dscp = 184", "octet is 46"),
+            ("dscp = 24", "dscp = 96", "sip.dscp"),
+            (
+                "worker_nice = -10",
+                "worker_nice = -21",
+                "media.worker_nice",
+            ),
+            ("shed_at = 75", "shed_at = 0", "load.shed_at"),
+            ("refuse_at = 90", "refuse_at = 70", "below shed_at"),
+            ("late_ms = 20", "late_ms = 2000", "load.late_ms"),
+            (
+                "shed_complexity = 0",
+                "shed_complexity = 11",
+                "load.shed_complexity",
+            ),
+            (
+                "# emergency = [\"15\"",
+                "emergency = [\"one-one-two\"",
+                "numbers.emergency",
             ),
         ] {
             let text = SHIPPED.replace(sound, broken);

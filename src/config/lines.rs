@@ -1,6 +1,7 @@
 //! `[numbers]` and `[[line]]`
 
 use mxtrunk_signaling::directory::{self, Directory};
+use mxtrunk_signaling::emergency;
 use mxtrunk_signaling::numbers::{Number, NumberPlan};
 use ruma::UserId;
 use serde::Deserialize;
@@ -16,6 +17,7 @@ pub(crate) struct Numbers {
     international_prefix: String,
     extension_digits: usize,
     dialable: Vec<String>,
+    emergency: Option<Vec<String>>,
 }
 
 impl Default for Numbers {
@@ -26,6 +28,7 @@ impl Default for Numbers {
             international_prefix: "00".into(),
             extension_digits: 5,
             dialable: Vec::new(),
+            emergency: None,
         }
     }
 }
@@ -38,11 +41,32 @@ impl Numbers {
             international_prefix: self.international_prefix.clone(),
             extension_digits: self.extension_digits,
             dialable: self.dialable.clone(),
+            emergency: self.emergency(),
         }
+    }
+
+    /// As set, else those of the country.
+    fn emergency(&self) -> Vec<String> {
+        let of_country = || {
+            let numbers = emergency::numbers_of(&self.country).iter();
+            numbers.map(ToString::to_string).collect()
+        };
+        self.emergency.clone().unwrap_or_else(of_country)
     }
 
     pub(super) fn problems(&self) -> Vec<Problem> {
         let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        let wrong = self
+            .emergency()
+            .into_iter()
+            .filter(|number| !digits(number) || !(2..=8).contains(&number.len()));
+        let emergency = wrong.map(|number| {
+            Problem::new(
+                "numbers.emergency",
+                format!("{number:?} is no emergency number"),
+                "write each as it is dialled, 2 to 8 digits, for instance \"112\"",
+            )
+        });
         [
             (
                 "numbers.country",
@@ -65,6 +89,7 @@ impl Numbers {
         .map(|(key, value, mend)| {
             Problem::new(key, format!("{value:?} is not made of digits"), mend)
         })
+        .chain(emergency)
         .collect()
     }
 }

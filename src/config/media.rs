@@ -19,6 +19,10 @@ pub(crate) struct Media {
     pub(crate) phone_ports: (u16, u16),
     workers: usize,
     pub(crate) codec: CodecChoice,
+    pub(crate) worker_nice: i32,
+    pub(crate) max_calls: usize,
+    pub(crate) browser_dscp: u8,
+    pub(crate) phone_dscp: u8,
     pub(crate) opus_complexity: u8,
     pub(crate) opus_bitrate: u32,
     pub(crate) opus_fec: bool,
@@ -54,6 +58,10 @@ impl Default for Media {
             phone_ports: (20000, 29999),
             workers: 0,
             codec: CodecChoice::Opus,
+            worker_nice: -10,
+            max_calls: 500,
+            browser_dscp: 46,
+            phone_dscp: 46,
             opus_complexity: 5,
             opus_bitrate: 24_000,
             opus_fec: false,
@@ -114,6 +122,26 @@ impl Media {
                     "bind and advertise IPv4 with IPv4, or IPv6 with IPv6",
                 ));
             }
+        }
+        if self.max_calls == 0 {
+            problems.push(Problem::new(
+                "media.max_calls",
+                "is 0: no call could be placed",
+                "500 is the default",
+            ));
+        }
+        if !(-20..=19).contains(&self.worker_nice) {
+            problems.push(Problem::new(
+                "media.worker_nice",
+                format!("{} is no nice value", self.worker_nice),
+                "use -20 to 19; -10 is the default, 0 leaves the workers' priority alone",
+            ));
+        }
+        for (key, dscp) in [
+            ("media.browser_dscp", self.browser_dscp),
+            ("media.phone_dscp", self.phone_dscp),
+        ] {
+            problems.extend(super::dscp_problem(key, dscp, "46 (EF) is the default"));
         }
         if self.opus_complexity > 10 {
             problems.push(Problem::new(

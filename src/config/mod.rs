@@ -2,6 +2,7 @@
 
 mod check;
 mod lines;
+mod load;
 mod matrix;
 pub(crate) mod media;
 mod secret;
@@ -27,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) trunks: Vec<sip::Trunk>,
     #[serde(default)]
     pub(crate) media: media::Media,
+    #[serde(default)]
+    pub(crate) load: load::Load,
     #[serde(default)]
     pub(crate) numbers: lines::Numbers,
     #[serde(default, rename = "line")]
@@ -156,6 +159,18 @@ impl fmt::Display for Level {
             Level::Trace => "trace",
         })
     }
+}
+
+/// What is wrong with a DSCP; often somebody wrote the whole octet, which is four times it.
+fn dscp_problem(key: &str, dscp: u8, default: &str) -> Option<Problem> {
+    let mend = match dscp % 4 {
+        0 => format!(
+            "use 0 to 63; {dscp} as an octet is {} here; {default}",
+            dscp / 4
+        ),
+        _ => format!("use 0 to 63; {default}"),
+    };
+    (dscp > 63).then(|| Problem::new(key, format!("{dscp} is no DSCP"), mend))
 }
 
 impl Config {

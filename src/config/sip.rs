@@ -20,6 +20,8 @@ pub(crate) struct Sip {
     pub(crate) user_agent: String,
     #[serde(default = "default_max_calls")]
     pub(crate) max_calls: usize,
+    #[serde(default = "default_dscp")]
+    pub(crate) dscp: u8,
 }
 
 /// One `udp:…` or `tcp:…`.
@@ -94,6 +96,10 @@ fn default_max_calls() -> usize {
     500
 }
 
+fn default_dscp() -> u8 {
+    24
+}
+
 fn default_transport() -> Transport {
     Transport::Udp
 }
@@ -156,6 +162,10 @@ impl Sip {
                 "is 0: no call could be placed",
                 "500 is the default",
             )];
+        }
+        if let Some(problem) = super::dscp_problem("sip.dscp", self.dscp, "24 (CS3) is the default")
+        {
+            return vec![problem];
         }
         for listen in &self.listen {
             let told = self.advertise.unwrap_or(listen.address);

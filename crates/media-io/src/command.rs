@@ -13,6 +13,8 @@ pub enum Command {
         beside: Option<LegId>,
         /// The remote offer (SDP).
         offer: Option<String>,
+        /// How its call is treated under load.
+        priority: Priority,
     },
     /// The same for a phone leg.
     OpenPhone {
@@ -49,6 +51,16 @@ pub enum Command {
     Probe,
     /// Ends the leg; the event `Closed` carries its statistics, its ports go back.
     Close,
+}
+
+/// How a call is treated where there is more to do than can be done (RFC 3261 section 20.26 has the words).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Priority {
+    /// Like all others.
+    #[default]
+    Normal,
+    /// A call for help: nothing is spared on it, and it is never refused for want of room.
+    Emergency,
 }
 
 /// Why a command was not taken. Nothing has happened then.

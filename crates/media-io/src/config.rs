@@ -7,6 +7,8 @@ use std::ops::RangeInclusive;
 use mxtrunk_media::{CodecPolicy, IceMode, JitterSettings, OpusSettings, Settings};
 use thiserror::Error;
 
+use crate::pressure::LoadLimits;
+
 /// Addresses, ports and qualities of all media. The default binds to loopback only.
 #[derive(Debug, Clone)]
 pub struct MediaIoConfig {
@@ -32,9 +34,21 @@ pub struct MediaIoConfig {
     pub jitter: JitterSettings,
     /// The codec towards browsers.
     pub policy: CodecPolicy,
+    /// How datagrams to browsers are marked: a DSCP, 0 to 63.
+    pub browser_dscp: u8,
+    /// How datagrams to phones are marked: a DSCP, 0 to 63.
+    pub phone_dscp: u8,
+    /// The nice value of the worker threads, -20 to 19; 0 leaves it alone. Where the system does not allow it, they
+    /// keep their own.
+    pub worker_nice: i32,
+    /// When workers spare, and when they take no more calls.
+    pub load: LoadLimits,
     /// Commands that may wait at one worker before it is `Busy`.
     pub queue: usize,
 }
+
+/// Expedited forwarding (RFC 3246): low loss, low delay, low jitter.
+const EF: u8 = 46;
 
 impl Default for MediaIoConfig {
     fn default() -> Self {
@@ -51,6 +65,10 @@ impl Default for MediaIoConfig {
             opus: OpusSettings::default(),
             jitter: JitterSettings::default(),
             policy: CodecPolicy::default(),
+            browser_dscp: EF,
+            phone_dscp: EF,
+            worker_nice: 0,
+            load: LoadLimits::default(),
             queue: 1024,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -18,8 +18,12 @@ use tokio::sync::mpsc::Sender;
 
 use crate::command::{Command, Refused};
 use crate::config::{MediaIoConfig, StartError};
+use crate::counters::{CounterValues, Counters};
+use crate::headroom::{Gauge, Headroom, WorkerLoad};
 use crate::ports::PortPool;
-use crate::sockets::{Sockets, WAKER, bind_browsers};
+use crate::priority::renice;
+use crate::sockets::{PhoneSide, Sockets, WAKER, bind_browsers};
+use crate::weigh::Scales;
 use crate::worker::{Order, Worker};
 
 /// All media workers. Cheap to clone; when the last clone is dropped the workers stop.
@@ -32,6 +36,10 @@ pub struct MediaIo {
 struct Shared {
     doors: Vec<Door>,
     directory: Arc<Directory>,
+    counters: Arc<Counters>,
+    /// From this busy share on a worker takes no new call.
+    refuse_at: f32,
+    worker_nice: i32,
     stop: Arc<AtomicBool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -44,18 +52,18 @@ struct Door {
     browsers: SocketAddr,
 }
 
-/// Which worker each leg stands on.
+/// Which worker each leg stands on, and what each worker has to carry.
 #[derive(Debug)]
 pub(crate) struct Directory {
     legs: DashMap<LegId, usize>,
-    load: Vec<AtomicUsize>,
+    gauges: Vec<Gauge>,
 }
 
 impl Directory {
     fn new(workers: usize) -> Self {
         Directory {
             legs: DashMap::new(),
-            load: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            gauges: (0..workers).map(|_| Gauge::default()).collect(),
         }
     }
 
@@ -65,10 +73,15 @@ impl Directory {
     }
 
     fn least_loaded(&self) -> usize {
-        let loads = self.load.iter().enumerate();
+        let loads = self.gauges.iter().enumerate();
         loads
-            .min_by_key(|(_, load)| load.load(Ordering::Relaxed))
+            .min_by_key(|(_, gauge)| gauge.load().rank())
             .map_or(0, |(worker, _)| worker)
+    }
+
+    /// Where a worker publishes its load.
+    pub(crate) fn gauge(&self, worker: usize) -> &Gauge {
+        &self.gauges[worker]
     }
 
     fn enter(&self, leg: LegId, worker: usize) -> Result<(), Refused> {
@@ -76,7 +89,7 @@ impl Directory {
             Entry::Occupied(_) => Err(Refused::DuplicateLeg),
             Entry::Vacant(free) => {
                 free.insert(worker);
-                self.load[worker].fetch_add(1, Ordering::Relaxed);
+                self.gauges[worker].enter();
                 Ok(())
             }
         }
@@ -85,7 +98,7 @@ impl Directory {
     /// The leg is gone from this worker.
     pub(crate) fn leave(&self, leg: LegId, worker: usize) {
         if self.legs.remove_if(&leg, |_, at| *at == worker).is_some() {
-            self.load[worker].fetch_sub(1, Ordering::Relaxed);
+            self.gauges[worker].leave();
         }
     }
 
@@ -107,6 +120,7 @@ impl MediaIo {
         }
         let workers = config.workers.max(1);
         let directory = Arc::new(Directory::new(workers));
+        let counters = Arc::new(Counters::default());
         let stop = Arc::new(AtomicBool::new(false));
         let mut doors = Vec::with_capacity(workers);
         let mut crew = Vec::with_capacity(workers);
@@ -116,7 +130,12 @@ impl MediaIo {
             let waker = Waker::new(poll.registry(), WAKER)?;
             let (browsers, bound) = bind(&config, index)?;
             let ports = Arc::clone(&ports);
-            let sockets = Sockets::new(poll.registry(), browsers, config.phone_bind, ports)?;
+            let phones = PhoneSide {
+                bind: config.phone_bind,
+                dscp: config.phone_dscp,
+                ports,
+            };
+            let sockets = Sockets::new(poll.registry(), browsers, phones, counters.clone())?;
             doors.push(Door {
                 orders: orders_in,
                 waker,
@@ -130,6 +149,7 @@ impl MediaIo {
                 sockets,
                 phone_advertise: config.phone_advertise,
                 orders,
+                scales: Scales::new(Instant::now(), &config, counters.clone()),
                 events: events.clone(),
                 directory: Arc::clone(&directory),
                 stop: Arc::clone(&stop),
@@ -141,6 +161,9 @@ impl MediaIo {
         let shared = Shared {
             doors,
             directory,
+            counters,
+            refuse_at: config.load.refuse_at,
+            worker_nice: config.worker_nice,
             stop,
             threads: Mutex::new(Vec::with_capacity(workers)),
         };
@@ -204,6 +227,22 @@ impl MediaIo {
         self.shared.directory.legs.len()
     }
 
+    /// What each worker last measured of itself.
+    pub fn loads(&self) -> Vec<WorkerLoad> {
+        let gauges = self.shared.directory.gauges.iter();
+        gauges.map(Gauge::load).collect()
+    }
+
+    /// How much room there is for new calls.
+    pub fn headroom(&self) -> Headroom {
+        Headroom::of(&self.loads(), self.shared.refuse_at)
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self) -> CounterValues {
+        self.shared.counters.values()
+    }
+
     /// Closes all legs, saying goodbye to the browsers, and waits until the workers have ended: some milliseconds.
     /// The `Closed` events of the legs are told as far as the channel has room.
     pub fn shutdown(self) {
@@ -229,7 +268,11 @@ impl Shared {
         for worker in crew {
             let name = format!("mx-media-{}", worker.index);
             let thread = std::thread::Builder::new().name(name);
-            threads.push(thread.spawn(move || worker.run())?);
+            let nice = self.worker_nice;
+            threads.push(thread.spawn(move || {
+                renice(nice);
+                worker.run();
+            })?);
         }
         Ok(())
     }
@@ -271,7 +314,7 @@ fn bind(
     };
     let address = SocketAddr::new(config.browser_bind, port.unwrap_or(u16::MAX));
     let failed = |source| StartError::Bind { address, source };
-    let socket = bind_browsers(address).map_err(failed)?;
+    let socket = bind_browsers(address, config.browser_dscp).map_err(failed)?;
     let bound = socket.local_addr().map_err(failed)?;
     Ok((socket, bound))
 }

@@ -10,15 +10,25 @@ pub const LOG_DIRECTIVE: &str = "str0m=error,is=error";
 
 mod command;
 mod config;
+mod counters;
+mod dscp;
 mod handle;
+mod headroom;
+mod meter;
 mod ports;
+mod pressure;
+mod priority;
 mod sockets;
+mod weigh;
 mod worker;
 
-pub use command::{Command, Refused};
+pub use command::{Command, Priority, Refused};
 pub use config::{MediaIoConfig, StartError};
+pub use counters::CounterValues;
 pub use handle::MediaIo;
+pub use headroom::{Headroom, WorkerLoad};
 pub use mxtrunk_media::{
     AudioVerdict, Codec, CodecPolicy, Drops, Event, Happened, IceMode, JitterSettings, LegId,
     LegStats, MediaError, OpusSettings, PhoneProfile, Received, Sent, SrtpPolicy,
 };
+pub use pressure::{LoadLimits, Pressure};

@@ -10,6 +10,8 @@ use mio::{Interest, Registry, Token};
 use mxtrunk_media::{LegId, Socket, Transmit};
 use socket2::{Domain, Protocol, Type};
 
+use crate::counters::{Counters, count};
+use crate::dscp;
 use crate::ports::PortPool;
 
 /// Events of this token are commands.
@@ -25,9 +27,17 @@ pub(crate) struct Sockets {
     phones: HashMap<LegId, PhoneSockets>,
     tokens: HashMap<Token, Socket>,
     next_token: usize,
-    bind: IpAddr,
-    ports: Arc<PortPool>,
-    unsent: u64,
+    phone_side: PhoneSide,
+    counters: Arc<Counters>,
+}
+
+/// What the sockets towards phones are made of.
+#[derive(Debug)]
+pub(crate) struct PhoneSide {
+    pub(crate) bind: IpAddr,
+    /// How their datagrams are marked.
+    pub(crate) dscp: u8,
+    pub(crate) ports: Arc<PortPool>,
 }
 
 #[derive(Debug)]
@@ -42,8 +52,8 @@ impl Sockets {
     pub(crate) fn new(
         registry: &Registry,
         mut browsers: UdpSocket,
-        bind: IpAddr,
-        ports: Arc<PortPool>,
+        phone_side: PhoneSide,
+        counters: Arc<Counters>,
     ) -> io::Result<Self> {
         registry.register(&mut browsers, BROWSERS, Interest::READABLE)?;
         Ok(Sockets {
@@ -51,22 +61,21 @@ impl Sockets {
             phones: HashMap::new(),
             tokens: HashMap::from([(BROWSERS, Socket::Browsers)]),
             next_token: FIRST_PHONE,
-            bind,
-            ports,
-            unsent: 0,
+            phone_side,
+            counters,
         })
     }
 
     /// Binds a pair of ports for a phone leg; `None` if no pair of the range can be had. Ports that other programs
     /// hold are passed over.
     pub(crate) fn open_phone(&mut self, registry: &Registry, leg: LegId) -> Option<u16> {
-        for _ in 0..self.ports.len() {
-            let port = self.ports.take()?;
+        for _ in 0..self.phone_side.ports.len() {
+            let port = self.phone_side.ports.take()?;
             match self.bind_pair(registry, leg, port) {
                 Ok(()) => return Some(port),
                 Err(error) => {
                     tracing::debug!(port, %error, "a media port cannot be bound");
-                    self.ports.give_back(port);
+                    self.phone_side.ports.give_back(port);
                 }
             }
         }
@@ -74,8 +83,11 @@ impl Sockets {
     }
 
     fn bind_pair(&mut self, registry: &Registry, leg: LegId, port: u16) -> io::Result<()> {
-        let mut rtp = UdpSocket::bind(SocketAddr::new(self.bind, port))?;
-        let mut rtcp = UdpSocket::bind(SocketAddr::new(self.bind, port + 1))?;
+        let PhoneSide { bind, dscp, .. } = self.phone_side;
+        let mut rtp = UdpSocket::bind(SocketAddr::new(bind, port))?;
+        let mut rtcp = UdpSocket::bind(SocketAddr::new(bind, port + 1))?;
+        dscp::mark(&rtp, bind, dscp);
+        dscp::mark(&rtcp, bind, dscp);
         let tokens = [Token(self.next_token), Token(self.next_token + 1)];
         registry.register(&mut rtp, tokens[0], Interest::READABLE)?;
         registry.register(&mut rtcp, tokens[1], Interest::READABLE)?;
@@ -112,7 +124,7 @@ impl Sockets {
         let port = phone.port;
         // The sockets must be closed before another worker may bind their ports.
         drop(phone);
-        self.ports.give_back(port);
+        self.phone_side.ports.give_back(port);
     }
 
     pub(crate) fn by_token(&self, token: Token) -> Option<Socket> {
@@ -138,8 +150,8 @@ impl Sockets {
             return;
         };
         if let Err(error) = socket.send_to(transmit.payload, transmit.destination) {
-            self.unsent += 1;
-            tracing::trace!(%error, unsent = self.unsent, "a datagram was not sent");
+            count(&self.counters.unsent);
+            tracing::trace!(%error, "a datagram was not sent");
         }
     }
 
@@ -153,7 +165,7 @@ impl Sockets {
 }
 
 /// Binds a worker's port for browsers.
-pub(crate) fn bind_browsers(address: SocketAddr) -> io::Result<UdpSocket> {
+pub(crate) fn bind_browsers(address: SocketAddr, dscp: u8) -> io::Result<UdpSocket> {
     let socket = socket2::Socket::new(
         Domain::for_address(address),
         Type::DGRAM,
@@ -163,6 +175,40 @@ pub(crate) fn bind_browsers(address: SocketAddr) -> io::Result<UdpSocket> {
     // Less than asked for is fine.
     let _ = socket.set_recv_buffer_size(BROWSER_BUFFER);
     let _ = socket.set_send_buffer_size(BROWSER_BUFFER);
+    dscp::mark(&socket, address.ip(), dscp);
     socket.bind(&address.into())?;
     Ok(UdpSocket::from_std(socket.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use socket2::SockRef;
+
+    use super::*;
+
+    #[test]
+    fn each_side_is_marked_as_set() {
+        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let poll = mio::Poll::new().unwrap();
+        let browsers = bind_browsers((local, 0).into(), 46).unwrap();
+        let phone_side = PhoneSide {
+            bind: local,
+            dscp: 34,
+            ports: Arc::new(PortPool::new(&(21_900..=21_919))),
+        };
+        let mut sockets =
+            Sockets::new(poll.registry(), browsers, phone_side, Arc::default()).unwrap();
+        let leg = LegId(1);
+        sockets.open_phone(poll.registry(), leg).unwrap();
+        for (socket, dscp) in [
+            (Socket::Browsers, 46),
+            (Socket::Rtp(leg), 34),
+            (Socket::Rtcp(leg), 34),
+        ] {
+            let octet = SockRef::from(sockets.socket(socket).unwrap()).tos_v4();
+            assert_eq!(octet.unwrap(), dscp << 2, "{socket:?}");
+        }
+    }
 }

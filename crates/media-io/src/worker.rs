@@ -16,6 +16,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use crate::command::Command;
 use crate::handle::Directory;
 use crate::sockets::{Sockets, WAKER};
+use crate::weigh::Scales;
 
 /// Larger datagrams than any that we negotiate are cut off, and then fail their checks.
 const DATAGRAM: usize = 2048;
@@ -40,6 +41,7 @@ pub(crate) struct Worker {
     pub(crate) sockets: Sockets,
     pub(crate) phone_advertise: IpAddr,
     pub(crate) orders: Receiver<Order>,
+    pub(crate) scales: Scales,
     pub(crate) events: Sender<Event>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) stop: Arc<AtomicBool>,
@@ -61,11 +63,17 @@ impl Worker {
                 tracing::error!(worker = self.index, %error, "a media worker cannot wait for its sockets");
                 break;
             }
+            self.scales.meter.works(Instant::now());
             self.note_ready(&ready);
             self.read_sockets(&mut buffer);
             self.obey();
-            self.legs.handle_timeout(Instant::now());
+            let now = Instant::now();
+            self.note_late(now);
+            self.legs.handle_timeout(now);
             self.flush();
+            let now = Instant::now();
+            self.weigh(now);
+            self.scales.meter.waits(now);
         }
         self.close_all();
     }
@@ -85,10 +93,12 @@ impl Worker {
         if !self.readable.is_empty() || self.more_orders {
             return Some(Duration::ZERO);
         }
-        let deadline = self
-            .legs
-            .poll_timeout()
-            .map(|(at, _why)| at.saturating_duration_since(Instant::now()));
+        let due = self.legs.poll_timeout().map(|(at, _why)| at);
+        let deadline = due
+            .into_iter()
+            .chain(self.scales.due())
+            .min()
+            .map(|at| at.saturating_duration_since(Instant::now()));
         match deadline {
             _ if self.backlog.is_empty() => deadline,
             Some(deadline) => Some(deadline.min(RETRY)),

@@ -26,6 +26,8 @@ pub(crate) struct CallTask {
     pub(crate) call: Call,
     pub(crate) matrix: MatrixLeg,
     pub(crate) phone: PhoneLeg,
+    /// How it is treated under load.
+    pub(crate) priority: media::Priority,
     pub(crate) record: OpenRecord,
     pub(crate) live: LiveCall,
     pub(crate) inbox: CallMail,
@@ -316,7 +318,7 @@ impl CallTask {
     }
 
     fn perform_media(&mut self, now: Instant, action: mxtrunk_call::MediaAction) {
-        for (leg, command) in legs::to_media(action, &self.phone.profile) {
+        for (leg, command) in legs::to_media(action, &self.phone.profile, self.priority) {
             let Err(refused) = self.peers.media.send(leg, command.clone()) else {
                 continue;
             };
@@ -333,6 +335,13 @@ impl CallTask {
                 (media::Command::Close, _) => MediaEvent::Closed,
                 // A candidate more or less is no reason to end a call.
                 (media::Command::AddCandidate { .. }, _) => continue,
+                (
+                    media::Command::OpenBrowser { .. } | media::Command::OpenPhone { .. },
+                    media::Refused::Busy,
+                ) => {
+                    self.call.handle(now, Input::Finish(Reason::Overloaded));
+                    continue;
+                }
                 // The leg, or the one beside it, has failed: that event is on its way, and says why.
                 (_, media::Refused::NoSuchLeg) => continue,
                 (_, refused) => MediaEvent::Failed {

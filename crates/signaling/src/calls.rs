@@ -71,6 +71,11 @@ impl Calls {
         self.busy.is_empty()
     }
 
+    /// How many there are, those that ring included.
+    pub(crate) fn len(&self) -> usize {
+        self.busy.len()
+    }
+
     /// Asks every call to end.
     pub(crate) fn finish_all(&self, reason: Reason) {
         // Two legs lead to each call: the second time it is told, it has ended.
@@ -143,6 +148,7 @@ mod tests {
             .with_matrix(key(), &inbox);
         assert!(LEGS.iter().all(|leg| calls.of_leg(*leg).is_some()));
         assert!(calls.of_matrix(&key()).is_some());
+        assert_eq!(calls.len(), 1);
         drop(registration);
         assert!(LEGS.iter().all(|leg| calls.of_leg(*leg).is_none()));
         assert!(calls.of_matrix(&key()).is_none());

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use mxtrunk_media_io::Priority;
 use ruma::{OwnedUserId, UserId};
 
 use crate::numbers::{Number, NumberPlan};
@@ -113,6 +114,15 @@ impl Directory {
         }
     }
 
+    /// How a call to this number is treated under load.
+    #[must_use]
+    pub fn priority_of(&self, called: &str) -> Priority {
+        match self.plan.is_emergency(called) {
+            true => Priority::Emergency,
+            false => Priority::Normal,
+        }
+    }
+
     /// How this site writes numbers.
     #[must_use]
     pub fn plan(&self) -> &NumberPlan {
@@ -131,6 +141,7 @@ mod tests {
             international_prefix: "00".into(),
             extension_digits: 4,
             dialable: vec![],
+            emergency: vec![],
         }
     }
 

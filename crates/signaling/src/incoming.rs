@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use mxtrunk_call::{Call, Leg, LegEvent, LegId, LegKind, Reason, Sdp, Side};
 use mxtrunk_matrix::RoomError;
 use mxtrunk_matrix::voip_v1::{self, Ids};
-use mxtrunk_media_io::PhoneProfile;
+use mxtrunk_media_io::{PhoneProfile, Priority};
 use mxtrunk_sip::{Caller, Command, TrunkName};
 use mxtrunk_store::{CallRecord, Direction, LiveCall, MatrixSide, Store};
 use ruma::OwnedRoomId;
@@ -43,6 +43,7 @@ struct Admitted {
     display: String,
     offer: Sdp,
     profile: PhoneProfile,
+    priority: Priority,
 }
 
 /// Begins the call that an INVITE asks for, or refuses it.
@@ -66,10 +67,22 @@ pub(crate) fn begin(router: &Router, leg: LegId, invite: Invite) {
         &invite.trunk.0,
     );
     let (store, instance) = (router.peers.store.clone(), router.settings.instance.clone());
-    let Some(registration) = router.calls.register(pair, [leg, browser], &inbox) else {
-        refuse(router, leg, Reason::Busy);
-        router.spawn(async move { record.keep_refused(&store, &instance, Reason::Busy).await });
-        return;
+    // The trunk has just spoken to us: it is up.
+    let standing = router.standing(true);
+    let entered = router
+        .admission
+        .admit(Instant::now(), admitted.priority, &standing)
+        .and_then(|()| {
+            let entered = router.calls.register(pair, [leg, browser], &inbox);
+            entered.ok_or(Reason::Busy)
+        });
+    let registration = match entered {
+        Ok(registration) => registration,
+        Err(reason) => {
+            refuse(router, leg, reason);
+            router.spawn(async move { record.keep_refused(&store, &instance, reason).await });
+            return;
+        }
     };
     let (on_panic, record_on_panic) = (router.clone(), record.clone());
     let preparation = prepare(
@@ -119,6 +132,7 @@ fn admit(router: &Router, invite: &Invite) -> Result<Admitted, Reason> {
         display,
         offer: offer.into(),
         profile: router.settings.profile_of(&invite.trunk),
+        priority: directory.priority_of(&invite.to),
     })
 }
 
@@ -243,6 +257,7 @@ fn assemble(
             profile: admitted.profile.clone(),
             status: None,
         },
+        priority: admitted.priority,
         record,
         live,
         inbox: far_end,

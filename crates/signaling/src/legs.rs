@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mxtrunk_call::{LegAction, LegEvent, LegId, LegKind, MediaAction, MediaEvent, Reason};
-use mxtrunk_media_io::{self as media, MediaError, PhoneProfile};
+use mxtrunk_media_io::{self as media, MediaError, PhoneProfile, Priority};
 use mxtrunk_sip::{self as sip, ReasonHeader};
 
 /// A telephone in a call sends 50 packets a second; this long without one, nobody hears anybody.
@@ -112,6 +112,7 @@ pub(crate) fn header(reason: Reason) -> ReasonHeader {
 pub(crate) fn to_media(
     action: MediaAction,
     profile: &PhoneProfile,
+    priority: Priority,
 ) -> Vec<(media::LegId, media::Command)> {
     use media::Command;
     let one = |leg: LegId, command| vec![(media_leg(leg), command)];
@@ -120,7 +121,11 @@ pub(crate) fn to_media(
             let beside = beside.map(media_leg);
             let offer = offer.map(|sdp| sdp.0);
             let command = match leg.kind {
-                LegKind::Matrix => Command::OpenBrowser { beside, offer },
+                LegKind::Matrix => Command::OpenBrowser {
+                    beside,
+                    offer,
+                    priority,
+                },
                 LegKind::Sip => Command::OpenPhone {
                     beside,
                     offer,

@@ -4,6 +4,7 @@
 //!
 //! Where to look:
 //! - [`router`]: which call does this event belong to, and may a new one begin? [`calls`] is its table;
+//! - [`admission`]: is there room for one more?
 //! - [`outgoing`], [`incoming`]: what has to be known before a call can begin, by direction;
 //! - [`call_task`]: one task for each call; a panic in one ends that call only;
 //! - [`inbox`]: a call's queue, and what happens when it is full;
@@ -11,11 +12,13 @@
 //! - [`room_sender`]: a call's events on their way into the room, in order;
 //! - [`record`]: what stays of a call, and its one line in the log;
 //! - [`recovery`]: ends what a crash has left behind;
-//! - [`directory`], [`numbers`]: lines, and what may be dialled.
+//! - [`directory`], [`numbers`], [`emergency`]: lines, what may be dialled, and what nothing may stand in the way of.
 
+mod admission;
 mod call_task;
 mod calls;
 pub mod directory;
+pub mod emergency;
 mod ids;
 mod inbox;
 mod incoming;
@@ -36,6 +39,7 @@ use mxtrunk_media_io::{MediaIo, PhoneProfile};
 use mxtrunk_sip::{TrunkName, UserAgent};
 use mxtrunk_store::Store;
 
+pub use admission::{Admission, AdmissionCounts};
 pub use directory::{Directory, Line};
 pub use ids::LegIds;
 pub use numbers::{Number, NumberPlan};
@@ -66,6 +70,8 @@ pub struct Settings {
     pub profiles: HashMap<TrunkName, PhoneProfile>,
     /// How long a call waits for what.
     pub timings: mxtrunk_call::Timings,
+    /// Calls at once; emergency calls come on top.
+    pub max_calls: usize,
     /// How long a person who is called may take to be in the room, before the telephone hears that
     /// they cannot be reached.
     pub join_wait: Duration,

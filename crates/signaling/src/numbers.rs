@@ -39,6 +39,8 @@ pub struct NumberPlan {
     /// Patterns of what may be dialled at all: `X` a digit, `Z` 1 to 9, `N` 2 to 9, a final `.` one
     /// or more of anything, all else literal. Empty: everything that can be written.
     pub dialable: Vec<String>,
+    /// Emergency numbers as they are dialled: no rule and no limit holds for them.
+    pub emergency: Vec<String>,
 }
 
 impl NumberPlan {
@@ -46,6 +48,9 @@ impl NumberPlan {
     #[must_use]
     pub fn normalise(&self, raw: &str) -> Option<Number> {
         let bare = strip(raw)?;
+        if let Some(emergency) = self.emergency(&bare) {
+            return Some(Number(emergency.to_owned()));
+        }
         let number = if let Some(digits) = bare.strip_prefix('+') {
             is_digits(digits).then(|| bare.clone())?
         } else if !is_digits(&bare) || bare.len() <= self.extension_digits {
@@ -56,11 +61,27 @@ impl NumberPlan {
         Some(Number(number))
     }
 
-    /// Like [`NumberPlan::normalise`], and the number is one that may be dialled here.
+    /// Whether this is an emergency number, however it is written.
+    #[must_use]
+    pub fn is_emergency(&self, raw: &str) -> bool {
+        strip(raw).is_some_and(|bare| self.emergency(&bare).is_some())
+    }
+
+    /// The emergency number that this is: as it stands, whatever the rules would make of it, or behind the country's
+    /// own code, as address books on mobile telephones write it.
+    fn emergency(&self, bare: &str) -> Option<&str> {
+        let international = strip_nonempty(bare, "+")
+            .or_else(|| strip_nonempty(bare, &self.international_prefix))
+            .and_then(|digits| strip_nonempty(digits, &self.country));
+        let mut known = self.emergency.iter().map(String::as_str);
+        known.find(|known| *known == bare || Some(*known) == international)
+    }
+
+    /// Like [`NumberPlan::normalise`], and the number is one that may be dialled here. An emergency number always is.
     #[must_use]
     pub fn dialable(&self, raw: &str) -> Option<Number> {
         let number = self.normalise(raw)?;
-        let open = self.dialable.is_empty();
+        let open = self.dialable.is_empty() || self.is_emergency(number.as_str());
         let allowed = open
             || self
                 .dialable
@@ -156,6 +177,7 @@ mod tests {
             international_prefix: "00".into(),
             extension_digits: 4,
             dialable: vec![],
+            emergency: ["15", "112", "116000"].map(String::from).to_vec(),
         }
     }
 
@@ -223,6 +245,7 @@ mod tests {
             international_prefix: "011".into(),
             extension_digits: 4,
             dialable: vec![],
+            emergency: vec![],
         };
         assert_eq!(
             plan.normalise("1 (212) 555-0100").unwrap().as_str(),
@@ -232,6 +255,55 @@ mod tests {
             plan.normalise("011 33 177123456").unwrap().as_str(),
             "+33177123456"
         );
+    }
+
+    #[test]
+    fn an_emergency_number_stays_what_it_is_however_it_is_dialled() {
+        for way in [
+            "112",
+            "1 1 2",
+            "tel:112",
+            "sip:112@pbx.example;user=phone",
+            "+33112",
+            "0033 112",
+        ] {
+            assert!(paris().is_emergency(way), "{way}");
+            assert_eq!(normalised(way).as_deref(), Some("112"), "{way}");
+        }
+        // Longer than an extension: the rules would make an outside number of it.
+        assert_eq!(normalised("116 000").as_deref(), Some("116000"));
+        for way in ["1120", "0112", "2112", "+49112", "+112", "0177112112", ""] {
+            assert!(!paris().is_emergency(way), "{way}");
+        }
+    }
+
+    /// Where national numbers begin with 1, or extensions have two digits, 112 could become +12, or +1112.
+    #[test]
+    fn no_rule_of_a_site_turns_an_emergency_number_into_another() {
+        for (country, national_prefix) in [("1", "1"), ("1", ""), ("33", "0"), ("", "")] {
+            let plan = NumberPlan {
+                country: country.into(),
+                national_prefix: national_prefix.into(),
+                extension_digits: 2,
+                ..paris()
+            };
+            let number = plan.normalise("112");
+            assert_eq!(
+                number.as_ref().map(Number::as_str),
+                Some("112"),
+                "{country}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_emergency_number_may_be_dialled_whatever_the_patterns_say() {
+        let plan = NumberPlan {
+            dialable: vec!["2XXX".into()],
+            ..paris()
+        };
+        assert!(plan.dialable("15").is_some() && plan.dialable("+33112").is_some());
+        assert!(plan.dialable("16").is_none());
     }
 
     #[test]

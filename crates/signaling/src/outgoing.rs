@@ -6,12 +6,15 @@ use mxtrunk_call::{Call, Leg, LegAction, LegKind, Reason};
 use mxtrunk_matrix::IncomingCallEvent;
 use mxtrunk_matrix::call_events::Invite;
 use mxtrunk_matrix::voip_v1::{self, Ids};
+use mxtrunk_media_io::Priority;
 use mxtrunk_sip::Caller;
 use mxtrunk_store::{Direction, LiveCall, MatrixSide};
+use ruma::UserId;
 use tracing::info;
 
+use crate::admission::{Admission, Standing};
 use crate::call_task::{CallTask, MatrixLeg, PhoneLeg};
-use crate::directory::Line;
+use crate::directory::{Directory, Line};
 use crate::ids::random_text;
 use crate::inbox::CallInbox;
 use crate::legs::SipTarget;
@@ -28,8 +31,16 @@ pub(crate) struct Invited {
 
 /// Begins the call that an `m.call.invite` asks for, or refuses it.
 pub(crate) fn begin(router: &Router, invited: Invited) {
-    match admit(router, &invited.event) {
-        Ok((line, number)) => place(router, invited, line, number),
+    let trunk_is_up = router.peers.phones.trunk_is_up(&router.settings.trunk);
+    let admitted = admit(
+        Instant::now(),
+        &router.peers.directory,
+        &router.admission,
+        &router.standing(trunk_is_up),
+        (&invited.event.sender, &invited.event.number),
+    );
+    match admitted {
+        Ok(admitted) => place(router, invited, admitted),
         Err(reason) => refuse(router, invited, reason),
     }
 }
@@ -61,21 +72,40 @@ pub(crate) fn refuse(router: &Router, invited: Invited, reason: Reason) {
     }
 }
 
-/// Who may call what.
-fn admit(router: &Router, event: &IncomingCallEvent) -> Result<(Line, Number), Reason> {
-    let directory = &router.peers.directory;
-    let line = directory.line_of(&event.sender).ok_or(Reason::Forbidden)?;
-    let number = directory
-        .plan()
-        .dialable(&event.number)
-        .ok_or(Reason::NotFound)?;
-    if !router.peers.phones.trunk_is_up(&router.settings.trunk) {
-        return Err(Reason::Unreachable);
-    }
-    Ok((line.clone(), number))
+/// A call that may be placed.
+#[derive(Debug)]
+struct Admitted {
+    line: Line,
+    number: Number,
+    priority: Priority,
 }
 
-fn place(router: &Router, invited: Invited, line: Line, number: Number) {
+/// Who may call what, and whether there is room for it.
+fn admit(
+    now: Instant,
+    directory: &Directory,
+    admission: &Admission,
+    standing: &Standing,
+    (user, dialled): (&UserId, &str),
+) -> Result<Admitted, Reason> {
+    let line = directory.line_of(user).ok_or(Reason::Forbidden)?;
+    let plan = directory.plan();
+    let number = plan.dialable(dialled).ok_or(Reason::NotFound)?;
+    let priority = directory.priority_of(number.as_str());
+    admission.admit(now, priority, standing)?;
+    Ok(Admitted {
+        line: line.clone(),
+        number,
+        priority,
+    })
+}
+
+fn place(router: &Router, invited: Invited, admitted: Admitted) {
+    let Admitted {
+        line,
+        number,
+        priority,
+    } = admitted;
     let now = Instant::now();
     let (inbox, far_end) = CallInbox::new();
     let browser = Leg {
@@ -132,6 +162,7 @@ fn place(router: &Router, invited: Invited, line: Line, number: Number) {
             profile: router.settings.profile_of(&router.settings.trunk),
             status: None,
         },
+        priority,
         record,
         live,
         inbox: far_end,
@@ -176,5 +207,71 @@ impl Invited {
             virtual_user: self.event.virtual_user.clone(),
             transaction_prefix: transaction_prefix.to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::tests::standing;
+    use crate::numbers::NumberPlan;
+
+    /// Alice has a line, and may dial extensions that begin with 2.
+    fn directory() -> Directory {
+        let plan = NumberPlan {
+            country: "33".into(),
+            national_prefix: "0".into(),
+            international_prefix: "00".into(),
+            extension_digits: 4,
+            dialable: vec!["2XXX".into()],
+            emergency: vec!["112".into()],
+        };
+        let extension = plan.normalise("2001").expect("a test number");
+        let alice = Line {
+            user: UserId::parse("@alice:x").expect("a test user"),
+            caller_id: extension.clone(),
+            extension,
+            did: None,
+            name: None,
+        };
+        Directory::new(plan, vec![alice]).expect("one line")
+    }
+
+    fn dials(user: &str, number: &str, standing: &Standing) -> Result<String, Reason> {
+        let user = UserId::parse(user).expect("a test user");
+        let (now, admission) = (Instant::now(), Admission::new(2));
+        let admitted = admit(now, &directory(), &admission, standing, (&user, number))?;
+        Ok(admitted.number.to_string())
+    }
+
+    #[test]
+    fn a_call_for_help_is_placed_where_no_other_would_be() {
+        let nothing_works = standing(false, 1_000, false);
+        assert_eq!(
+            dials("@alice:x", "2002", &nothing_works),
+            Err(Reason::Unreachable)
+        );
+        for way in ["112", "+33112", "1 12"] {
+            assert_eq!(
+                dials("@alice:x", way, &nothing_works).as_deref(),
+                Ok("112"),
+                "{way}"
+            );
+        }
+        // It still takes a line.
+        assert_eq!(
+            dials("@eve:x", "112", &nothing_works),
+            Err(Reason::Forbidden)
+        );
+    }
+
+    #[test]
+    fn a_call_over_a_limit_is_overloaded_and_a_forbidden_one_is_not() {
+        for full in [standing(true, 2, true), standing(true, 0, false)] {
+            assert_eq!(dials("@alice:x", "2002", &full), Err(Reason::Overloaded));
+            assert_eq!(dials("@alice:x", "3000", &full), Err(Reason::NotFound));
+        }
+        let free = standing(true, 1, true);
+        assert_eq!(dials("@alice:x", "2002", &free).as_deref(), Ok("2002"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dashmap::DashSet;
 use mxtrunk_call::{LegId, Reason};
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, warn};
 
+use crate::admission::{Admission, Standing};
 use crate::calls::{Calls, Registration};
 use crate::inbox::Told;
 use crate::{LegIds, Peers, Settings, incoming, outgoing};
@@ -49,6 +50,7 @@ pub struct Router {
     pub(crate) settings: Arc<Settings>,
     pub(crate) leg_ids: LegIds,
     pub(crate) calls: Arc<Calls>,
+    pub(crate) admission: Arc<Admission>,
     told_encrypted: Arc<DashSet<OwnedRoomId>>,
     tasks: TaskTracker,
 }
@@ -59,11 +61,27 @@ impl Router {
     pub fn new(peers: Peers, settings: Settings, leg_ids: LegIds) -> Self {
         Router {
             peers,
+            admission: Arc::new(Admission::new(settings.max_calls)),
             settings: Arc::new(settings),
             leg_ids,
             calls: Arc::default(),
             told_encrypted: Arc::default(),
             tasks: TaskTracker::new(),
+        }
+    }
+
+    /// What admits calls, and counts those that it does not.
+    #[must_use]
+    pub fn admission(&self) -> Arc<Admission> {
+        self.admission.clone()
+    }
+
+    /// What the house can take now.
+    pub(crate) fn standing(&self, trunk_is_up: bool) -> Standing {
+        Standing {
+            trunk_is_up,
+            calls: self.calls.len(),
+            headroom: self.peers.media.headroom(),
         }
     }
 
@@ -86,7 +104,10 @@ impl Router {
                 Some(event) = inbox.media.recv() => {
                     guarded(|| self.on_media(event));
                 }
-                _ = renewal.tick() => self.renew_leases(),
+                _ = renewal.tick() => {
+                    self.admission.look_back(Instant::now());
+                    self.renew_leases();
+                }
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
                     self.tasks.close();

@@ -62,11 +62,21 @@ pub struct SipConfig {
     /// call takes about ten; each request answered is remembered for 64*T1
     /// (some 1 kB), which is what a flood from a trunk's address can cost.
     pub messages_per_second: u32,
+    /// Whether a called number is an emergency number: no limit on calls holds
+    /// for it. Its argument is the number as the caller wrote it.
+    pub is_emergency: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// How what we send is marked: a DSCP (RFC 2474), 0 to 63.
+    pub dscp: u8,
 }
+
+/// Class selector 3 (RFC 2474 §4.2.2), what telephone networks use for
+/// call signalling.
+const CS3: u8 = 24;
 
 impl SipConfig {
     /// A configuration with the default timers and limits: 1,000 calls, 100
-    /// new calls and 1,000 messages per second.
+    /// new calls and 1,000 messages per second, no emergency numbers; marked
+    /// as class selector 3.
     pub fn new(
         listeners: Vec<Listener>,
         trunks: Vec<TrunkConfig>,
@@ -81,6 +91,8 @@ impl SipConfig {
             max_calls: 1_000,
             new_calls_per_second: 100,
             messages_per_second: 1_000,
+            is_emergency: Arc::new(|_| false),
+            dscp: CS3,
         }
     }
 }
@@ -95,6 +107,7 @@ impl fmt::Debug for SipConfig {
             .field("max_calls", &self.max_calls)
             .field("new_calls_per_second", &self.new_calls_per_second)
             .field("messages_per_second", &self.messages_per_second)
+            .field("dscp", &self.dscp)
             .finish_non_exhaustive()
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rsipstack::sip::{Header, Method, StatusCode};
+use rsipstack::sip::{Method, StatusCode};
 use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
 
@@ -37,13 +37,16 @@ pub(crate) fn arrive(core: &Arc<Core>, trunk: &Arc<Trunk>, source: SocketAddr, t
         arrived.dialog.remote_tag.clone(),
         arrived.cseq,
     );
+    let priority = core.admission.priority_of(&arrived.to);
+    let dialog = arrived.dialog.clone();
     let entered = core
         .legs
-        .enter(id, trunk, arrived.dialog.clone(), Some(key), &core.events);
+        .enter(id, priority, trunk, dialog, Some(key), &core.events);
     let (place, inbox) = match entered {
         Ok(entered) => entered,
         Err(NoEntry::Full) => {
-            let again = vec![Header::RetryAfter("5".into())];
+            core.admission.note_refused(trunk);
+            let again = vec![message::retry_later()];
             return transact::reply(core, tx, StatusCode::ServiceUnavailable, again);
         }
         Err(NoEntry::Taken) => {
@@ -51,7 +54,7 @@ pub(crate) fn arrive(core: &Arc<Core>, trunk: &Arc<Trunk>, source: SocketAddr, t
             return transact::reply(core, tx, StatusCode::ServerInternalError, Vec::new());
         }
     };
-    core.admission.count_call_in();
+    core.admission.count_call_in(priority);
     let leg = Leg {
         core: core.clone(),
         trunk: trunk.clone(),
@@ -180,7 +183,10 @@ impl Offered {
 
     fn refuse(&mut self, status: StatusCode, reason: Option<ReasonHeader>) -> Next {
         self.leg.place.settle();
-        let headers = message::reason_headers(reason.as_ref());
+        let mut headers = message::reason_headers(reason.as_ref());
+        if status == StatusCode::ServiceUnavailable {
+            headers.push(message::retry_later());
+        }
         self.invite.respond(status, headers, None);
         Next::Over
     }

@@ -58,6 +58,15 @@ struct Registered {
     dialog: Arc<Mutex<DialogSnapshot>>,
 }
 
+/// How a call is treated (RFC 3261 §20.26 has the words).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Priority {
+    /// Within the limits.
+    Normal,
+    /// Over all limits on calls.
+    Emergency,
+}
+
 /// Why a leg could not be entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoEntry {
@@ -65,6 +74,13 @@ pub(crate) enum NoEntry {
     Full,
     /// The id is in use.
     Taken,
+}
+
+impl Priority {
+    /// Whether one more fits in where there are so many.
+    pub(crate) fn fits(self, count: usize, max: usize) -> bool {
+        self == Self::Emergency || count < max
+    }
 }
 
 /// All live legs.
@@ -91,15 +107,16 @@ impl Legs {
     pub(crate) fn enter(
         self: &Arc<Self>,
         id: LegId,
+        priority: Priority,
         trunk: &Arc<Trunk>,
         dialog: DialogSnapshot,
         invite: Option<InviteKey>,
         events: &mpsc::Sender<Event>,
     ) -> Result<(Place, mpsc::Receiver<Input>), NoEntry> {
-        if !trunk.enter() {
+        if !trunk.enter(priority) {
             return Err(NoEntry::Full);
         }
-        let fits = |count: usize| (count < self.max).then_some(count + 1);
+        let fits = |count: usize| priority.fits(count, self.max).then_some(count + 1);
         if self
             .count
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
@@ -273,11 +290,11 @@ mod tests {
     fn a_leg_is_found_until_its_place_is_given_back() {
         let (events, _reader) = mpsc::channel(4);
         let (legs, trunk) = (Arc::new(Legs::new(1)), trunk());
-        let entered = legs.enter(LegId(1), &trunk, sample(), None, &events);
+        let entered = legs.enter(LegId(1), Priority::Normal, &trunk, sample(), None, &events);
         let (place, _inbox) = entered.expect("the first place");
         assert!(legs.of_dialog(&key(), PBX).is_some());
         assert_eq!(legs.dialog(LegId(1)), Some(sample()));
-        let second = legs.enter(LegId(2), &trunk, sample(), None, &events);
+        let second = legs.enter(LegId(2), Priority::Normal, &trunk, sample(), None, &events);
         assert!(matches!(second, Err(NoEntry::Full)));
         drop(place);
         assert!(legs.of_dialog(&key(), PBX).is_none());
@@ -285,10 +302,27 @@ mod tests {
     }
 
     #[test]
+    fn an_emergency_call_finds_a_place_where_all_are_taken() {
+        let (events, _reader) = mpsc::channel(4);
+        let mut config = TrunkConfig::new("pbx", (PBX, 5060).into());
+        config.max_calls = 1;
+        let trunk = Arc::new(Trunk::new(config, 0, 10));
+        let legs = Arc::new(Legs::new(1));
+        let enter = |id, priority| legs.enter(LegId(id), priority, &trunk, sample(), None, &events);
+        let first = enter(1, Priority::Normal).expect("the first place");
+        assert!(matches!(enter(2, Priority::Normal), Err(NoEntry::Full)));
+        let emergency = enter(3, Priority::Emergency).expect("a place for help");
+        assert_eq!(legs.len(), 2);
+        drop((first, emergency));
+        // Both places count as given back.
+        assert!(enter(4, Priority::Normal).is_ok());
+    }
+
+    #[test]
     fn an_address_of_another_trunk_does_not_reach_the_dialog() {
         let (events, _reader) = mpsc::channel(4);
         let (legs, trunk) = (Arc::new(Legs::new(9)), trunk());
-        let _leg = legs.enter(LegId(1), &trunk, sample(), None, &events);
+        let _leg = legs.enter(LegId(1), Priority::Normal, &trunk, sample(), None, &events);
         let elsewhere = IpAddr::from([192, 0, 2, 2]);
         assert!(legs.of_dialog(&key(), elsewhere).is_none());
     }
@@ -298,7 +332,7 @@ mod tests {
         let (events, mut reader) = mpsc::channel(4);
         let (legs, trunk) = (Arc::new(Legs::new(9)), trunk());
         let (place, _inbox) = legs
-            .enter(LegId(1), &trunk, sample(), None, &events)
+            .enter(LegId(1), Priority::Normal, &trunk, sample(), None, &events)
             .expect("a place");
         drop(place);
         let event = reader.try_recv().expect("an event");

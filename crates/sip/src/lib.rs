@@ -19,6 +19,7 @@ mod calling;
 mod config;
 mod core;
 mod digest;
+mod dscp;
 mod established;
 mod event;
 mod fence;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Listener, SipConfig, Timers, Transport};
 use crate::core::Bound;
+use crate::dscp;
 use crate::fence::{Admission, FencedUdp, Gate};
 use crate::refused::StartError;
 use crate::streams::{Limits, OpenStreams, Streams};
@@ -39,8 +40,8 @@ enum BoundSocket {
     Tcp(TcpListener),
 }
 
-/// Binds a listener.
-pub(crate) async fn bind(listener: &Listener) -> Result<Socket, StartError> {
+/// Binds a listener that marks what it sends.
+pub(crate) async fn bind(listener: &Listener, dscp: u8) -> Result<Socket, StartError> {
     let failed = |source| StartError::Bind {
         transport: listener.transport,
         bind: listener.bind,
@@ -51,11 +52,14 @@ pub(crate) async fn bind(listener: &Listener) -> Result<Socket, StartError> {
             let socket = UdpSocket::bind(listener.bind).await.map_err(failed)?;
             // Room for a burst; the system may grant less.
             let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
+            dscp::mark(&socket, listener.bind.ip(), dscp);
             let local = socket.local_addr().map_err(failed)?;
             (BoundSocket::Udp(socket), local)
         }
         Transport::Tcp => {
             let socket = TcpListener::bind(listener.bind).await.map_err(failed)?;
+            // Also its SYN-ACKs; connections are marked again by themselves.
+            dscp::mark(&socket, listener.bind.ip(), dscp);
             let local = socket.local_addr().map_err(failed)?;
             (BoundSocket::Tcp(socket), local)
         }
@@ -109,6 +113,7 @@ pub(crate) async fn open(
         open,
         admission.clone(),
         Limits::of(&config.timers),
+        config.dscp,
         stop.clone(),
     );
     let streams = Arc::new(streams);
@@ -174,5 +179,48 @@ impl DomainResolver for NoNames {
         Err(rsipstack::Error::DnsResolutionError(format!(
             "{name} is a name"
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use socket2::SockRef;
+
+    use super::*;
+
+    /// The octet that a listener's packets are marked with; `None` where its
+    /// address cannot be bound.
+    async fn octet(transport: Transport, ip: IpAddr) -> Option<u32> {
+        let listener = Listener {
+            transport,
+            bind: (ip, 0).into(),
+            advertise: None,
+        };
+        let socket = bind(&listener, 24).await.ok()?;
+        let socket = match &socket.bound {
+            BoundSocket::Udp(udp) => SockRef::from(udp),
+            BoundSocket::Tcp(tcp) => SockRef::from(tcp),
+        };
+        let octet = match ip {
+            IpAddr::V4(_) => socket.tos_v4(),
+            IpAddr::V6(_) => socket.tclass_v6(),
+        };
+        Some(octet.expect("an option"))
+    }
+
+    #[tokio::test]
+    async fn what_a_listener_sends_is_marked() {
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let four = octet(transport, Ipv4Addr::LOCALHOST.into()).await;
+            assert_eq!(four, Some(0x60), "{transport}");
+            // Where there is IPv6 at all.
+            let six = octet(transport, Ipv6Addr::LOCALHOST.into()).await;
+            assert!(
+                six.is_none_or(|octet| octet == 0x60),
+                "{transport}: {six:?}"
+            );
+        }
     }
 }

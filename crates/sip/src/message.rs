@@ -163,6 +163,12 @@ pub(crate) fn reason_headers(reason: Option<&ReasonHeader>) -> Vec<Header> {
         .collect()
 }
 
+/// `Retry-After` of a 503: seconds after which a peer that was refused for
+/// want of room may try again (RFC 3261 §21.5.4).
+pub(crate) fn retry_later() -> Header {
+    Header::RetryAfter("5".into())
+}
+
 /// Headers of a message with SDP.
 pub(crate) fn sdp_type() -> Header {
     Header::ContentType(SDP.into())

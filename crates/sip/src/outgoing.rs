@@ -35,14 +35,18 @@ pub(crate) fn start(core: &Arc<Core>, id: LegId, order: Order) -> Result<(), Ref
         return Err(Refused::NoNumber);
     }
     let dialog = first_snapshot(core, &trunk, &order);
+    let priority = core.admission.priority_of(&order.to);
     let entered = core
         .legs
-        .enter(id, &trunk, dialog.clone(), None, &core.events);
+        .enter(id, priority, &trunk, dialog.clone(), None, &core.events);
     let (place, inbox) = entered.map_err(|why| match why {
-        NoEntry::Full => Refused::TooManyCalls,
+        NoEntry::Full => {
+            core.admission.count_call_out_refused(&trunk);
+            Refused::TooManyCalls
+        }
         NoEntry::Taken => Refused::LegInUse(id),
     })?;
-    core.admission.count_call_out();
+    core.admission.count_call_out(priority);
     let leg = Leg {
         core: core.clone(),
         trunk,

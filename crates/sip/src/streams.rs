@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::config::Timers;
+use crate::dscp;
 use crate::fence::Admission;
 
 /// Connections that peers opened, at a time; a trunk needs one.
@@ -122,6 +123,8 @@ pub(crate) struct Streams {
     endpoint: EndpointInnerRef,
     admission: Arc<Admission>,
     limits: Limits,
+    /// How what we send is marked.
+    dscp: u8,
     /// Connections are refused, and that is known.
     full: AtomicBool,
     stop: CancellationToken,
@@ -133,6 +136,7 @@ impl Streams {
         open: Arc<OpenStreams>,
         admission: Arc<Admission>,
         limits: Limits,
+        dscp: u8,
         stop: CancellationToken,
     ) -> Self {
         Self {
@@ -141,6 +145,7 @@ impl Streams {
             endpoint,
             admission,
             limits,
+            dscp,
             full: AtomicBool::new(false),
             stop,
         }
@@ -161,6 +166,8 @@ impl Streams {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
             SocketAddr::V6(_) => TcpSocket::new_v6()?,
         };
+        // Before it connects, for the SYN.
+        dscp::mark(&socket, peer.ip(), self.dscp);
         if !from.is_unspecified() {
             socket.bind(SocketAddr::new(from, 0))?;
         }
@@ -215,6 +222,7 @@ impl Streams {
     ) -> io::Result<SipConnection> {
         let peer = stream.peer_addr()?;
         tune(&stream, self.limits.patience)?;
+        dscp::mark(&stream, peer.ip(), self.dscp);
         let socket = SockRef::from(&stream).try_clone()?;
         let token = self.stop.child_token();
         let local = SipAddr::new(Transport::Tcp, local.into());
@@ -280,7 +288,8 @@ mod tests {
             ..TrunkConfig::new("pbx", (PEER, 5060).into())
         };
         let trunks = vec![Arc::new(Trunk::new(trunk, 0, 10))];
-        let admission = Admission::new(trunks, Arc::new(Legs::new(9)), 10);
+        let none = Arc::new(|_: &str| false);
+        let admission = Admission::new(trunks, Arc::new(Legs::new(9)), 10, none);
         let limits = Limits {
             places: 2,
             patience: DEADLINE,
@@ -291,6 +300,7 @@ mod tests {
             Arc::default(),
             Arc::new(admission),
             limits,
+            24,
             CancellationToken::new(),
         ));
         let listener = TcpListener::bind((PEER, 0)).await.expect("a port");
@@ -343,6 +353,20 @@ mod tests {
         while !(is_taken(&streams, &third) && is_taken(&streams, &fourth)) {
             assert!(start.elapsed() < DEADLINE, "not taken");
             tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_marked_whoever_opened_it() {
+        let (streams, at) = with_two_places(DEADLINE).await;
+        let theirs = taken(&streams, at, 1).await;
+        let peer = TcpListener::bind((PEER, 0)).await.expect("a port");
+        let to = peer.local_addr().expect("an address");
+        let opened = streams.to(to, PEER, at).await;
+        opened.expect("a connection");
+        for end in [theirs.local_addr().expect("an address"), to] {
+            let stream = streams.open.0.get(&end).expect("it is open");
+            assert_eq!(stream.socket.tos_v4().expect("an option"), 24 << 2);
         }
     }
 

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::config::TrunkConfig;
 use crate::fence::Bucket;
+use crate::legs::Priority;
 
 /// One configured peer.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Trunk {
     /// must be alive to begin one.
     dialogs: watch::Sender<usize>,
     new_calls: Mutex<Bucket>,
+    /// Those to emergency numbers: a flood of other calls does not use them up.
+    new_emergencies: Mutex<Bucket>,
     refusals: Mutex<Bucket>,
 }
 
@@ -35,6 +38,7 @@ impl Trunk {
             calls: AtomicUsize::new(0),
             dialogs: watch::Sender::new(0),
             new_calls: Mutex::new(Bucket::new(new_calls_per_second, now)),
+            new_emergencies: Mutex::new(Bucket::new(new_calls_per_second, now)),
             refusals: Mutex::new(Bucket::new(new_calls_per_second, now)),
         }
     }
@@ -49,10 +53,12 @@ impl Trunk {
     }
 
     /// Takes a call's place, `false` when all are taken.
-    pub(crate) fn enter(&self) -> bool {
+    pub(crate) fn enter(&self, priority: Priority) -> bool {
         self.calls
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |calls| {
-                (calls < self.config.max_calls).then_some(calls + 1)
+                priority
+                    .fits(calls, self.config.max_calls)
+                    .then_some(calls + 1)
             })
             .is_ok()
     }
@@ -78,8 +84,11 @@ impl Trunk {
     }
 
     /// Whether one more incoming call fits into the trunk's rate.
-    pub(crate) fn may_call(&self) -> bool {
-        take(&self.new_calls)
+    pub(crate) fn may_call(&self, priority: Priority) -> bool {
+        match priority {
+            Priority::Normal => take(&self.new_calls),
+            Priority::Emergency => take(&self.new_emergencies),
+        }
     }
 
     /// Whether one more refusal may be sent: its source could be forged, and
@@ -119,11 +128,11 @@ mod tests {
         let mut config = TrunkConfig::new("pbx", ([127, 0, 0, 1], 5060).into());
         config.max_calls = 1;
         let trunk = Trunk::new(config, 0, 10);
-        assert!(trunk.enter());
+        assert!(trunk.enter(Priority::Normal));
         assert!(trunk.is_full());
-        assert!(!trunk.enter());
+        assert!(!trunk.enter(Priority::Normal));
         trunk.leave();
-        assert!(trunk.enter());
+        assert!(trunk.enter(Priority::Normal));
     }
 
     #[test]

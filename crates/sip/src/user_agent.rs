@@ -46,11 +46,16 @@ impl UserAgent {
         let alive = Arc::new(stop.clone().drop_guard());
         let mut sockets = Vec::new();
         for listener in &config.listeners {
-            sockets.push(listen::bind(listener).await?);
+            sockets.push(listen::bind(listener, config.dscp).await?);
         }
         let trunks = trunks(&config, &sockets)?;
         let legs = Arc::new(Legs::new(config.max_calls));
-        let admission = Admission::new(trunks.clone(), legs.clone(), config.messages_per_second);
+        let admission = Admission::new(
+            trunks.clone(),
+            legs.clone(),
+            config.messages_per_second,
+            config.is_emergency.clone(),
+        );
         let admission = Arc::new(admission);
         let open = listen::open(&config, sockets, &admission, &stop).await?;
         let by_name = trunks

@@ -6,6 +6,7 @@
     reason = "this is all test code; clippy sees only the functions marked so"
 )]
 
+mod load;
 mod peers;
 
 use std::net::{Ipv4Addr, UdpSocket};
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use mxtrunk_media_io::{
     AudioVerdict, Command, Event, Happened, LegId, LegStats, MediaError, MediaIo, MediaIoConfig,
-    PhoneProfile, Refused, StartError,
+    PhoneProfile, Priority, Refused, StartError,
 };
 use tokio::sync::mpsc::{Receiver, channel};
 
@@ -119,6 +120,7 @@ async fn a_browser_and_a_phone_hear_each_other() {
     let open = Command::OpenBrowser {
         beside: None,
         offer,
+        priority: Priority::Normal,
     };
     site.media.send(browser_leg, open).unwrap();
     browser.accept_answer(&site.description(browser_leg).await);

@@ -91,6 +91,12 @@ impl Legs {
         self.legs.is_empty()
     }
 
+    /// The number of legs that are bridged, and so carry sound.
+    pub fn bridged(&self) -> usize {
+        let bridged = |leg: &&Leg| leg.peer.is_some();
+        self.legs.values().filter(bridged).count()
+    }
+
     /// Datagrams that belonged to no leg at all.
     pub fn strangers(&self) -> Drops {
         self.drops

@@ -4,12 +4,20 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use tracing::warn;
 
 use super::counters::{Counters, count};
 use super::rate::Bucket;
-use crate::legs::Legs;
+use crate::legs::{Legs, Priority};
 use crate::trunk::Trunk;
+
+/// How often the log says that calls are refused.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
+
+/// Whether a called number is an emergency number.
+type IsEmergency = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// The trunks, their limits, and what was counted at the door.
 pub(crate) struct Admission {
@@ -17,12 +25,26 @@ pub(crate) struct Admission {
     pub(super) legs: Arc<Legs>,
     /// Message rates of the known addresses, and of no other: it cannot grow.
     rates: HashMap<IpAddr, Mutex<Bucket>>,
+    is_emergency: IsEmergency,
     pub(crate) counters: Counters,
+    refused: Mutex<Refusals>,
     closing: AtomicBool,
 }
 
+/// Calls refused since that was last said.
+#[derive(Default)]
+struct Refusals {
+    said: Option<Instant>,
+    since: u64,
+}
+
 impl Admission {
-    pub(crate) fn new(trunks: Vec<Arc<Trunk>>, legs: Arc<Legs>, messages_per_second: u32) -> Self {
+    pub(crate) fn new(
+        trunks: Vec<Arc<Trunk>>,
+        legs: Arc<Legs>,
+        messages_per_second: u32,
+        is_emergency: IsEmergency,
+    ) -> Self {
         let now = Instant::now();
         let addresses = trunks
             .iter()
@@ -37,7 +59,9 @@ impl Admission {
             trunks,
             legs,
             rates,
+            is_emergency,
             counters: Counters::default(),
+            refused: Mutex::default(),
             closing: AtomicBool::new(false),
         }
     }
@@ -80,13 +104,27 @@ impl Admission {
     }
 
     /// Counts an outgoing call.
-    pub(crate) fn count_call_out(&self) {
+    pub(crate) fn count_call_out(&self, priority: Priority) {
         count(&self.counters.calls_out);
+        self.count_emergency(priority);
+    }
+
+    /// Counts an outgoing call that is not started, over a limit.
+    pub(crate) fn count_call_out_refused(&self, trunk: &Trunk) {
+        count(&self.counters.calls_out_over_limit);
+        self.note_refused(trunk);
     }
 
     /// Counts an incoming call that was let in.
-    pub(crate) fn count_call_in(&self) {
+    pub(crate) fn count_call_in(&self, priority: Priority) {
         count(&self.counters.calls_in);
+        self.count_emergency(priority);
+    }
+
+    fn count_emergency(&self, priority: Priority) {
+        if priority == Priority::Emergency {
+            count(&self.counters.emergencies);
+        }
     }
 
     /// From now on every new call gets 503.
@@ -94,12 +132,42 @@ impl Admission {
         self.closing.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a new call of this trunk is one too many.
-    pub(super) fn over_limit(&self, trunk: &Trunk) -> bool {
-        self.closing.load(Ordering::Relaxed)
-            || self.legs.is_full()
-            || trunk.is_full()
-            || !trunk.may_call()
+    /// How a call to this number is treated.
+    pub(crate) fn priority_of(&self, called: &str) -> Priority {
+        match (self.is_emergency)(called) {
+            true => Priority::Emergency,
+            false => Priority::Normal,
+        }
+    }
+
+    /// Whether a new call of this trunk is one too many. One to an emergency
+    /// number never is, but for a flood of them.
+    pub(super) fn over_limit(&self, trunk: &Trunk, priority: Priority) -> bool {
+        let full = priority == Priority::Normal && (self.legs.is_full() || trunk.is_full());
+        self.closing.load(Ordering::Relaxed) || full || !trunk.may_call(priority)
+    }
+
+    /// A call is refused, over a limit: says so in the log, now and then.
+    pub(crate) fn note_refused(&self, trunk: &Trunk) {
+        let mut refused = self
+            .refused
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        refused.since += 1;
+        let now = Instant::now();
+        if refused.said.is_some_and(|said| now - said < SAY_AGAIN) {
+            return;
+        }
+        warn!(
+            trunk = %trunk.config.name,
+            calls = self.legs.len(),
+            refused = refused.since,
+            "new calls are over a limit (max_calls, or their rate) and refused"
+        );
+        *refused = Refusals {
+            said: Some(now),
+            since: 0,
+        };
     }
 }
 
@@ -114,7 +182,13 @@ mod tests {
             Arc::new(Trunk::new(TrunkConfig::new(name, target), 0, 10))
         };
         let trunks = vec![trunk("a", 5060), trunk("b", 5070)];
-        Admission::new(trunks, Arc::new(Legs::new(9)), messages_per_second)
+        let legs = Arc::new(Legs::new(9));
+        Admission::new(
+            trunks,
+            legs,
+            messages_per_second,
+            Arc::new(|to| to == "112"),
+        )
     }
 
     #[test]

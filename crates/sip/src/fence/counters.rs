@@ -17,6 +17,10 @@ pub struct CounterValues {
     pub over_call_limit: u64,
     /// Calls far over the limit, dropped without an answer.
     pub over_call_limit_dropped: u64,
+    /// Outgoing calls not started, over a limit.
+    pub calls_out_over_limit: u64,
+    /// Calls to emergency numbers, both directions: no limit holds for them.
+    pub emergencies: u64,
     /// Incoming calls let in.
     pub calls_in: u64,
     /// Outgoing calls started.
@@ -32,6 +36,8 @@ pub(crate) struct Counters {
     pub(crate) over_message_rate: AtomicU64,
     pub(crate) over_call_limit: AtomicU64,
     pub(crate) over_call_limit_dropped: AtomicU64,
+    pub(crate) calls_out_over_limit: AtomicU64,
+    pub(crate) emergencies: AtomicU64,
     pub(crate) calls_in: AtomicU64,
     pub(crate) calls_out: AtomicU64,
 }
@@ -46,6 +52,8 @@ impl Counters {
             over_message_rate: read(&self.over_message_rate),
             over_call_limit: read(&self.over_call_limit),
             over_call_limit_dropped: read(&self.over_call_limit_dropped),
+            calls_out_over_limit: read(&self.calls_out_over_limit),
+            emergencies: read(&self.emergencies),
             calls_in: read(&self.calls_in),
             calls_out: read(&self.calls_out),
         }

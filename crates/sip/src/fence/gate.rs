@@ -12,13 +12,12 @@ use tracing::{debug, trace};
 
 use super::admission::Admission;
 use super::counters::count;
+use crate::address;
 use crate::legs::{DialogKey, Input};
+use crate::message;
 use crate::snapshot::{header_tag, request_tags};
 use crate::streams::OpenStreams;
 use crate::trunk::Trunk;
-
-/// Seconds after which a peer over its limit may try again.
-const RETRY_AFTER: u32 = 5;
 
 /// The admission as the stack asks it, for every message.
 pub(crate) struct Gate {
@@ -69,7 +68,9 @@ impl Gate {
         if local_tag.is_some() || self.admission.legs.has_arrived(&arrival) {
             return true;
         }
-        if !self.admission.over_limit(trunk) {
+        let called = address::user_of(&address::raw_text(&request.uri));
+        let priority = self.admission.priority_of(&called);
+        if !self.admission.over_limit(trunk, priority) {
             return true;
         }
         self.refuse(trunk, request, connection, from);
@@ -78,17 +79,17 @@ impl Gate {
 
     /// 503 without a transaction: nothing is kept for a call that is not taken.
     fn refuse(&self, trunk: &Trunk, request: &Request, connection: &SipConnection, to: &SipAddr) {
+        self.admission.note_refused(trunk);
         if !trunk.may_refuse() {
             count(&self.admission.counters.over_call_limit_dropped);
             return;
         }
         count(&self.admission.counters.over_call_limit);
         debug!(trunk = %trunk.config.name, "new call over the limit refused");
-        let again = Header::RetryAfter(RETRY_AFTER.to_string().into());
         self.answer(
             request,
             StatusCode::ServiceUnavailable,
-            Some(again),
+            Some(message::retry_later()),
             connection,
             to,
         );

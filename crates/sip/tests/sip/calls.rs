@@ -1,5 +1,7 @@
 //! Two user agents against each other.
 
+use std::sync::Arc;
+
 use mxtrunk_sip::{Caller, Command, EndCause, Happened, LegId, ReasonHeader, Refused, Transport};
 
 use crate::peer::{ANSWER, OFFER, address, answered, config, pair, trunk, until};
@@ -241,6 +243,52 @@ async fn a_full_trunk_refuses_calls_both_ways() {
     assert_eq!(
         right.agent.send(LegId(9), invite),
         Err(Refused::TooManyCalls)
+    );
+}
+
+/// One call fills the right one's trunk; 112 is an emergency number there.
+async fn full_but_for_emergencies() -> (Peer, Peer) {
+    let (a, b) = (address(), address());
+    let mut small = config(b, trunk(a, Transport::Udp));
+    small.max_calls = 1;
+    small.trunks[0].max_calls = 1;
+    small.new_calls_per_second = 1;
+    small.is_emergency = Arc::new(|called| called == "112");
+    let left = Peer::start(config(a, trunk(b, Transport::Udp))).await;
+    let mut right = Peer::start(small).await;
+    left.call(1, "1001");
+    right.incoming().await;
+    (left, right)
+}
+
+#[tokio::test]
+async fn a_call_to_an_emergency_number_comes_in_over_every_limit() {
+    let (mut left, mut right) = full_but_for_emergencies().await;
+    let help = left.call(2, "112");
+    let incoming = right.incoming().await;
+    right.tell(incoming, Command::Ring);
+    assert_eq!(left.on(help).await, Happened::Ringing);
+    assert_eq!(right.agent.counters().emergencies, 1);
+    assert_eq!(right.agent.counters().over_call_limit, 0);
+}
+
+#[tokio::test]
+async fn a_call_to_an_emergency_number_goes_out_over_every_limit() {
+    let (mut left, right) = full_but_for_emergencies().await;
+    let invite = |to: &str| Command::Invite {
+        trunk: mxtrunk_sip::TrunkName("peer".into()),
+        to: to.into(),
+        from: Caller::default(),
+        sdp: OFFER.into(),
+    };
+    let other = right.agent.send(LegId(8), invite("1001"));
+    assert_eq!(other, Err(Refused::TooManyCalls));
+    assert_eq!(right.agent.counters().calls_out_over_limit, 1);
+    right.agent.send(LegId(9), invite("112")).unwrap();
+    let arrived = left.next().await.what;
+    assert!(
+        matches!(&arrived, Happened::Incoming { to, .. } if to == "112"),
+        "{arrived:?}"
     );
 }
 

@@ -240,6 +240,19 @@ async fn an_offer_that_our_side_refuses_or_forgets_leaves_the_call() {
 }
 
 #[tokio::test]
+async fn a_call_that_our_side_has_no_room_for_is_asked_to_come_again_later() {
+    let (phone, mut agent) = Phone::with(|_| {}).await;
+    for (status, later) in [(503, true), (486, false)] {
+        phone.say(&phone.invite("")).await;
+        let leg = agent.incoming().await;
+        let reason = None;
+        agent.tell(leg, Command::Refuse { status, reason });
+        let refusal = phone.hear_some(&format!("SIP/2.0 {status}")).await;
+        assert_eq!(refusal.header("Retry-After").is_some(), later, "{status}");
+    }
+}
+
+#[tokio::test]
 async fn a_second_offer_at_once_is_put_off() {
     let (phone, mut agent) = Phone::with(|_| {}).await;
     let (invite, ok, leg) = established(&phone, &mut agent, "").await;

@@ -1,0 +1,226 @@
+//! What the workers published of themselves, and how many more calls that leaves room for.
+
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::pressure::{Pressure, Reading};
+
+/// What a call is taken to cost before there are enough to tell, as a share of one worker: 10 ms a second, twice
+/// what transcoding takes on a machine that has little else to do.
+const FIRST_COST: f32 = 0.01;
+/// From this many bridged calls on, what they cost together says what one costs.
+const ENOUGH_CALLS: usize = 10;
+/// No call costs less than this, whatever was measured.
+const LEAST_COST: f32 = 0.0005;
+/// Loads that differ by less than this share are alike: legs are then spread by their number.
+const ALIKE: f32 = 0.05;
+
+/// What one worker last measured of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct WorkerLoad {
+    /// The share of the last second in which it worked, or wanted to, 0 to 1.
+    pub busy: f32,
+    /// How late frames left, 99th percentile; zero where too few were due to tell.
+    pub late: Duration,
+    /// Legs that stand on it.
+    pub legs: usize,
+    /// Those of them that are bridged, and so carry sound.
+    pub bridged: usize,
+    /// What it does about that.
+    pub pressure: Pressure,
+}
+
+/// How much is left of all workers together, for new calls.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Headroom {
+    /// What is free below the threshold of refusal, in workers; a worker that refuses has nothing.
+    pub free: f32,
+    /// What all of them do now, in workers.
+    pub busy: f32,
+    /// Calls that carry sound.
+    pub bridged: usize,
+}
+
+impl Headroom {
+    /// The headroom of workers that refuse from a busy share of `refuse_at` on (1 or more: never).
+    pub fn of(loads: &[WorkerLoad], refuse_at: f32) -> Self {
+        let free = |load: &WorkerLoad| match load.pressure {
+            _ if refuse_at >= 1.0 => f32::INFINITY,
+            Pressure::Refuse => 0.0,
+            Pressure::Normal | Pressure::Shed => (refuse_at - load.busy).max(0.0),
+        };
+        Headroom {
+            free: loads.iter().map(free).sum(),
+            busy: loads.iter().map(|load| load.busy).sum(),
+            bridged: loads.iter().map(|load| load.bridged).sum::<usize>() / 2,
+        }
+    }
+
+    /// Whether one more call fits in beside `calls` that there are already. Those that still ring cost nothing yet,
+    /// and will: what is measured alone would let in whatever comes within one second.
+    pub fn fits_one_more(&self, calls: usize) -> bool {
+        let waiting = calls.saturating_sub(self.bridged);
+        self.free > 0.0 && (waiting + 1) as f32 * self.cost() <= self.free
+    }
+
+    /// What one call costs, as a share of one worker.
+    fn cost(&self) -> f32 {
+        cost_of_one(self.busy, self.bridged)
+    }
+}
+
+fn cost_of_one(busy: f32, calls: usize) -> f32 {
+    match calls {
+        0..ENOUGH_CALLS => FIRST_COST,
+        _ => (busy / calls as f32).max(LEAST_COST),
+    }
+}
+
+/// Where one worker publishes its load.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge {
+    legs: AtomicUsize,
+    bridged: AtomicUsize,
+    /// 1/10,000.
+    busy: AtomicU32,
+    late_us: AtomicU32,
+    pressure: AtomicU8,
+}
+
+impl Gauge {
+    pub(crate) fn enter(&self) {
+        self.legs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn leave(&self) {
+        self.legs.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn publish(&self, reading: &Reading, bridged: usize, pressure: Pressure) {
+        let late = reading.late.unwrap_or_default().as_micros();
+        self.busy
+            .store((reading.busy * 10_000.0) as u32, Ordering::Relaxed);
+        self.late_us
+            .store(u32::try_from(late).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.bridged.store(bridged, Ordering::Relaxed);
+        self.pressure.store(pressure as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn load(&self) -> WorkerLoad {
+        WorkerLoad {
+            busy: self.busy.load(Ordering::Relaxed) as f32 / 10_000.0,
+            late: Duration::from_micros(self.late_us.load(Ordering::Relaxed).into()),
+            legs: self.legs.load(Ordering::Relaxed),
+            bridged: self.bridged.load(Ordering::Relaxed),
+            pressure: match self.pressure.load(Ordering::Relaxed) {
+                0 => Pressure::Normal,
+                1 => Pressure::Shed,
+                _ => Pressure::Refuse,
+            },
+        }
+    }
+}
+
+impl WorkerLoad {
+    /// What workers are compared by when one has to take a call: the least goes first. Legs that are not bridged yet
+    /// count as what they will cost.
+    pub(crate) fn rank(&self) -> (Pressure, u32, usize) {
+        let waiting = self.legs.saturating_sub(self.bridged) as f32 / 2.0;
+        let expected = self.busy + waiting * cost_of_one(self.busy, self.bridged / 2);
+        (self.pressure, (expected / ALIKE) as u32, self.legs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REFUSE_AT: f32 = 0.9;
+
+    fn worker(busy: f32, legs: usize, bridged: usize) -> WorkerLoad {
+        WorkerLoad {
+            busy,
+            legs,
+            bridged,
+            ..WorkerLoad::default()
+        }
+    }
+
+    fn fitting(loads: &[WorkerLoad], calls: usize) -> usize {
+        let headroom = Headroom::of(loads, REFUSE_AT);
+        (calls..100_000)
+            .take_while(|calls| headroom.fits_one_more(*calls))
+            .count()
+    }
+
+    #[test]
+    fn a_burst_of_calls_is_held_against_the_headroom_before_any_of_them_is_measured() {
+        // 90 calls of 10 ms a second fill an idle worker to 90 %.
+        assert_eq!(fitting(&[worker(0.0, 0, 0)], 0), 90);
+        assert_eq!(fitting(&[worker(0.0, 0, 0); 2], 0), 180);
+    }
+
+    #[test]
+    fn what_running_calls_cost_says_what_the_next_will() {
+        // 100 calls take half a worker: 80 more fill it.
+        let half = worker(0.5, 200, 200);
+        assert_eq!(fitting(&[half], 100), 80);
+        // Ten of the calls ring: they will cost the same.
+        assert_eq!(fitting(&[half], 110), 70);
+    }
+
+    #[test]
+    fn a_worker_that_refuses_offers_nothing_though_its_load_has_fallen() {
+        let refusing = WorkerLoad {
+            pressure: Pressure::Refuse,
+            ..worker(0.85, 200, 200)
+        };
+        assert_eq!(fitting(&[refusing], 100), 0);
+        assert!(fitting(&[refusing, worker(0.1, 20, 20)], 110) > 0);
+    }
+
+    #[test]
+    fn a_threshold_that_is_switched_off_refuses_nobody() {
+        let full = WorkerLoad {
+            pressure: Pressure::Refuse,
+            ..worker(1.0, 2_000, 2_000)
+        };
+        assert!(Headroom::of(&[full], 1.0).fits_one_more(5_000));
+    }
+
+    #[test]
+    fn the_least_loaded_worker_is_that_which_does_least_and_among_equals_that_with_fewer_legs() {
+        let least = |loads: &[WorkerLoad]| {
+            let ranked = loads.iter().enumerate();
+            ranked.min_by_key(|(_, load)| load.rank()).unwrap().0
+        };
+        // Few calls that transcode against many that are passed straight through.
+        assert_eq!(least(&[worker(0.6, 20, 20), worker(0.2, 80, 80)]), 1);
+        assert_eq!(least(&[worker(0.21, 4, 4), worker(0.22, 2, 2)]), 1);
+        // What rings counts too.
+        assert_eq!(least(&[worker(0.0, 40, 0), worker(0.12, 4, 4)]), 1);
+        let refusing = WorkerLoad {
+            pressure: Pressure::Refuse,
+            ..worker(0.8, 2, 2)
+        };
+        assert_eq!(least(&[refusing, worker(0.85, 80, 80)]), 1);
+    }
+
+    #[test]
+    fn a_load_is_read_as_it_was_published() {
+        let gauge = Gauge::default();
+        gauge.enter();
+        gauge.enter();
+        gauge.leave();
+        let reading = Reading {
+            busy: 0.5,
+            late: Some(Duration::from_millis(3)),
+        };
+        for pressure in [Pressure::Shed, Pressure::Refuse, Pressure::Normal] {
+            gauge.publish(&reading, 7, pressure);
+            let load = gauge.load();
+            assert_eq!((load.busy, load.legs, load.bridged), (0.5, 1, 7));
+            assert_eq!((load.late.as_millis(), load.pressure), (3, pressure));
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What a worker says of its own load, and what becomes of it.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use mxtrunk_media_io::{LoadLimits, MediaIo, MediaIoConfig, Pressure};
+use tokio::sync::mpsc::channel;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One who sends a worker more than it can read, until dropped.
+struct Flood {
+    over: Arc<AtomicBool>,
+    senders: Vec<JoinHandle<()>>,
+}
+
+impl Flood {
+    fn of(target: SocketAddr) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let sender = |over: Arc<AtomicBool>| {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            std::thread::spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    // A full buffer drops it, which is fine.
+                    let _ = socket.send_to(&[0x80; 160], target);
+                }
+            })
+        };
+        Flood {
+            senders: vec![sender(over.clone())],
+            over,
+        }
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        for sender in self.senders.drain(..) {
+            sender.join().unwrap();
+        }
+    }
+}
+
+fn media(load: LoadLimits, ports: std::ops::RangeInclusive<u16>) -> MediaIo {
+    let config = MediaIoConfig {
+        phone_ports: ports,
+        load,
+        ..MediaIoConfig::default()
+    };
+    MediaIo::start(config, channel(64).0).unwrap()
+}
+
+fn until(what: &str, so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_worker_that_is_made_busy_says_so_refuses_and_takes_calls_again_when_it_is_over() {
+    // Low, so that a machine with much else to do reaches them too.
+    let limits = LoadLimits {
+        shed_at: 0.02,
+        refuse_at: 0.04,
+        ..LoadLimits::default()
+    };
+    let media = media(limits, 21_300..=21_309);
+    let only = || media.loads()[0];
+    assert_eq!((only().busy, only().pressure), (0.0, Pressure::Normal));
+    assert!(media.headroom().fits_one_more(0));
+    let flood = Flood::of(media.browser_addresses()[0]);
+    until("the worker does not say that it is busy", || {
+        only().busy >= 0.04 && only().pressure == Pressure::Refuse
+    });
+    assert!(!media.headroom().fits_one_more(0));
+    let counters = media.counters();
+    assert_eq!((counters.shedding_began, counters.refusing_began), (1, 1));
+    drop(flood);
+    // Nothing wakes it any more but its own wish to be seen at rest.
+    until("the worker still refuses", || {
+        only().busy < 0.01 && only().pressure == Pressure::Shed
+    });
+    assert!(media.headroom().fits_one_more(0));
+    media.shutdown();
+}
+
+#[test]
+fn a_worker_that_may_be_as_busy_as_it_likes_refuses_nobody() {
+    let never = LoadLimits {
+        shed_at: 1.0,
+        refuse_at: 1.0,
+        late: Duration::ZERO,
+        ..LoadLimits::default()
+    };
+    let media = media(never, 21_310..=21_319);
+    let flood = Flood::of(media.browser_addresses()[0]);
+    until("the worker does not say that it is busy", || {
+        media.loads()[0].busy >= 0.02
+    });
+    assert_eq!(media.loads()[0].pressure, Pressure::Normal);
+    assert!(media.headroom().fits_one_more(10_000));
+    drop(flood);
+    media.shutdown();
+}
