@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use mxtrunk_media::Why;
+use mxtrunk_media::{CodecPolicy, Effort, LegId, Why};
 
+use crate::command::Priority;
 use crate::config::MediaIoConfig;
 use crate::counters::{Counters, count};
 use crate::meter::Meter;
-use crate::pressure::{LoadLimits, OverloadControl, Pressure, Reading};
+use crate::pressure::{OverloadControl, Pressure, Reading};
 use crate::worker::Worker;
 
 /// What a worker weighs with.
@@ -17,16 +18,27 @@ pub(crate) struct Scales {
     pub(crate) meter: Meter,
     pub(crate) counters: Arc<Counters>,
     control: OverloadControl,
-    limits: LoadLimits,
+    /// What a call gets while there is time for it …
+    as_set: Effort,
+    /// … and while there is not.
+    spared: Effort,
 }
 
 impl Scales {
     pub(crate) fn new(now: Instant, config: &MediaIoConfig, counters: Arc<Counters>) -> Self {
+        let as_set = Effort {
+            policy: config.policy,
+            opus_complexity: config.opus.complexity,
+        };
         Scales {
             meter: Meter::new(now),
             counters,
             control: OverloadControl::new(config.load),
-            limits: config.load,
+            as_set,
+            spared: Effort {
+                policy: CodecPolicy::G711,
+                opus_complexity: as_set.opus_complexity.min(config.load.shed_complexity),
+            },
         }
     }
 
@@ -35,6 +47,13 @@ impl Scales {
     pub(crate) fn due(&self) -> Option<Instant> {
         let settled = self.meter.is_idle() && self.pressure() == Pressure::Normal;
         (!settled).then(|| self.meter.due())
+    }
+
+    fn effort(&self, pressure: Pressure) -> Effort {
+        match pressure {
+            Pressure::Normal => self.as_set,
+            Pressure::Shed | Pressure::Refuse => self.spared,
+        }
     }
 
     pub(crate) fn pressure(&self) -> Pressure {
@@ -63,7 +82,7 @@ impl Worker {
         gauge.publish(&reading, self.legs.bridged(), self.scales.pressure());
         if let Some(pressure) = changed {
             self.tell(before, pressure, &reading);
-            self.spare(pressure);
+            self.legs.set_effort(self.scales.effort(pressure));
         }
     }
 
@@ -111,7 +130,30 @@ impl Worker {
         }
     }
 
-    fn spare(&mut self, pressure: Pressure) {
-        let _ = (pressure, &self.scales.limits);
+    /// Opens a browser leg with what its call gets now.
+    pub(crate) fn open_browser(
+        &mut self,
+        now: Instant,
+        leg: LegId,
+        priority: Priority,
+        offer: Option<&str>,
+    ) {
+        let spares = self.scales.pressure() != Pressure::Normal;
+        let counters = &self.scales.counters;
+        match priority {
+            Priority::Normal => {
+                if spares {
+                    count(&counters.shed_calls);
+                }
+                self.legs.open_browser(now, leg, offer);
+            }
+            Priority::Emergency => {
+                if spares {
+                    count(&counters.emergencies_under_load);
+                }
+                let as_set = self.scales.as_set;
+                self.legs.open_exempt_browser(now, leg, as_set, offer);
+            }
+        }
     }
 }

@@ -158,9 +158,9 @@ impl Worker {
         let now = Instant::now();
         let leg = order.leg;
         match order.command {
-            Command::OpenBrowser { offer, .. } => {
-                self.legs.open_browser(now, leg, offer.as_deref());
-            }
+            Command::OpenBrowser {
+                offer, priority, ..
+            } => self.open_browser(now, leg, priority, offer.as_deref()),
             Command::OpenPhone { offer, profile, .. } => {
                 self.open_phone(now, leg, &profile, offer.as_deref());
             }

@@ -41,7 +41,7 @@ pub use dtmf::TelephoneEvent;
 pub use error::MediaError;
 pub use jitter::JitterSettings;
 pub use leg::{Event, Happened, IceMode, LegId, Settings, Why};
-pub use legs::Legs;
+pub use legs::{Effort, Legs};
 pub use outbox::{Socket, Transmit};
 pub use phone::Epoch;
 pub use profile::{CodecPolicy, PhoneProfile, SrtpPolicy};

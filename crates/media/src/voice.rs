@@ -90,6 +90,16 @@ impl Voice {
         ((step * OPUS_TICKS) as u32, lost_before, marker)
     }
 
+    /// The complexity of frames to come, 0 to 10.
+    pub(crate) fn set_encoder_complexity(&mut self, complexity: u8) -> Result<(), MediaError> {
+        Ok(self.encoder.set_complexity(i32::from(complexity.min(10)))?)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn encoder_complexity(&mut self) -> i32 {
+        self.encoder.get_complexity().expect("an encoder knows it")
+    }
+
     /// Audio comes from another leg now: its timeline has nothing to do with the last one's.
     pub(crate) fn forget_source(&mut self) {
         if let Some(last) = &mut self.last {

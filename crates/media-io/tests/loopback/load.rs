@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mxtrunk_media_io::{LoadLimits, MediaIo, MediaIoConfig, Pressure};
+use mxtrunk_media_io::{Command, LegId, LoadLimits, MediaIo, MediaIoConfig, Pressure, Priority};
 use tokio::sync::mpsc::channel;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -81,6 +81,18 @@ fn a_worker_that_is_made_busy_says_so_refuses_and_takes_calls_again_when_it_is_o
     assert!(!media.headroom().fits_one_more(0));
     let counters = media.counters();
     assert_eq!((counters.shedding_began, counters.refusing_began), (1, 1));
+    for (leg, priority) in [(1, Priority::Normal), (2, Priority::Emergency)] {
+        let open = Command::OpenBrowser {
+            beside: None,
+            offer: None,
+            priority,
+        };
+        media.send(LegId(leg), open).unwrap();
+    }
+    until("a call was not opened, or not counted", || {
+        let counters = media.counters();
+        (counters.shed_calls, counters.emergencies_under_load) == (1, 1)
+    });
     drop(flood);
     // Nothing wakes it any more but its own wish to be seen at rest.
     until("the worker still refuses", || {

@@ -222,6 +222,15 @@ impl BrowserLeg {
         self.drain(out)
     }
 
+    pub(crate) fn set_encoder_complexity(&mut self, complexity: u8) -> Result<(), MediaError> {
+        self.voice.set_encoder_complexity(complexity)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn encoder_complexity(&mut self) -> i32 {
+        self.voice.encoder_complexity()
+    }
+
     /// The bridged leg is another one now.
     pub(crate) fn forget_source(&mut self) {
         self.voice.forget_source();

@@ -20,6 +20,8 @@ pub(super) struct Leg {
     pub(super) presses: VecDeque<Press>,
     /// The entry in `timers` that counts; others of this leg are stale.
     pub(super) armed: Option<Instant>,
+    /// Load takes nothing from it.
+    pub(super) exempt: bool,
 }
 
 #[derive(Debug)]
@@ -35,6 +37,7 @@ impl Leg {
             peer: None,
             presses: VecDeque::new(),
             armed: None,
+            exempt: false,
         }
     }
 

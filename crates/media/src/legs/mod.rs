@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod attacks;
+mod effort;
 mod ending;
 mod leg;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use crate::profile::{PhoneProfile, SrtpPolicy};
 use crate::seed::Seeds;
 use crate::srtp::{Srtp, SrtpSecret};
 use crate::stats::Drops;
+pub use effort::Effort;
 use leg::{Leg, Side};
 
 /// Deadlines of one leg served in a row.
