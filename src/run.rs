@@ -282,6 +282,8 @@ fn media_config(config: &Config) -> MediaIoConfig {
         phone_bind: media.phone_bind,
         phone_advertise: media.phone_advertise.unwrap_or(media.phone_bind),
         phone_ports: first..=last,
+        port_quarantine: Duration::from_secs(media.port_quarantine_seconds),
+        timeouts: config.calls.media_timeouts(),
         workers: media.worker_count(),
         policy: match media.codec {
             CodecChoice::Opus => CodecPolicy::Opus,

@@ -17,6 +17,7 @@ pub(crate) struct Media {
     pub(crate) phone_bind: IpAddr,
     pub(crate) phone_advertise: Option<IpAddr>,
     pub(crate) phone_ports: (u16, u16),
+    pub(crate) port_quarantine_seconds: u64,
     workers: usize,
     pub(crate) codec: CodecChoice,
     pub(crate) worker_nice: i32,
@@ -56,6 +57,7 @@ impl Default for Media {
             phone_bind: Ipv4Addr::LOCALHOST.into(),
             phone_advertise: None,
             phone_ports: (20000, 29999),
+            port_quarantine_seconds: 10,
             workers: 0,
             codec: CodecChoice::Opus,
             worker_nice: -10,
@@ -142,6 +144,13 @@ impl Media {
             ("media.phone_dscp", self.phone_dscp),
         ] {
             problems.extend(super::dscp_problem(key, dscp, "46 (EF) is the default"));
+        }
+        if self.port_quarantine_seconds > 600 {
+            problems.push(Problem::new(
+                "media.port_quarantine_seconds",
+                "is over 600",
+                "10 is the default; a port that rests is missing to the next calls",
+            ));
         }
         if self.opus_complexity > 10 {
             problems.push(Problem::new(

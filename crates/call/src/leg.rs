@@ -145,13 +145,29 @@ pub enum MediaEvent {
     Failed {
         /// Why; for the log and the record.
         why: String,
-        /// Whether the far end's description was at fault (no codec in common, broken SDP).
-        by_description: bool,
+        /// Whose fault it is.
+        fault: MediaFault,
+    },
+    /// The far end has sent nothing at all for too long: nobody is there any more.
+    TimedOut {
+        /// When in the call that was; for the log and the record.
+        why: String,
     },
     /// The far end stopped consenting to receive (RFC 7675), or closed. It may come back.
     Lost,
     /// The leg's media is closed and its ports are free. Always the last event of a leg.
     Closed,
+}
+
+/// Whose fault it is that a leg's media could not be set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MediaFault {
+    /// The far end's description: no codec in common, broken SDP.
+    Description,
+    /// Ours, for lack of room: no port or no file descriptor is left.
+    Capacity,
+    /// Anything else.
+    Other,
 }
 
 /// What the call asks of the media plane.

@@ -3,8 +3,9 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
-use mxtrunk_media::{CodecPolicy, IceMode, JitterSettings, OpusSettings, Settings};
+use mxtrunk_media::{CodecPolicy, IceMode, JitterSettings, MediaTimeouts, OpusSettings, Settings};
 use thiserror::Error;
 
 use crate::pressure::LoadLimits;
@@ -26,6 +27,10 @@ pub struct MediaIoConfig {
     pub phone_advertise: IpAddr,
     /// The ports for phone legs; each takes an even one for RTP and the odd one after it for RTCP.
     pub phone_ports: RangeInclusive<u16>,
+    /// How long a port rests between two calls. While none but resting ports is left, a call is refused.
+    pub port_quarantine: Duration,
+    /// How long a phone may send nothing.
+    pub timeouts: MediaTimeouts,
     /// Worker threads; at least one is started.
     pub workers: usize,
     /// Opus towards browsers.
@@ -61,6 +66,8 @@ impl Default for MediaIoConfig {
             phone_bind: loopback,
             phone_advertise: loopback,
             phone_ports: 20_000..=20_999,
+            port_quarantine: Duration::from_secs(10),
+            timeouts: MediaTimeouts::default(),
             workers: 1,
             opus: OpusSettings::default(),
             jitter: JitterSettings::default(),
@@ -89,6 +96,7 @@ impl MediaIoConfig {
             opus: self.opus,
             jitter: self.jitter,
             policy: self.policy,
+            timeouts: self.timeouts,
             ..Settings::new(advertised)
         }
     }

@@ -15,6 +15,12 @@ pub struct CounterValues {
     pub refusing_began: u64,
     /// Datagrams that the system did not take.
     pub unsent: u64,
+    /// Directions that were silent on the wire for 5 s though sound should have come.
+    pub silences: u64,
+    /// Phone legs whose peer sent nothing at all for too long.
+    pub media_timeouts: u64,
+    /// Phone legs that found no port or no descriptor.
+    pub without_port: u64,
 }
 
 /// The counters themselves.
@@ -25,6 +31,9 @@ pub(crate) struct Counters {
     pub(crate) shedding_began: AtomicU64,
     pub(crate) refusing_began: AtomicU64,
     pub(crate) unsent: AtomicU64,
+    pub(crate) silences: AtomicU64,
+    pub(crate) media_timeouts: AtomicU64,
+    pub(crate) without_port: AtomicU64,
 }
 
 impl Counters {
@@ -36,6 +45,9 @@ impl Counters {
             shedding_began: read(&self.shedding_began),
             refusing_began: read(&self.refusing_began),
             unsent: read(&self.unsent),
+            silences: read(&self.silences),
+            media_timeouts: read(&self.media_timeouts),
+            without_port: read(&self.without_port),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The shell around [`mxtrunk_media`]: worker threads, sockets, ports. Commands in, events out, both plain data.
 //!
 //! Each worker is one thread (`mx-media-N`) that blocks on its sockets: one UDP port for all its browsers, an even
-//! (RTP) and an odd (RTCP) port for each of its phone legs. A leg stays on the worker that opened it, and bridged
-//! legs stand on the same one, so no lock and no channel lies on a packet's way.
+//! (RTP) and an odd (RTCP) port for each of its phone legs. Bridged legs stand on the same worker (a phone leg moves
+//! where it has to, with its sockets), so no lock and no channel lies on a packet's way.
 
 /// The `tracing` filter directive that a binary must add to its own: the WebRTC engine warns of oddities in
 /// datagrams of strangers before it knows that they are strangers, so anybody could fill the log.
@@ -11,10 +11,12 @@ pub const LOG_DIRECTIVE: &str = "str0m=error,is=error";
 mod command;
 mod config;
 mod counters;
+mod directory;
 mod dscp;
 mod handle;
 mod headroom;
 mod meter;
+mod moving;
 mod ports;
 mod pressure;
 mod priority;
@@ -29,6 +31,7 @@ pub use handle::MediaIo;
 pub use headroom::{Headroom, WorkerLoad};
 pub use mxtrunk_media::{
     AudioVerdict, Codec, CodecPolicy, Drops, Event, Happened, IceMode, JitterSettings, LegId,
-    LegStats, MediaError, OpusSettings, PhoneProfile, Received, Sent, SrtpPolicy,
+    LegStats, MediaError, MediaTimeouts, OpusSettings, PhoneProfile, Received, Sent, SrtpPolicy,
+    TimedOut,
 };
 pub use pressure::{LoadLimits, Pressure};

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
-use mxtrunk_media::{LegId, Socket, Transmit};
+use mxtrunk_media::{LegId, MediaError, Socket, Transmit};
 use socket2::{Domain, Protocol, Type};
 
 use crate::counters::{Counters, count};
@@ -40,8 +41,9 @@ pub(crate) struct PhoneSide {
     pub(crate) ports: Arc<PortPool>,
 }
 
+/// The two sockets of a phone leg, and their even port.
 #[derive(Debug)]
-struct PhoneSockets {
+pub(crate) struct PhoneSockets {
     rtp: UdpSocket,
     rtcp: UdpSocket,
     port: u16,
@@ -66,52 +68,70 @@ impl Sockets {
         })
     }
 
-    /// Binds a pair of ports for a phone leg; `None` if no pair of the range can be had. Ports that other programs
-    /// hold are passed over.
-    pub(crate) fn open_phone(&mut self, registry: &Registry, leg: LegId) -> Option<u16> {
+    /// Binds a pair of ports for a phone leg. Ports that other programs hold are passed over; anything else that the
+    /// system objects to (no descriptor left) would be so for the next port too.
+    pub(crate) fn open_phone(
+        &mut self,
+        registry: &Registry,
+        leg: LegId,
+    ) -> Result<u16, MediaError> {
         for _ in 0..self.phone_side.ports.len() {
-            let port = self.phone_side.ports.take()?;
-            match self.bind_pair(registry, leg, port) {
-                Ok(()) => return Some(port),
-                Err(error) => {
-                    tracing::debug!(port, %error, "a media port cannot be bound");
-                    self.phone_side.ports.give_back(port);
-                }
+            let port = self.phone_side.ports.take(Instant::now());
+            let port = port.ok_or(MediaError::NoPort)?;
+            let error = match self.bind_pair(registry, leg, port) {
+                Ok(()) => return Ok(port),
+                Err(error) => error,
+            };
+            self.phone_side.ports.give_back(port);
+            if error.kind() != io::ErrorKind::AddrInUse {
+                tracing::warn!(port, %error, "the system refuses a socket for a call");
+                return Err(MediaError::NoSocket);
             }
+            tracing::debug!(port, "a media port is held by another program");
         }
-        None
+        Err(MediaError::NoPort)
     }
 
     fn bind_pair(&mut self, registry: &Registry, leg: LegId, port: u16) -> io::Result<()> {
         let PhoneSide { bind, dscp, .. } = self.phone_side;
-        let mut rtp = UdpSocket::bind(SocketAddr::new(bind, port))?;
-        let mut rtcp = UdpSocket::bind(SocketAddr::new(bind, port + 1))?;
-        dscp::mark(&rtp, bind, dscp);
-        dscp::mark(&rtcp, bind, dscp);
-        let tokens = [Token(self.next_token), Token(self.next_token + 1)];
-        registry.register(&mut rtp, tokens[0], Interest::READABLE)?;
-        registry.register(&mut rtcp, tokens[1], Interest::READABLE)?;
+        let sockets = PhoneSockets {
+            rtp: UdpSocket::bind(SocketAddr::new(bind, port))?,
+            rtcp: UdpSocket::bind(SocketAddr::new(bind, port + 1))?,
+            port,
+            tokens: [BROWSERS; 2],
+        };
+        dscp::mark(&sockets.rtp, bind, dscp);
+        dscp::mark(&sockets.rtcp, bind, dscp);
+        // Only what was never used may go back to the pool without a rest.
+        self.admit(registry, leg, sockets)
+            .map_err(|(error, _)| error)
+    }
+
+    /// From now on these sockets are read here.
+    pub(crate) fn admit(
+        &mut self,
+        registry: &Registry,
+        leg: LegId,
+        mut phone: PhoneSockets,
+    ) -> Result<(), (io::Error, PhoneSockets)> {
         // Tokens are never used twice, so that an event of a closed socket reaches no other leg.
+        phone.tokens = [Token(self.next_token), Token(self.next_token + 1)];
         self.next_token += 2;
-        self.tokens.insert(tokens[0], Socket::Rtp(leg));
-        self.tokens.insert(tokens[1], Socket::Rtcp(leg));
-        self.phones.insert(
-            leg,
-            PhoneSockets {
-                rtp,
-                rtcp,
-                port,
-                tokens,
-            },
-        );
+        let registered = registry
+            .register(&mut phone.rtp, phone.tokens[0], Interest::READABLE)
+            .and_then(|()| registry.register(&mut phone.rtcp, phone.tokens[1], Interest::READABLE));
+        if let Err(error) = registered {
+            return Err((error, phone));
+        }
+        self.tokens.insert(phone.tokens[0], Socket::Rtp(leg));
+        self.tokens.insert(phone.tokens[1], Socket::Rtcp(leg));
+        self.phones.insert(leg, phone);
         Ok(())
     }
 
-    /// Closes the sockets of a leg, if it has any, and gives its ports back.
-    pub(crate) fn close_phone(&mut self, registry: &Registry, leg: LegId) {
-        let Some(mut phone) = self.phones.remove(&leg) else {
-            return;
-        };
+    /// Takes the sockets of a leg, if it has any: they stay open, but are not read here any more.
+    pub(crate) fn release(&mut self, registry: &Registry, leg: LegId) -> Option<PhoneSockets> {
+        let mut phone = self.phones.remove(&leg)?;
         for (socket, token) in [&mut phone.rtp, &mut phone.rtcp]
             .into_iter()
             .zip(phone.tokens)
@@ -121,10 +141,22 @@ impl Sockets {
                 tracing::debug!(%error, "a media socket was not registered");
             }
         }
+        Some(phone)
+    }
+
+    /// Closes the sockets of a leg, if it has any; its ports have their rest.
+    pub(crate) fn close_phone(&mut self, registry: &Registry, leg: LegId) {
+        if let Some(phone) = self.release(registry, leg) {
+            self.discard(phone);
+        }
+    }
+
+    /// Closes sockets that nobody reads.
+    pub(crate) fn discard(&self, phone: PhoneSockets) {
         let port = phone.port;
         // The sockets must be closed before another worker may bind their ports.
         drop(phone);
-        self.phone_side.ports.give_back(port);
+        self.phone_side.ports.rest(Instant::now(), port);
     }
 
     pub(crate) fn by_token(&self, token: Token) -> Option<Socket> {

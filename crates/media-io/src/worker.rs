@@ -14,7 +14,10 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::command::Command;
-use crate::handle::Directory;
+use crate::counters::{Counters, count};
+use crate::directory::Directory;
+use crate::handle::Door;
+use crate::moving::{Arrival, Waiting};
 use crate::sockets::{Sockets, WAKER};
 use crate::weigh::Scales;
 
@@ -27,11 +30,19 @@ const COMMANDS: usize = 64;
 /// When the owner is slow to take events, they are offered again after this.
 const RETRY: Duration = Duration::from_millis(5);
 
-/// A command and the leg that it is for.
+/// What is to be done, and the leg that it is for.
 #[derive(Debug)]
 pub(crate) struct Order {
     pub(crate) leg: LegId,
-    pub(crate) command: Command,
+    pub(crate) task: Task,
+}
+
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// A command of the owner.
+    Obey(Command),
+    /// The leg goes to another worker.
+    HandOver { to: usize },
 }
 
 pub(crate) struct Worker {
@@ -42,6 +53,12 @@ pub(crate) struct Worker {
     pub(crate) phone_advertise: IpAddr,
     pub(crate) orders: Receiver<Order>,
     pub(crate) scales: Scales,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) arrivals: Receiver<Arrival>,
+    /// Orders for legs that are on their way here.
+    pub(crate) waiting: Waiting,
+    /// The ways to all workers.
+    pub(crate) doors: Arc<[Door]>,
     pub(crate) events: Sender<Event>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) stop: Arc<AtomicBool>,
@@ -136,16 +153,19 @@ impl Worker {
         self.readable = readable;
     }
 
+    /// New datagrams may have come to the sockets of a phone leg.
+    pub(crate) fn note_readable(&mut self, leg: LegId) {
+        self.readable.extend([Socket::Rtp(leg), Socket::Rtcp(leg)]);
+    }
+
     fn obey(&mut self) {
         if !self.more_orders {
             return;
         }
+        self.receive_legs();
         for _ in 0..COMMANDS {
             match self.orders.try_recv() {
-                Ok(order) => {
-                    self.execute(order);
-                    self.flush();
-                }
+                Ok(order) => self.take(order),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => {
                     self.more_orders = false;
                     return;
@@ -154,10 +174,14 @@ impl Worker {
         }
     }
 
-    fn execute(&mut self, order: Order) {
+    pub(crate) fn execute(&mut self, order: Order) {
         let now = Instant::now();
         let leg = order.leg;
-        match order.command {
+        let command = match order.task {
+            Task::Obey(command) => command,
+            Task::HandOver { to } => return self.hand_over(leg, to),
+        };
+        match command {
             Command::OpenBrowser {
                 offer, priority, ..
             } => self.open_browser(now, leg, priority, offer.as_deref()),
@@ -170,6 +194,8 @@ impl Worker {
                 self.legs.add_candidate(now, leg, &candidate);
             }
             Command::Bridge { with } => self.legs.bridge(now, leg, with),
+            // The handle made a hand-over of it.
+            Command::Move { .. } => {}
             Command::Probe => self.legs.probe(now, leg),
             Command::Close => self.legs.close(leg),
         }
@@ -182,22 +208,19 @@ impl Worker {
         profile: &PhoneProfile,
         offer: Option<&str>,
     ) {
-        let Some(port) = self.sockets.open_phone(self.poll.registry(), leg) else {
-            self.announce(Event {
-                leg,
-                what: Happened::Failed {
-                    why: MediaError::NoPort,
-                    stats: None,
-                },
-            });
-            return;
+        let port = match self.sockets.open_phone(self.poll.registry(), leg) {
+            Ok(port) => port,
+            Err(why) => {
+                let what = Happened::Failed { why, stats: None };
+                return self.announce(Event { leg, what });
+            }
         };
         let rtp = SocketAddr::new(self.phone_advertise, port);
         self.legs.open_phone(now, leg, rtp, profile, offer);
     }
 
     /// Sends what the legs want sent and tells what happened to them.
-    fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         while let Some(transmit) = self.legs.poll_transmit() {
             self.sockets.send(&transmit);
         }
@@ -223,13 +246,25 @@ impl Worker {
         ) {
             tracing::debug!(leg = %event.leg, worker = self.index, "a media leg is gone");
             self.sockets.close_phone(self.poll.registry(), event.leg);
-            self.directory.leave(event.leg, self.index);
+            self.directory.leave(event.leg);
+        }
+        match &event.what {
+            Happened::Silent { .. } => count(&self.counters.silences),
+            Happened::TimedOut { .. } => count(&self.counters.media_timeouts),
+            Happened::Failed { why, .. }
+                if matches!(why, MediaError::NoPort | MediaError::NoSocket) =>
+            {
+                count(&self.counters.without_port);
+            }
+            _ => {}
         }
         self.backlog.push_back(event);
     }
 
     fn close_all(&mut self) {
-        for leg in self.directory.on(self.index) {
+        self.receive_legs();
+        let legs: Vec<LegId> = self.legs.ids().collect();
+        for leg in legs {
             self.legs.close(leg);
             self.flush();
         }

@@ -8,6 +8,7 @@ use crate::error::MediaError;
 use crate::jitter::JitterSettings;
 use crate::profile::CodecPolicy;
 use crate::stats::LegStats;
+use crate::watch::{MediaTimeouts, TimedOut};
 
 /// Names one leg; given by the one who opens it, never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,6 +43,8 @@ pub struct Settings {
     pub jitter: JitterSettings,
     /// The codec towards browsers.
     pub policy: CodecPolicy,
+    /// How long a phone may send nothing.
+    pub timeouts: MediaTimeouts,
 }
 
 impl Settings {
@@ -53,6 +56,7 @@ impl Settings {
             opus: OpusSettings::default(),
             jitter: JitterSettings::default(),
             policy: CodecPolicy::default(),
+            timeouts: MediaTimeouts::default(),
         }
     }
 }
@@ -90,6 +94,23 @@ pub enum Happened {
     },
     /// The browser no longer answers (ICE consent, RFC 7675) or closed its side. The leg stays until it is closed.
     Lost,
+    /// Nothing comes from the peer on the wire, though sound should: it is connected, bridged, not on hold, and has
+    /// announced no pause. The call goes on.
+    Silent {
+        /// For so long by now.
+        lasted: Duration,
+    },
+    /// The peer is heard again, or need not be heard any more (hold, the connection is lost).
+    SilenceOver {
+        /// How long the silence was.
+        lasted: Duration,
+    },
+    /// The peer of a phone leg has sent nothing at all for too long: nobody is there any more. The leg stays until it
+    /// is closed.
+    TimedOut {
+        /// Which patience is exhausted.
+        which: TimedOut,
+    },
     /// The answer to [`Legs::probe`](crate::Legs::probe).
     Heard {
         /// How long ago the last packet of the negotiated peer came, RTP or (from a phone) RTCP; `None`: never.
@@ -113,4 +134,6 @@ pub enum Why {
     Digit,
     /// An RTCP report is due to a phone.
     Report,
+    /// A silence of the peer may have lasted too long.
+    Silence,
 }

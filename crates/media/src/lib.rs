@@ -29,21 +29,24 @@ mod profile;
 mod receiver;
 mod rtcp;
 pub mod rtp;
+mod seam;
 mod seed;
 mod srtp;
 mod stats;
 #[cfg(test)]
 mod virtual_time;
 mod voice;
+mod watch;
 
 pub use codec::{Codec, FRAME, Frame, Law, OpusSettings};
 pub use dtmf::TelephoneEvent;
 pub use error::MediaError;
 pub use jitter::JitterSettings;
 pub use leg::{Event, Happened, IceMode, LegId, Settings, Why};
-pub use legs::{Effort, Legs};
+pub use legs::{Effort, Legs, MovingLeg};
 pub use outbox::{Socket, Transmit};
 pub use phone::Epoch;
 pub use profile::{CodecPolicy, PhoneProfile, SrtpPolicy};
 pub use srtp::SrtpSecret;
 pub use stats::{AudioVerdict, Drops, LegStats, Received, Sent};
+pub use watch::{MediaTimeouts, TimedOut};

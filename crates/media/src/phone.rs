@@ -16,8 +16,10 @@ use crate::profile::PhoneProfile;
 use crate::receiver::{Coded, Receiver, Stamp};
 use crate::rtcp::{self, SenderInfo};
 use crate::rtp::{Header, Packet};
+use crate::seam::Seam;
 use crate::srtp::{Sealer, Srtp, Unopened};
 use crate::stats::{Drops, LegStats, Sent};
+use crate::watch::Expected;
 use frames::{Frames, Step};
 
 pub(crate) use frames::Ptime;
@@ -53,10 +55,15 @@ pub(crate) struct PhoneLeg {
     digits: DigitSender,
     header: Header,
     frames: Frames,
+    seam: Seam,
+    /// The last frame came from the bridged leg.
+    carries: bool,
     next_report: Option<Instant>,
     sent_since_report: bool,
     sent: Sent,
     last_heard: Option<Instant>,
+    /// The last packet announced that the phone pauses.
+    pauses: bool,
 }
 
 #[derive(Debug)]
@@ -115,10 +122,13 @@ impl PhoneLeg {
                 ssrc: seed.ssrc,
             },
             frames: Frames::new(seed.timestamp),
+            seam: Seam::default(),
+            carries: false,
             next_report: None,
             sent_since_report: false,
             sent: Sent::default(),
             last_heard: None,
+            pauses: false,
         }
     }
 
@@ -173,6 +183,7 @@ impl PhoneLeg {
 
     /// From now on the phone gets an unbroken stream.
     pub(crate) fn start_frames(&mut self, now: Instant) {
+        self.seam.open();
         self.frames.start(now);
         self.next_report.get_or_insert(now + REPORT_INTERVAL);
     }
@@ -204,11 +215,8 @@ impl PhoneLeg {
     ) -> [Option<Press>; 2] {
         let from = self.latch.source(now, source);
         let audio = match &self.negotiation {
-            Negotiation::Agreed { audio, .. }
-                if audio.rtp.is_some() && from != Source::Stranger =>
-            {
-                audio
-            }
+            // Also while the old form of hold (`c=0.0.0.0`) keeps us silent: its music comes from where it was.
+            Negotiation::Agreed { audio, .. } if from != Source::Stranger => audio,
             _ => {
                 self.receiver.drops().wrong_source += 1;
                 return [None, None];
@@ -241,6 +249,7 @@ impl PhoneLeg {
             timestamp: packet.header.timestamp,
         };
         let kind = packet.header.payload_type;
+        self.pauses = kind == NOISE_PAYLOAD_TYPE;
         if let Some(law) = Law::of_payload_type(kind).filter(|law| self.laws.contains(law)) {
             let coded = Coded::Law(law, packet.payload);
             self.receiver.receive_audio(now, stamp, coded);
@@ -323,7 +332,12 @@ impl PhoneLeg {
             return self.send_event(packet, payload_type, listener.rtp, out);
         }
         self.sent.carried += u64::from(frame.is_some());
-        self.frames.push(&frame.unwrap_or([0; FRAME]));
+        if std::mem::replace(&mut self.carries, frame.is_some()) != frame.is_some() {
+            self.seam.open();
+        }
+        let mut frame = frame.unwrap_or([0; FRAME]);
+        self.seam.join(&mut frame);
+        self.frames.push(&frame);
     }
 
     fn send_audio(&mut self, out: &mut Outbox) {
@@ -413,6 +427,22 @@ impl PhoneLeg {
                 sealer.seal_rtcp(bytes, start);
             }
         });
+    }
+
+    /// False when the phone has said that it sends nothing.
+    pub(crate) fn speaks(&self) -> bool {
+        matches!(&self.negotiation, Negotiation::Agreed { audio, .. } if audio.direction.sends)
+    }
+
+    /// What the phone should be sending. It need not send sound while either way is closed: music on hold is a
+    /// courtesy.
+    pub(crate) fn expected(&self) -> Expected {
+        match &self.negotiation {
+            Negotiation::Idle | Negotiation::Offered => Expected::Nothing,
+            Negotiation::Agreed { audio, .. } if !audio.flows_both_ways() => Expected::Held,
+            Negotiation::Agreed { .. } if self.pauses => Expected::Pause,
+            Negotiation::Agreed { .. } => Expected::Sound,
+        }
     }
 
     /// When the last packet came from the negotiated address.

@@ -111,6 +111,20 @@ impl Remote {
 }
 
 impl RemoteAudio {
+    /// Which way audio may go, as RFC 3264 section 8.4 has it: to nowhere (`c=0.0.0.0`) nothing can be sent,
+    /// whatever the direction attribute says.
+    pub(crate) fn effective_direction(&self) -> Direction {
+        Direction {
+            receives: self.direction.receives && self.rtp.is_some(),
+            ..self.direction
+        }
+    }
+
+    /// False on hold, in whichever form.
+    pub(crate) fn flows_both_ways(&self) -> bool {
+        self.effective_direction() == Direction::BOTH
+    }
+
     fn read(
         session: &Session,
         media: &Media,
@@ -261,7 +275,7 @@ impl Local {
         let medias = medias
             .map(|(index, media)| {
                 if index == audio.index {
-                    let direction = audio.direction.mirrored();
+                    let direction = audio.effective_direction().mirrored();
                     return self.audio(&media.proto, &[law], audio.event, direction);
                 }
                 Media {

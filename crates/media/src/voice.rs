@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::codec::{FRAME, Frame, OPUS_TICKS, OpusSettings, opus_encoder};
 use crate::error::MediaError;
+use crate::seam::Seam;
 
 /// Room for one encoded frame; libopus is told so and keeps to it.
 const LONGEST: usize = 400;
@@ -15,6 +16,7 @@ const FRAME_TICKS: u32 = FRAME as u32 * OPUS_TICKS as u32;
 #[derive(Debug)]
 pub(crate) struct Voice {
     encoder: opus::Encoder,
+    seam: Seam,
     packet: [u8; LONGEST],
     sequence: u64,
     timestamp: u32,
@@ -46,6 +48,7 @@ impl Voice {
     ) -> Result<Self, MediaError> {
         Ok(Voice {
             encoder: opus_encoder(settings)?,
+            seam: Seam::default(),
             packet: [0; LONGEST],
             // The SRTP roll-over counter is not signalled, so the first number stays in its first half.
             sequence: u64::from(sequence >> 1),
@@ -67,7 +70,9 @@ impl Voice {
         self.timestamp = self.timestamp.wrapping_add(step);
         self.sequence += u64::from(lost) + 1;
         self.last = Some(Last { when: now, at });
-        let len = self.encoder.encode(pcm, &mut self.packet)?;
+        let mut pcm = *pcm;
+        self.seam.join(&mut pcm);
+        let len = self.encoder.encode(&pcm, &mut self.packet)?;
         Ok(VoicePacket {
             sequence: self.sequence,
             timestamp: self.timestamp,
@@ -102,6 +107,7 @@ impl Voice {
 
     /// Audio comes from another leg now: its timeline has nothing to do with the last one's.
     pub(crate) fn forget_source(&mut self) {
+        self.seam.open();
         if let Some(last) = &mut self.last {
             last.at = i64::MAX;
         }

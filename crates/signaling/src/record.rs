@@ -1,6 +1,6 @@
 //! What stays of a call: its record, and its one line in the log.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mxtrunk_call::{Reason, Side, Story};
 use mxtrunk_media_io::{AudioVerdict, LegStats};
@@ -9,6 +9,7 @@ use serde_json::json;
 use tracing::{debug, info, warn};
 
 use crate::ids::new_record_id;
+use crate::silence::{Silences, Towards};
 
 /// A call's record while the call lives.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub(crate) struct OpenRecord {
 pub(crate) struct Heard {
     pub(crate) browser: Option<LegStats>,
     pub(crate) phone: Option<LegStats>,
+    to_phone: Silences,
+    to_browser: Silences,
 }
 
 impl OpenRecord {
@@ -64,7 +67,7 @@ impl OpenRecord {
         self.record.sip_status = sip_status;
         let audio = heard.verdict();
         self.record.audio = audio.map(|audio| audio.to_string());
-        self.record.stats = Some(heard.to_json(detail).to_string());
+        self.record.stats = Some(heard.to_json(at, detail).to_string());
         self.log(story, at, by, reason, detail, sip_status, heard);
         self.record
     }
@@ -150,8 +153,8 @@ impl OpenRecord {
             answered_after_ms = story.answered.map(since_start),
             talked_ms = story.answered.map(|answered| at.duration_since(answered).as_millis() as u64),
             audio = heard.verdict().map(tracing::field::display),
-            to_phone = heard.browser.as_ref().map(|leg| tracing::field::display(OneWay(leg))),
-            to_browser = heard.phone.as_ref().map(|leg| tracing::field::display(OneWay(leg))),
+            to_phone = heard.browser.as_ref().map(|leg| tracing::field::display(OneWay(leg, heard.to_phone.total(at)))),
+            to_browser = heard.phone.as_ref().map(|leg| tracing::field::display(OneWay(leg, heard.to_browser.total(at)))),
             detail,
             "call ended: audio flowed {}",
             heard.verdict().map_or_else(|| "none".to_owned(), |audio| audio.to_string()),
@@ -173,17 +176,36 @@ impl Heard {
         ))
     }
 
-    fn to_json(&self, detail: Option<&str>) -> serde_json::Value {
+    /// A direction has been silent for so long, and still is.
+    pub(crate) fn silence_began(&mut self, direction: Towards, now: Instant, lasted: Duration) {
+        self.silences(direction).began(now, lasted);
+    }
+
+    /// A direction is silent no more.
+    pub(crate) fn silence_ended(&mut self, direction: Towards, lasted: Duration) {
+        self.silences(direction).ended(lasted);
+    }
+
+    fn silences(&mut self, direction: Towards) -> &mut Silences {
+        match direction {
+            Towards::Phone => &mut self.to_phone,
+            Towards::Browser => &mut self.to_browser,
+        }
+    }
+
+    fn to_json(&self, end: Instant, detail: Option<&str>) -> serde_json::Value {
+        let one = |leg: &LegStats, silences: &Silences| direction_json(leg, silences.total(end));
         json!({
-            "to_phone": self.browser.as_ref().map(direction_json),
-            "to_browser": self.phone.as_ref().map(direction_json),
+            "to_phone": self.browser.as_ref().map(|leg| one(leg, &self.to_phone)),
+            "to_browser": self.phone.as_ref().map(|leg| one(leg, &self.to_browser)),
             "detail": detail,
         })
     }
 }
 
-fn direction_json(leg: &LegStats) -> serde_json::Value {
+fn direction_json(leg: &LegStats, silent: Duration) -> serde_json::Value {
     json!({
+        "silent_s": silent.as_secs(),
         "packets": leg.received.packets,
         "bytes": leg.received.bytes,
         "lost": leg.received.lost,
@@ -195,7 +217,7 @@ fn direction_json(leg: &LegStats) -> serde_json::Value {
 }
 
 /// One direction in a few words, for the log.
-struct OneWay<'a>(&'a LegStats);
+struct OneWay<'a>(&'a LegStats, Duration);
 
 impl std::fmt::Display for OneWay<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -207,9 +229,12 @@ impl std::fmt::Display for OneWay<'_> {
             received.lost,
             received.jitter.as_secs_f64() * 1000.0
         )?;
-        match received.level_dbov {
-            Some(level) => write!(f, ", {level:.1} dBov"),
-            None => Ok(()),
+        if let Some(level) = received.level_dbov {
+            write!(f, ", {level:.1} dBov")?;
+        }
+        match self.1.as_secs() {
+            0 => Ok(()),
+            silent => write!(f, ", silent for {silent} s"),
         }
     }
 }

@@ -15,8 +15,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::{
-    Action, Input, Leg, LegAction, LegEvent, LegId, MediaAction, MediaEvent, Reason, Sdp, Side,
-    Story,
+    Action, Input, Leg, LegAction, LegEvent, LegId, MediaAction, MediaEvent, MediaFault, Reason,
+    Sdp, Side, Story,
 };
 
 /// How long a call waits for what. Every wait of a call is here, so that none is endless.
@@ -284,16 +284,16 @@ impl Call {
             MediaEvent::LocalDescription { sdp } => self.on_description(now, end, sdp),
             MediaEvent::Connected => self.on_connected(now, end),
             MediaEvent::ReofferRefused => self.on_reoffer_refused(end),
-            MediaEvent::Failed {
-                why,
-                by_description,
-            } => {
-                let reason = if by_description {
-                    Reason::Incompatible
-                } else {
-                    Reason::MediaFailed
+            MediaEvent::Failed { why, fault } => {
+                let reason = match fault {
+                    MediaFault::Description => Reason::Incompatible,
+                    MediaFault::Capacity => Reason::Overloaded,
+                    MediaFault::Other => Reason::MediaFailed,
                 };
                 self.end(now, Side::Gateway, reason, Some(why));
+            }
+            MediaEvent::TimedOut { why } => {
+                self.end(now, Side::Gateway, Reason::MediaTimeout, Some(why));
             }
             MediaEvent::Lost => self.on_lost(now, end),
             MediaEvent::Closed => self.on_closed(end),

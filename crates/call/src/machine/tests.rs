@@ -381,7 +381,7 @@ fn an_offer_without_a_common_codec_is_refused_as_incompatible() {
     scene.actions();
     let failed = MediaEvent::Failed {
         why: "no common codec".into(),
-        by_description: true,
+        fault: MediaFault::Description,
     };
     assert_eq!(
         scene.media(CALLER, failed),
@@ -389,6 +389,39 @@ fn an_offer_without_a_common_codec_is_refused_as_incompatible() {
     );
     let ended = scene.call.story().ended.clone().expect("ended");
     assert_eq!(ended.detail.as_deref(), Some("no common codec"));
+}
+
+#[test]
+fn a_call_for_which_no_port_is_left_is_refused_as_overload() {
+    for (mut scene, leg) in [(Scene::incoming(), CALLER), (Scene::outgoing(), CALLEE)] {
+        scene.actions();
+        let failed = MediaEvent::Failed {
+            why: "no media port is left".into(),
+            fault: MediaFault::Capacity,
+        };
+        let refused = ends(CALLER, LegAction::Refuse(Reason::Overloaded));
+        assert_eq!(scene.media(leg, failed), refused);
+        assert_eq!(Reason::Overloaded.sip_status(), 503);
+    }
+}
+
+#[test]
+fn a_telephone_side_that_fell_silent_for_too_long_ends_the_call_on_both_sides() {
+    let mut scene = Scene::outgoing().talking();
+    let timed_out = MediaEvent::TimedOut {
+        why: "media stopped in mid-call".into(),
+    };
+    let actions = scene.media(CALLEE, timed_out);
+    let hang_up = LegAction::HangUp(Reason::MediaTimeout);
+    for leg in [CALLER, CALLEE] {
+        assert!(actions.contains(&Action::Leg(leg, hang_up.clone())));
+    }
+    let ended = scene.call.story().ended.clone().expect("ended");
+    assert_eq!(
+        (ended.by, ended.reason),
+        (Side::Gateway, Reason::MediaTimeout)
+    );
+    assert_eq!(ended.detail.as_deref(), Some("media stopped in mid-call"));
 }
 
 #[test]

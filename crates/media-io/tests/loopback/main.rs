@@ -6,6 +6,7 @@
     reason = "this is all test code; clippy sees only the functions marked so"
 )]
 
+mod lifecycle;
 mod load;
 mod peers;
 
@@ -33,9 +34,14 @@ impl Site {
     fn start(ports: RangeInclusive<u16>, workers: usize) -> Self {
         let config = MediaIoConfig {
             phone_ports: ports,
+            port_quarantine: Duration::ZERO,
             workers,
             ..MediaIoConfig::default()
         };
+        Site::with(config)
+    }
+
+    fn with(config: MediaIoConfig) -> Self {
         let (sender, events) = channel(64);
         Site {
             media: MediaIo::start(config, sender).unwrap(),
@@ -271,10 +277,15 @@ async fn commands_that_make_no_sense_are_refused() {
         site.media.send(LegId(1), beside_nobody),
         Err(Refused::NoSuchLeg)
     );
-    open_phone(&site.media, LegId(1));
-    open_phone(&site.media, LegId(2));
-    site.description(LegId(1)).await;
-    site.description(LegId(2)).await;
+    for leg in [LegId(1), LegId(2)] {
+        let open = Command::OpenBrowser {
+            beside: None,
+            offer: None,
+            priority: Priority::Normal,
+        };
+        site.media.send(leg, open).unwrap();
+        site.description(leg).await;
+    }
     let again = Command::OpenPhone {
         beside: None,
         offer: None,
@@ -283,6 +294,8 @@ async fn commands_that_make_no_sense_are_refused() {
     assert_eq!(site.media.send(LegId(1), again), Err(Refused::DuplicateLeg));
     let bridge = Command::Bridge { with: LegId(2) };
     assert_eq!(site.media.send(LegId(1), bridge), Err(Refused::OtherWorker));
+    let beside = Command::Move { beside: LegId(2) };
+    assert_eq!(site.media.send(LegId(1), beside), Err(Refused::OtherWorker));
     let to_nobody = Command::Bridge { with: nobody };
     assert_eq!(
         site.media.send(LegId(1), to_nobody),

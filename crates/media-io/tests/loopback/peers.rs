@@ -12,7 +12,7 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::RtpWrite;
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 use tokio::net::UdpSocket;
-use tokio::time::{interval, sleep_until, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const FRAME: Duration = Duration::from_millis(20);
@@ -73,6 +73,8 @@ impl Phone {
             ssrc: 7,
         };
         let mut beat = interval(FRAME);
+        // Late frames in a burst would be heard before the other side has said anything.
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut buffer = [0; 1500];
         let mut heard = 0;
         let talking = async {
@@ -149,6 +151,7 @@ impl Browser {
     pub(crate) async fn talk(mut self, with: Conversation, frames: usize) -> usize {
         let talking = async {
             let mut beat = interval(FRAME);
+            beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut buffer = [0; 2000];
             let mut sent = 0u32;
             while with.goes_on() {

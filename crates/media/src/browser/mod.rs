@@ -20,6 +20,7 @@ use crate::phone::RtpSeed;
 use crate::receiver::{Coded, DirectFrame, Receiver, Stamp};
 use crate::stats::{LegStats, Sent};
 use crate::voice::Voice;
+use crate::watch::Expected;
 use negotiate::{Negotiation, engine};
 
 /// Streams that a browser may send without announcing their SSRC.
@@ -231,6 +232,24 @@ impl BrowserLeg {
         self.voice.encoder_complexity()
     }
 
+    /// False when the browser has said that it sends nothing.
+    pub(crate) fn speaks(&self) -> bool {
+        matches!(&self.negotiation, Negotiation::Agreed(agreed) if agreed.direction.is_receiving())
+    }
+
+    /// What the browser should be sending. A muted one sends silence, or a packet of it now and then (DTX).
+    pub(crate) fn expected(&self) -> Expected {
+        match &self.negotiation {
+            Negotiation::Agreed(agreed) if self.connected && !self.lost => {
+                match agreed.direction.is_receiving() && agreed.direction.is_sending() {
+                    true => Expected::Sound,
+                    false => Expected::Held,
+                }
+            }
+            _ => Expected::Nothing,
+        }
+    }
+
     /// The bridged leg is another one now.
     pub(crate) fn forget_source(&mut self) {
         self.voice.forget_source();
@@ -247,7 +266,7 @@ impl BrowserLeg {
             return Ok(());
         };
         // RFC 4733 section 2.5.1.1: an event stands in the place of the audio.
-        if !self.connected || self.digits.is_busy() {
+        if !self.connected || !agreed.direction.is_sending() || self.digits.is_busy() {
             return Ok(());
         }
         let packet = self
@@ -278,9 +297,12 @@ impl BrowserLeg {
         press: Press,
         out: &mut Outbox,
     ) -> Result<(), MediaError> {
-        let has_event =
-            matches!(&self.negotiation, Negotiation::Agreed(agreed) if agreed.event().is_some());
-        if !has_event || !self.connected || !self.digits.press(now, press) {
+        // On hold nobody listens: a key kept until the resume would be pressed minutes after it was meant.
+        let is_heard = matches!(
+            &self.negotiation,
+            Negotiation::Agreed(agreed) if agreed.event().is_some() && agreed.direction.is_sending()
+        );
+        if !is_heard || !self.connected || !self.digits.press(now, press) {
             self.receiver.drops().digits += 1;
             return Ok(());
         }
@@ -298,7 +320,8 @@ impl BrowserLeg {
         let Negotiation::Agreed(agreed) = &self.negotiation else {
             return;
         };
-        let (Some(packet), Some((pt, _))) = (packet, agreed.event()) else {
+        let event = agreed.event().filter(|_| agreed.direction.is_sending());
+        let (Some(packet), Some((pt, _))) = (packet, event) else {
             return;
         };
         let sequence = self.voice.next_sequence();

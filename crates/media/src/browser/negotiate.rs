@@ -28,6 +28,8 @@ pub(super) enum Negotiation {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Agreed {
     pub(super) mid: Mid,
+    /// Which way audio may go, seen from us.
+    pub(super) direction: Direction,
     pub(super) opus: Pt,
     /// Telephone-event at 48 and at 8 kHz, as far as the browser has them.
     pub(super) wide: Option<Pt>,
@@ -161,6 +163,7 @@ impl BrowserLeg {
         };
         let agreed = Agreed {
             mid,
+            direction: media.direction(),
             opus: number(Codec::Opus, Frequency::FORTY_EIGHT_KHZ)
                 .ok_or(MediaError::NoCommonCodec)?,
             wide: number(Codec::Tele, Frequency::FORTY_EIGHT_KHZ),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::browser::BrowserLeg;
-use crate::codec::OPUS_TICKS;
+use crate::codec::{Frame, OPUS_TICKS};
 use crate::dtmf::Press;
 use crate::error::MediaError;
 use crate::leg::{LegId, Why};
@@ -12,12 +12,16 @@ use crate::outbox::Outbox;
 use crate::phone::PhoneLeg;
 use crate::receiver::Receiver;
 use crate::stats::LegStats;
+use crate::watch::{Expected, LastHeard, MediaTimeouts, Watch};
 
 #[derive(Debug)]
 pub(super) struct Leg {
     pub(super) side: Side,
     pub(super) peer: Option<LegId>,
     pub(super) presses: VecDeque<Press>,
+    pub(super) watch: Watch,
+    /// It has been bridged: from then on its peer owes it sound.
+    bridged: bool,
     /// The entry in `timers` that counts; others of this leg are stale.
     pub(super) armed: Option<Instant>,
     /// Load takes nothing from it.
@@ -31,11 +35,17 @@ pub(super) enum Side {
 }
 
 impl Leg {
-    pub(super) fn new(side: Side) -> Self {
+    pub(super) fn new(side: Side, timeouts: MediaTimeouts) -> Self {
+        let timeouts = match &side {
+            Side::Browser(_) => MediaTimeouts::NONE,
+            Side::Phone(_) => timeouts,
+        };
         Leg {
             side,
             peer: None,
             presses: VecDeque::new(),
+            watch: Watch::new(timeouts),
+            bridged: false,
             armed: None,
             exempt: false,
         }
@@ -49,9 +59,39 @@ impl Leg {
     }
 
     pub(super) fn deadline(&self) -> Option<(Instant, Why)> {
-        match &self.side {
+        let own = match &self.side {
             Side::Browser(browser) => Some(browser.deadline()),
             Side::Phone(phone) => phone.deadline(),
+        };
+        let watch = self.watch.due().map(|at| (at, Why::Silence));
+        own.into_iter().chain(watch).min_by_key(|(at, _)| *at)
+    }
+
+    /// What the peer should send may have changed, or it was just heard.
+    pub(super) fn review(&mut self, now: Instant) {
+        let expected = match &self.side {
+            _ if !self.bridged => Expected::Nothing,
+            Side::Browser(browser) => browser.expected(),
+            Side::Phone(phone) => phone.expected(),
+        };
+        self.watch.expect(now, expected, self.heard());
+    }
+
+    /// Sees whether a silence has lasted too long, if it is time to.
+    pub(super) fn check_silence(&mut self, now: Instant) {
+        if self.watch.due().is_some_and(|due| due <= now) {
+            self.watch.check(now, self.heard());
+        }
+    }
+
+    fn heard(&self) -> LastHeard {
+        let receiver = match &self.side {
+            Side::Browser(browser) => &browser.receiver,
+            Side::Phone(phone) => &phone.receiver,
+        };
+        LastHeard {
+            sound: receiver.last(),
+            life: self.last_heard(),
         }
     }
 
@@ -80,6 +120,8 @@ impl Leg {
 
     /// Makes what this leg hears available in the shape that `peer` takes.
     pub(super) fn feed(&mut self, now: Instant, peer: &mut Leg) -> Result<(), MediaError> {
+        self.bridged = true;
+        self.review(now);
         let ticks = match &self.side {
             Side::Browser(_) => OPUS_TICKS,
             Side::Phone(_) => 1,
@@ -102,6 +144,20 @@ impl Leg {
             self.presses.clear();
         }
         self.peer
+    }
+
+    /// The frame for the phone that this leg is bridged with. Who has said that nothing comes (hold) is heard as
+    /// silence, not as noise made up in the place of what was lost.
+    pub(super) fn pull(&mut self, now: Instant) -> Option<Frame> {
+        let speaks = match &self.side {
+            Side::Browser(browser) => browser.speaks(),
+            Side::Phone(phone) => phone.speaks(),
+        };
+        if !speaks {
+            self.receiver().pause();
+            return None;
+        }
+        self.receiver().pull(now)
     }
 
     /// Gives the other leg what was heard since the last time.

@@ -5,6 +5,7 @@ mod attacks;
 mod effort;
 mod ending;
 mod leg;
+mod moving;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,8 @@ use crate::srtp::{Srtp, SrtpSecret};
 use crate::stats::Drops;
 pub use effort::Effort;
 use leg::{Leg, Side};
+
+pub use moving::MovingLeg;
 
 /// Deadlines of one leg served in a row.
 const SERVED_AT_ONCE: usize = 4;
@@ -86,6 +89,16 @@ impl Legs {
     /// The number of legs that are open.
     pub fn len(&self) -> usize {
         self.legs.len()
+    }
+
+    /// The legs that are open, in no order.
+    pub fn ids(&self) -> impl Iterator<Item = LegId> {
+        self.legs.keys().copied()
+    }
+
+    /// Whether this leg is open.
+    pub fn contains(&self, id: LegId) -> bool {
+        self.legs.contains_key(&id)
     }
 
     /// True if no leg is open.
@@ -149,7 +162,7 @@ impl Legs {
     }
 
     fn open(&mut self, now: Instant, id: LegId, side: Side, offer: Option<&str>) {
-        self.legs.insert(id, Leg::new(side));
+        self.legs.insert(id, Leg::new(side, self.settings.timeouts));
         match offer {
             Some(offer) => self.answer(now, id, offer),
             None => self.describe(id, |side, out| match side {
@@ -178,6 +191,7 @@ impl Legs {
             Side::Browser(browser) => browser.answer(now, offer, out),
             Side::Phone(phone) => phone.answer(offer),
         });
+        self.review(now, id);
     }
 
     fn describe(
@@ -215,6 +229,15 @@ impl Legs {
         if let Some(remote) = browser_sdp::remote_ufrag(answer) {
             self.demux.select_device(id, remote);
         }
+        self.review(now, id);
+    }
+
+    /// After a description: a hold may have begun or ended.
+    fn review(&mut self, now: Instant, id: LegId) {
+        self.work(id, |leg, _| {
+            leg.review(now);
+            Ok(())
+        });
     }
 
     /// A trickled `candidate:…` line for a browser leg; the empty one means the end and changes nothing.
@@ -274,6 +297,7 @@ impl Legs {
                     if let Side::Phone(phone) = &mut leg.side {
                         let presses = phone.receive_rtp(now, source, datagram);
                         leg.presses.extend(presses.into_iter().flatten());
+                        leg.review(now);
                     }
                     Ok(())
                 });
@@ -307,6 +331,7 @@ impl Legs {
             if let Side::Browser(browser) = &mut leg.side {
                 agreed = browser.is_agreed();
                 trust = browser.receive(now, source, datagram, out)?;
+                leg.review(now);
             }
             Ok(())
         });
@@ -372,14 +397,16 @@ impl Legs {
             },
         };
         let (epoch, out) = (self.epoch, &mut self.out);
-        let served = catch_unwind(AssertUnwindSafe(|| match &mut leg.side {
-            Side::Browser(browser) => browser.handle_timeout(now, out),
-            Side::Phone(phone) => {
-                phone.handle_timeout(now, epoch, out, |now| {
-                    peer.as_mut().and_then(|peer| peer.receiver().pull(now))
-                });
-                Ok(())
+        let served = catch_unwind(AssertUnwindSafe(|| {
+            match &mut leg.side {
+                Side::Browser(browser) => browser.handle_timeout(now, out)?,
+                Side::Phone(phone) => phone.handle_timeout(now, epoch, out, |now| {
+                    peer.as_mut().and_then(|peer| peer.pull(now))
+                }),
             }
+            leg.review(now);
+            leg.check_silence(now);
+            Ok(())
         }));
         self.conclude(id, served);
         self.carry(now, id);
@@ -424,6 +451,8 @@ impl Legs {
             self.events
                 .extend(happened.map(|what| Event { leg: id, what }));
         }
+        let told = leg.watch.told.drain(..);
+        self.events.extend(told.map(|what| Event { leg: id, what }));
         if let Some((due, _)) = leg.deadline()
             && leg.armed.is_none_or(|armed| due < armed)
         {

@@ -62,6 +62,13 @@ impl Receiver {
         paced.pull(now, decoding)
     }
 
+    /// The sender has said that nothing comes: what does not come is not lost.
+    pub(crate) fn pause(&mut self) {
+        if let Path::Paced(paced) = &mut self.path {
+            paced.restart();
+        }
+    }
+
     pub(super) fn keep(&mut self, now: Instant, stamp: Stamp, coded: Coded<'_>) {
         let Path::Paced(paced) = &mut self.path else {
             return;

@@ -95,6 +95,17 @@ impl Browser {
         offer
     }
 
+    /// A later offer with this direction (hold, resume). It sends no sound where that forbids it.
+    pub(crate) fn reoffer(&mut self, direction: Direction) -> String {
+        let mut api = self.rtc.sdp_api();
+        api.set_direction(self.mid.unwrap(), direction);
+        let (offer, pending) = api.apply().unwrap();
+        self.pending = Some(pending);
+        self.talks = direction.is_sending();
+        self.drain();
+        offer.to_sdp_string()
+    }
+
     pub(crate) fn accept_answer(&mut self, answer: &str) {
         let answer = SdpAnswer::from_sdp_string(answer).unwrap();
         let pending = self.pending.take().unwrap();

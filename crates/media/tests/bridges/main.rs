@@ -9,11 +9,14 @@
 mod attacks;
 mod browser;
 mod descriptions;
+mod hold;
 mod keys;
 mod lies;
 mod phone;
 mod ptime;
+mod rebridge;
 mod reoffers;
+mod silence;
 mod sound;
 mod world;
 

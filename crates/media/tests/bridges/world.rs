@@ -229,6 +229,23 @@ impl World {
         self.collect();
     }
 
+    /// Whether a peer sends sound.
+    pub(crate) fn set_talking(&mut self, leg: LegId, talks: bool) {
+        match self.phones.iter_mut().find(|(id, _)| *id == leg) {
+            Some((_, phone)) => phone.talks = talks,
+            None => self.browser(leg).talks = talks,
+        }
+    }
+
+    /// An empty receiver report from a phone (RFC 3550 section 6.4.2).
+    pub(crate) fn phone_reports(&mut self, leg: LegId) {
+        let source = self.phone(leg).control();
+        let report = [0x80, 201, 0, 1, 0, 0, 0x5e, 0xed];
+        self.legs
+            .handle(self.now(), Socket::Rtcp(leg), source, &report);
+        self.collect();
+    }
+
     /// A datagram from a phone's own address.
     pub(crate) fn phone_sends(&mut self, leg: LegId, datagram: Vec<u8>) {
         let source = self.phone(leg).address;
