@@ -213,7 +213,7 @@ mod tests {
             )
             .replace("@bob:example.org", "@alice:example.org")
             .replace("as_token = \"change-me-as\"", "")
-            .replace("opus_complexity = 5", "opus_complexity = 11");
+            .replace("opus_complexity = 1", "opus_complexity = 11");
         let complaint = complaints(&broken);
         for part in [
             "matrix.homeserver",

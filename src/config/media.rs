@@ -25,7 +25,7 @@ pub(crate) struct Media {
     pub(crate) phone_dscp: u8,
     pub(crate) opus_complexity: u8,
     pub(crate) opus_bitrate: u32,
-    pub(crate) opus_fec: bool,
+    pub(crate) opus_fec: Fec,
     pub(crate) opus_dtx: bool,
 }
 
@@ -46,6 +46,15 @@ pub(crate) enum Ice {
     Lite,
 }
 
+/// When packets towards browsers carry redundancy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Fec {
+    Off,
+    Auto,
+    On,
+}
+
 impl Default for Media {
     fn default() -> Self {
         Media {
@@ -62,10 +71,10 @@ impl Default for Media {
             max_calls: 500,
             browser_dscp: 46,
             phone_dscp: 46,
-            opus_complexity: 5,
+            opus_complexity: 1,
             opus_bitrate: 24_000,
-            opus_fec: false,
-            opus_dtx: false,
+            opus_fec: Fec::Auto,
+            opus_dtx: true,
         }
     }
 }
@@ -147,7 +156,7 @@ impl Media {
             problems.push(Problem::new(
                 "media.opus_complexity",
                 "is over 10",
-                "use 0 to 10; 5 is the default",
+                "use 0 to 10; 1 is the default",
             ));
         }
         if !(6_000..=128_000).contains(&self.opus_bitrate) {

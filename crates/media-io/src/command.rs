@@ -49,6 +49,8 @@ pub enum Command {
     },
     /// Asks how long ago the leg's peer was heard; the event `Heard` says so.
     Probe,
+    /// Asks what has flowed over the leg so far; the event `Report` says so.
+    Report,
     /// Ends the leg; the event `Closed` carries its statistics, its ports go back.
     Close,
 }

@@ -28,7 +28,8 @@ pub use counters::CounterValues;
 pub use handle::MediaIo;
 pub use headroom::{Headroom, WorkerLoad};
 pub use mxtrunk_media::{
-    AudioVerdict, Codec, CodecPolicy, Drops, Event, Happened, IceMode, JitterSettings, LegId,
-    LegStats, MediaError, OpusSettings, PhoneProfile, Received, Sent, SrtpPolicy,
+    AudioVerdict, Codec, CodecPolicy, Drops, Event, Fec, Happened, IceMode, JitterSettings, LegId,
+    LegStats, MediaError, OpusSettings, PhoneProfile, Quality, Received, Reported, Sent,
+    SrtpPolicy,
 };
 pub use pressure::{LoadLimits, Pressure};

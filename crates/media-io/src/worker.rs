@@ -171,6 +171,7 @@ impl Worker {
             }
             Command::Bridge { with } => self.legs.bridge(now, leg, with),
             Command::Probe => self.legs.probe(now, leg),
+            Command::Report => self.legs.ask_report(leg),
             Command::Close => self.legs.close(leg),
         }
     }

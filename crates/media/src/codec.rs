@@ -5,6 +5,7 @@ use audio_codec_algorithms::{decode_alaw, decode_ulaw, encode_alaw, encode_ulaw}
 use opus::{Application, Bitrate, Channels};
 
 use crate::error::MediaError;
+use crate::fec::Fec;
 
 /// Samples per second of everything between two legs.
 pub(crate) const RATE: u32 = 8000;
@@ -62,6 +63,14 @@ pub enum Law {
 }
 
 impl Law {
+    /// The codec that it is.
+    pub fn codec(self) -> Codec {
+        match self {
+            Law::Mu => Codec::Pcmu,
+            Law::A => Codec::Pcma,
+        }
+    }
+
     /// The static RTP payload type.
     pub fn payload_type(self) -> u8 {
         match self {
@@ -120,36 +129,28 @@ pub struct OpusSettings {
     pub complexity: u8,
     /// Bits per second.
     pub bitrate: u32,
-    /// Adds redundancy for lost packets (in-band FEC); costs CPU and quality at equal bit rate.
-    pub fec: bool,
-    /// Sends next to nothing in silence.
+    /// Redundancy for lost packets (in-band FEC); costs CPU, and quality at equal bit rate.
+    pub fec: Fec,
+    /// Encodes and sends next to nothing while the phone is silent.
     pub dtx: bool,
 }
 
 impl Default for OpusSettings {
     fn default() -> Self {
         OpusSettings {
-            complexity: 5,
+            complexity: 1,
             bitrate: 24_000,
-            fec: false,
-            dtx: false,
+            fec: Fec::Auto,
+            dtx: true,
         }
     }
 }
 
-/// The loss that the encoder prepares for when FEC is on; without a figure above zero libopus sends none.
-const FEC_FOR_LOSS_PERCENT: i32 = 10;
-
-/// A narrow-band encoder for a voice call.
+/// A narrow-band encoder for a voice call, without FEC yet.
 pub(crate) fn opus_encoder(settings: &OpusSettings) -> Result<opus::Encoder, MediaError> {
     let mut encoder = opus::Encoder::new(RATE, Channels::Mono, Application::Voip)?;
     encoder.set_complexity(i32::from(settings.complexity.min(10)))?;
     encoder.set_bitrate(Bitrate::Bits(settings.bitrate.clamp(6000, 510_000) as i32))?;
-    encoder.set_dtx(settings.dtx)?;
-    if settings.fec {
-        encoder.set_inband_fec(true)?;
-        encoder.set_packet_loss_perc(FEC_FOR_LOSS_PERCENT)?;
-    }
     Ok(encoder)
 }
 
@@ -191,8 +192,7 @@ mod tests {
             let settings = OpusSettings {
                 complexity,
                 bitrate: 0,
-                fec: complexity % 2 == 0,
-                dtx: complexity % 3 == 0,
+                ..OpusSettings::default()
             };
             opus_encoder(&settings).unwrap();
         }

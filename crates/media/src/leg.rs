@@ -95,6 +95,11 @@ pub enum Happened {
         /// How long ago the last packet of the negotiated peer came, RTP or (from a phone) RTCP; `None`: never.
         ago: Option<Duration>,
     },
+    /// The answer to [`Legs::ask_report`](crate::Legs::ask_report).
+    Report {
+        /// What has flowed over the leg so far.
+        stats: LegStats,
+    },
     /// The leg was closed as told.
     Closed {
         /// What flowed over it.

@@ -14,7 +14,8 @@ use crate::outbox::{Outbox, Socket};
 use crate::phone_sdp::{EVENT_PAYLOAD_TYPE, Local, Remote, RemoteAudio};
 use crate::profile::PhoneProfile;
 use crate::receiver::{Coded, Receiver, Stamp};
-use crate::rtcp::{self, SenderInfo};
+use crate::reports::PeerReports;
+use crate::rtcp::{self, NtpTime, SenderInfo};
 use crate::rtp::{Header, Packet};
 use crate::srtp::{Sealer, Srtp, Unopened};
 use crate::stats::{Drops, LegStats, Sent};
@@ -22,6 +23,8 @@ use frames::{Frames, Step};
 
 pub(crate) use frames::Ptime;
 
+/// The RTP clock of everything that we send to a phone, Hz.
+const CLOCK: u32 = 8000;
 /// RFC 3550 section 6.2: reports at least every 5 s or so.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// Comfort noise (RFC 3389). Many devices send it though nobody agreed on it, so it is always understood. We never
@@ -55,6 +58,7 @@ pub(crate) struct PhoneLeg {
     frames: Frames,
     next_report: Option<Instant>,
     sent_since_report: bool,
+    peer_reports: PeerReports,
     sent: Sent,
     last_heard: Option<Instant>,
 }
@@ -117,6 +121,7 @@ impl PhoneLeg {
             frames: Frames::new(seed.timestamp),
             next_report: None,
             sent_since_report: false,
+            peer_reports: PeerReports::default(),
             sent: Sent::default(),
             last_heard: None,
         }
@@ -156,7 +161,9 @@ impl PhoneLeg {
         if matches!(self.negotiation, Negotiation::Idle) {
             return Err(MediaError::UnexpectedAnswer);
         }
-        let remote = Remote::parse(answer, &self.laws, self.local.srtp)?;
+        let mut remote = Remote::parse(answer, &self.laws, self.local.srtp)?;
+        // We offer no multiplexing: the odd port stands open anyway, and a PBX is near.
+        remote.audio.mux = false;
         let law = first_law(&remote)?;
         if let Some(srtp) = &mut self.srtp {
             srtp.apply_answer(&remote.audio.keys)?;
@@ -194,6 +201,12 @@ impl PhoneLeg {
         if !is_heard || !self.digits.press(now, press) {
             self.receiver.drops().digits += 1;
         }
+    }
+
+    /// Whether a datagram on the even port is RTCP, because both go there (RFC 5761).
+    pub(crate) fn is_muxed_rtcp(&self, datagram: &[u8]) -> bool {
+        matches!(&self.negotiation, Negotiation::Agreed { audio, .. } if audio.mux)
+            && rtcp::is_rtcp(datagram)
     }
 
     pub(crate) fn receive_rtp(
@@ -260,10 +273,16 @@ impl PhoneLeg {
         [None, None]
     }
 
-    pub(crate) fn receive_rtcp(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
+    pub(crate) fn receive_rtcp(
+        &mut self,
+        now: Instant,
+        epoch: Epoch,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) {
         let known = matches!(
             &self.negotiation,
-            Negotiation::Agreed { audio, .. } if self.latch.is_control(audio.rtcp, source)
+            Negotiation::Agreed { audio, .. } if self.latch.is_control(audio.control(), source)
         );
         if !known {
             self.receiver.drops().wrong_source += 1;
@@ -276,13 +295,15 @@ impl PhoneLeg {
             },
             None => datagram,
         };
-        if rtcp::is_compound(datagram) {
-            self.last_heard = Some(now);
-            self.latch.learn_control(source);
+        if !rtcp::is_compound(datagram) {
+            self.receiver.drops().malformed += 1;
+            return;
         }
-        if let Some(loss) = rtcp::reported_loss(datagram, self.header.ssrc) {
-            self.sent.reported_loss = loss;
-        }
+        self.last_heard = Some(now);
+        self.latch.learn_control(source);
+        let (ssrc, sent) = (self.header.ssrc, self.sent.packets);
+        self.peer_reports
+            .hear((now, epoch.ntp(now)), datagram, ssrc, CLOCK, sent);
     }
 
     /// Does what is due: sends the frames that `pull` yields (silence for `None`), digits instead of them, and
@@ -305,7 +326,7 @@ impl PhoneLeg {
             }
         }
         if self.next_report.is_some_and(|due| due <= now) {
-            self.send_report(epoch.wallclock(now), out);
+            self.send_report(now, epoch.ntp(now), out);
             self.next_report = Some(now + REPORT_INTERVAL);
         }
     }
@@ -334,6 +355,7 @@ impl PhoneLeg {
                 timestamp,
                 ..self.header
             };
+            self.sent.codec = Some(law.codec());
             let encode = law.encoder();
             let sealer = self.srtp.as_mut().and_then(Srtp::sealer);
             out.push_with(Socket::Rtp(self.id), rtp, |bytes| {
@@ -388,25 +410,33 @@ impl PhoneLeg {
         self.sent_since_report = true;
     }
 
-    fn send_report(&mut self, wallclock: Duration, out: &mut Outbox) {
+    fn send_report(&mut self, now: Instant, at: NtpTime, out: &mut Outbox) {
         let Negotiation::Agreed { audio, .. } = &self.negotiation else {
             return;
         };
-        let Some(destination) = audio.rtcp else {
+        let Some(destination) = audio.control() else {
             return;
         };
+        let socket = match audio.mux {
+            true => Socket::Rtp(self.id),
+            false => Socket::Rtcp(self.id),
+        };
         let sender = self.sent_since_report.then_some(SenderInfo {
-            wallclock,
+            at,
             timestamp: self.frames.timestamp(),
             packets: self.sent.packets as u32,
             bytes: self.sent.bytes as u32,
         });
         self.sent_since_report = false;
         let about = self.receiver.report();
+        let about = about.map(|reception| self.peer_reports.about_peer(now, reception));
         let ssrc = self.header.ssrc;
-        let destination = self.latch.control_destination(destination);
+        let destination = match socket {
+            Socket::Rtp(_) => self.latch.destination(destination),
+            _ => self.latch.control_destination(destination),
+        };
         let sealer = self.srtp.as_mut().and_then(Srtp::sealer);
-        out.push_with(Socket::Rtcp(self.id), destination, |bytes| {
+        out.push_with(socket, destination, |bytes| {
             let start = bytes.len();
             rtcp::write_report(bytes, ssrc, sender, about);
             if let Some(sealer) = sealer {
@@ -424,8 +454,12 @@ impl PhoneLeg {
         let (received, dropped) = self.receiver.stats();
         LegStats {
             received,
-            sent: self.sent.clone(),
+            sent: Sent {
+                reported: self.peer_reports.reported(),
+                ..self.sent.clone()
+            },
             dropped,
+            round_trip: self.peer_reports.round_trip(),
         }
     }
 }
@@ -473,7 +507,7 @@ pub struct Epoch {
 }
 
 impl Epoch {
-    fn wallclock(self, now: Instant) -> Duration {
-        self.since_unix + now.saturating_duration_since(self.instant)
+    fn ntp(self, now: Instant) -> NtpTime {
+        NtpTime::of(self.since_unix + now.saturating_duration_since(self.instant))
     }
 }

@@ -57,7 +57,10 @@ impl Direction {
 pub(crate) struct RemoteAudio {
     /// Where it wants RTP; `None` for the old hold form `c=0.0.0.0` (RFC 3264 section 8.4).
     pub(crate) rtp: Option<SocketAddr>,
-    pub(crate) rtcp: Option<SocketAddr>,
+    /// Where it wants RTCP if not with the RTP; see [`Self::control`].
+    rtcp: Option<SocketAddr>,
+    /// It takes RTCP on the RTP port (RFC 5761).
+    pub(crate) mux: bool,
     /// The laws that both speak, in the remote's order.
     pub(crate) laws: Vec<Law>,
     /// Its number for telephone-event.
@@ -111,6 +114,14 @@ impl Remote {
 }
 
 impl RemoteAudio {
+    /// Where RTCP goes to and comes from.
+    pub(crate) fn control(&self) -> Option<SocketAddr> {
+        match self.mux {
+            true => self.rtp,
+            false => self.rtcp,
+        }
+    }
+
     fn read(
         session: &Session,
         media: &Media,
@@ -136,6 +147,7 @@ impl RemoteAudio {
         Ok(RemoteAudio {
             rtp,
             rtcp,
+            mux: has_flag(media, "rtcp-mux"),
             laws,
             event: event_payload_type(media, &formats),
             direction,
@@ -144,6 +156,13 @@ impl RemoteAudio {
             index,
         })
     }
+}
+
+fn has_flag(media: &Media, name: &str) -> bool {
+    media
+        .attributes
+        .iter()
+        .any(|attribute| attribute.attribute == name)
 }
 
 fn direction_of(attributes: &[Attribute]) -> Option<Direction> {
@@ -262,7 +281,11 @@ impl Local {
             .map(|(index, media)| {
                 if index == audio.index {
                     let direction = audio.direction.mirrored();
-                    return self.audio(&media.proto, &[law], audio.event, direction);
+                    let mut media = self.audio(&media.proto, &[law], audio.event, direction);
+                    if audio.mux {
+                        media.attributes.push(Attribute::new("rtcp-mux"));
+                    }
+                    return media;
                 }
                 Media {
                     port: 0,

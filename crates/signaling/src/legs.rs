@@ -167,7 +167,7 @@ pub(crate) fn from_media(happened: &media::Happened) -> Option<MediaEvent> {
             ),
         },
         Happened::Lost => MediaEvent::Lost,
-        Happened::Heard { .. } => return None,
+        Happened::Heard { .. } | Happened::Report { .. } => return None,
         Happened::Closed { .. } => MediaEvent::Closed,
     })
 }

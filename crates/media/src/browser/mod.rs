@@ -4,21 +4,24 @@ mod negotiate;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, RtpWrite, Ssrc};
+use str0m::stats::MediaEgressStats;
 use str0m::{Candidate, IceConnectionState, Input, Output, Rtc};
 
 use crate::browser_sdp::StreamName;
+use crate::codec::Codec;
 use crate::demux::TransactionId;
 use crate::dtmf::{DigitSender, EventClock, Press, UPDATE};
 use crate::error::MediaError;
+use crate::fec::Reception;
 use crate::leg::{Happened, IceMode, Settings, Why};
 use crate::outbox::Outbox;
 use crate::phone::RtpSeed;
 use crate::receiver::{Coded, DirectFrame, Receiver, Stamp};
-use crate::stats::{LegStats, Sent};
+use crate::stats::{LegStats, Reported, Sent};
 use crate::voice::Voice;
 use negotiate::{Negotiation, engine};
 
@@ -45,6 +48,10 @@ pub(crate) struct BrowserLeg {
     lost: bool,
     unannounced: u8,
     sent: Sent,
+    /// By the browser's receiver reports.
+    round_trip: Option<Duration>,
+    /// By ICE.
+    checked: Option<Duration>,
     /// What drains brought to light, for the owner to take.
     pub(crate) happened: VecDeque<Happened>,
     pub(crate) presses: VecDeque<Press>,
@@ -91,6 +98,8 @@ impl BrowserLeg {
             lost: false,
             unannounced: 0,
             sent: Sent::default(),
+            round_trip: None,
+            checked: None,
             happened: VecDeque::new(),
             presses: VecDeque::new(),
             checks: Vec::new(),
@@ -250,25 +259,27 @@ impl BrowserLeg {
         if !self.connected || self.digits.is_busy() {
             return Ok(());
         }
-        let packet = self
-            .voice
-            .encode(now, &frame.pcm, frame.at, frame.lost_before)?;
-        let write = RtpWrite::new(
-            agreed.opus,
-            packet.sequence.into(),
-            packet.timestamp,
-            now,
-            packet.payload,
-        )
-        .marker(packet.marker);
-        let len = packet.payload.len();
-        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(agreed.mid, None) {
-            stream.write_rtp(write);
-            self.sent.packets += 1;
-            self.sent.carried += 1;
-            self.sent.bytes += len as u64;
+        let mut direct = self.rtc.direct_api();
+        let Some(stream) = direct.stream_tx_by_mid(agreed.mid, None) else {
+            return Ok(());
+        };
+        self.sent.carried += 1;
+        self.sent.codec = Some(Codec::Opus);
+        let sent = &mut self.sent;
+        let mut is_sent = false;
+        self.voice.take(now, frame, |packet| {
+            let number = packet.sequence.into();
+            let payload = packet.payload;
+            let write = RtpWrite::new(agreed.opus, number, packet.timestamp, now, payload);
+            stream.write_rtp(write.marker(packet.marker));
+            sent.packets += 1;
+            sent.bytes += payload.len() as u64;
+            is_sent = true;
+        })?;
+        if is_sent {
+            self.advance(now, out)?;
         }
-        self.advance(now, out)
+        Ok(())
     }
 
     /// Takes over a digit that the bridged leg heard.
@@ -343,13 +354,13 @@ impl BrowserLeg {
                         .extend(TransactionId::of_request(&transmit.contents));
                     out.push_engine(transmit.destination, transmit.contents);
                 }
-                Output::Event(event) => self.note(event),
+                Output::Event(event) => self.note(event)?,
             }
         }
         Err(MediaError::Engine("it never comes to rest".to_owned()))
     }
 
-    fn note(&mut self, event: str0m::Event) {
+    fn note(&mut self, event: str0m::Event) -> Result<(), MediaError> {
         match event {
             str0m::Event::RtpPacket(packet) => self.note_packet(&packet),
             str0m::Event::Connected => {
@@ -367,8 +378,37 @@ impl BrowserLeg {
                 self.lost = false;
                 self.happened.push_back(Happened::Connected);
             }
+            str0m::Event::MediaEgressStats(stats) => self.note_report(&stats)?,
+            str0m::Event::PeerStats(stats) => {
+                let pair = stats.selected_candidate_pair;
+                self.checked = pair.and_then(|pair| pair.current_round_trip_time);
+            }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// What the browser's last receiver report says.
+    fn note_report(&mut self, stats: &MediaEgressStats) -> Result<(), MediaError> {
+        let Some(remote) = &stats.remote else {
+            return Ok(());
+        };
+        // The engine reads the signed 24 bits of RFC 3550 as unsigned.
+        let lost = match remote.packets_lost {
+            below_nought @ 0x80_0000.. => below_nought as i64 - 0x100_0000,
+            lost => lost as i64,
+        };
+        self.voice.report(Reception {
+            highest: *remote.maximum_sequence_number,
+            lost,
+        })?;
+        self.round_trip = stats.rtt.or(self.round_trip);
+        self.sent.reported = Some(Reported {
+            lost: self.voice.lost(),
+            of: self.sent.packets,
+            jitter: Duration::from_secs_f64(f64::from(remote.jitter) / 48_000.0),
+        });
+        Ok(())
     }
 
     fn note_packet(&mut self, packet: &RtpPacket) {
@@ -406,6 +446,7 @@ impl BrowserLeg {
             received,
             sent: self.sent.clone(),
             dropped,
+            round_trip: self.round_trip.or(self.checked),
         }
     }
 }

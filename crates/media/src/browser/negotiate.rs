@@ -1,6 +1,7 @@
 //! Offer and answer of a browser leg, by str0m with our own touches.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
 use str0m::RtcConfig;
 
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
@@ -18,6 +19,9 @@ use crate::outbox::Outbox;
 /// Our numbers in offers; in answers the browser's own are used.
 const EVENT_WIDE: u8 = 110;
 const EVENT_NARROW: u8 = 126;
+/// How often the engine tells what the browser reports; browsers report every 2.5 to 7.5 s.
+const STATISTICS: Duration = Duration::from_secs(2);
+
 #[derive(Debug)]
 pub(super) enum Negotiation {
     Idle,
@@ -184,6 +188,7 @@ pub(super) fn engine(ice: IceMode) -> RtcConfig {
     let mut config = RtcConfig::new()
         .clear_codecs()
         .set_rtp_mode(true)
+        .set_stats_interval(Some(STATISTICS))
         .set_ice_lite(ice == IceMode::Lite)
         .set_extension_map(extensions)
         .enable_opus(true, false);

@@ -5,6 +5,7 @@ mod attacks;
 mod effort;
 mod ending;
 mod leg;
+mod live;
 #[cfg(test)]
 mod tests;
 
@@ -267,11 +268,16 @@ impl Legs {
 
     /// A datagram that came through `socket`.
     pub fn handle(&mut self, now: Instant, socket: Socket, source: SocketAddr, datagram: &[u8]) {
+        let epoch = self.epoch;
         match socket {
             Socket::Browsers => self.handle_browser(now, source, datagram),
             Socket::Rtp(id) => {
                 self.work(id, |leg, _| {
                     if let Side::Phone(phone) = &mut leg.side {
+                        if phone.is_muxed_rtcp(datagram) {
+                            phone.receive_rtcp(now, epoch, source, datagram);
+                            return Ok(());
+                        }
                         let presses = phone.receive_rtp(now, source, datagram);
                         leg.presses.extend(presses.into_iter().flatten());
                     }
@@ -281,7 +287,7 @@ impl Legs {
             }
             Socket::Rtcp(id) => self.work(id, |leg, _| {
                 if let Side::Phone(phone) = &mut leg.side {
-                    phone.receive_rtcp(now, source, datagram);
+                    phone.receive_rtcp(now, epoch, source, datagram);
                 }
                 Ok(())
             }),

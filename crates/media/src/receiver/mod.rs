@@ -111,6 +111,7 @@ impl Receiver {
     /// Takes a packet of audio in.
     pub(crate) fn receive_audio(&mut self, now: Instant, stamp: Stamp, coded: Coded<'_>) {
         self.count(now, stamp, coded.len(), coded.clock());
+        self.stats.codec = Some(coded.codec());
         match &mut self.path {
             Path::Nowhere => {}
             Path::Direct(_) => self.decode_on_arrival(stamp, coded),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::codec::{Law, OPUS_TICKS};
+use crate::codec::{Codec, Law, OPUS_TICKS};
 
 /// The most G.711 that one packet may hold: 120 ms.
 pub(super) const LONGEST_LAW: usize = 960;
@@ -15,6 +15,13 @@ pub(crate) enum Coded<'a> {
 }
 
 impl Coded<'_> {
+    pub(super) fn codec(&self) -> Codec {
+        match self {
+            Coded::Opus(_) => Codec::Opus,
+            Coded::Law(law, _) => law.codec(),
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         match self {
             Coded::Opus(payload) => payload.len(),

@@ -33,6 +33,9 @@ pub(crate) struct World {
     pub(crate) events: Vec<Event>,
     /// Applied to media from browsers and from phones.
     pub(crate) weather: [Weather; 2],
+    /// Which of the datagrams with media towards browsers get through.
+    pub(crate) downlink: Box<dyn FnMut(usize) -> bool>,
+    delivered: usize,
     sent: [usize; 2],
     flying: Vec<InFlight>,
 }
@@ -58,6 +61,8 @@ impl World {
             phones: Vec::new(),
             events: Vec::new(),
             weather: [Box::new(|_| Some(1)), Box::new(|_| Some(1))],
+            downlink: Box::new(|_| true),
+            delivered: 0,
             sent: [0; 2],
             flying: Vec::new(),
         }
@@ -247,8 +252,7 @@ impl World {
     }
 
     fn fly(&mut self, side: usize, socket: Socket, source: SocketAddr, datagram: Vec<u8>) {
-        let is_media = (128..=191).contains(&datagram[0]) && !(192..=223).contains(&datagram[1]);
-        let delay = if is_media {
+        let delay = if is_media(&datagram) {
             self.sent[side] += 1;
             (self.weather[side])(self.sent[side])
         } else {
@@ -271,6 +275,12 @@ impl World {
             let to = transmit.destination;
             match transmit.socket {
                 Socket::Browsers => {
+                    if is_media(transmit.payload) {
+                        self.delivered += 1;
+                        if !(self.downlink)(self.delivered) {
+                            continue;
+                        }
+                    }
                     if let Some((_, browser)) =
                         self.browsers.iter_mut().find(|(_, b)| b.address == to)
                     {
@@ -280,7 +290,10 @@ impl World {
                 Socket::Rtp(_) => {
                     if let Some((_, phone)) = self.phones.iter_mut().find(|(_, p)| p.address == to)
                     {
-                        phone.receive(self.ms, transmit.payload);
+                        match is_media(transmit.payload) {
+                            true => phone.receive(self.ms, transmit.payload),
+                            false => phone.reports.push(transmit.payload.to_vec()),
+                        }
                     }
                 }
                 Socket::Rtcp(_) => {
@@ -306,4 +319,8 @@ impl World {
         });
         closed.unwrap_or_else(|| panic!("no statistics: {:?}", self.events))
     }
+}
+
+fn is_media(datagram: &[u8]) -> bool {
+    (128..=191).contains(&datagram[0]) && !(192..=223).contains(&datagram[1])
 }
