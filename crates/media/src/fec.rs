@@ -12,9 +12,10 @@ const OFF_AT: f32 = 0.002;
 /// How far one report moves the smoothed loss: up at once by half, down slowly, for loss comes in bouts.
 const RISE: f32 = 0.5;
 const FALL: f32 = 0.3;
-/// What the encoder is told when FEC is always on and no report has come.
-const UNTOLD_PERCENT: u8 = 10;
-/// More than this libopus makes no difference of.
+/// What the encoder is told at least: told of less, libopus sends no redundancy at 24 kbit/s and a complexity below 2,
+/// which it counts as a lower bit rate (`decide_fec` and `compute_equiv_rate` in its `opus_encoder.c`).
+const LEAST_PERCENT: u8 = 15;
+/// More than this makes no difference to libopus.
 const MOST_PERCENT: u8 = 25;
 
 /// When Opus towards browsers carries redundancy for lost packets (in-band FEC, RFC 6716 section 2.1.7).
@@ -115,7 +116,7 @@ impl FecControl {
 
     /// The loss to prepare for before any report, in percent; `None`: no FEC.
     pub(crate) fn initial(&self) -> Option<u8> {
-        self.is_on.then_some(UNTOLD_PERCENT)
+        self.is_on.then_some(LEAST_PERCENT)
     }
 
     /// The loss to prepare for, in percent; `None`: no FEC.
@@ -127,7 +128,8 @@ impl FecControl {
             Fec::Auto => watch.loss >= ON_AT,
         };
         let percent = (watch.loss * 100.0).round() as u8;
-        self.is_on.then(|| percent.clamp(1, MOST_PERCENT))
+        self.is_on
+            .then(|| percent.clamp(LEAST_PERCENT, MOST_PERCENT))
     }
 }
 
@@ -203,9 +205,16 @@ mod tests {
         let mut rounds = vec![(0, 0), (0, 25), (0, 25)];
         rounds.resize(18, (0, 0));
         let (_, percents) = after(&rounds);
-        assert_eq!(percents[..3], [None, Some(5), Some(8)]);
+        assert_eq!(percents[..3], [None, Some(15), Some(15)]);
         assert!(percents[3..6].iter().all(Option::is_some), "{percents:?}");
         assert_eq!(percents.last(), Some(&None), "{percents:?}");
+    }
+
+    #[test]
+    fn heavy_loss_is_prepared_for() {
+        let (_, percents) = after(&[(0, 75), (0, 75), (0, 75), (0, 200), (0, 200)]);
+        assert_eq!((percents[0], percents[4]), (Some(15), Some(25)));
+        assert!(percents[1] > Some(20), "{percents:?}");
     }
 
     #[test]
@@ -256,8 +265,8 @@ mod tests {
     #[test]
     fn always_and_never_are_kept_to() {
         let (watch, _) = after(&[(0, 25)]);
-        assert_eq!(FecControl::new(Fec::On).initial(), Some(10));
-        assert_eq!(FecControl::new(Fec::On).percent(&watch), Some(5));
+        assert_eq!(FecControl::new(Fec::On).initial(), Some(15));
+        assert_eq!(FecControl::new(Fec::On).percent(&watch), Some(15));
         assert_eq!(FecControl::new(Fec::Off).percent(&watch), None);
         assert_eq!(FecControl::new(Fec::Auto).initial(), None);
     }

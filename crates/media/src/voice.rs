@@ -386,6 +386,23 @@ mod tests {
         flagged >= 8
     }
 
+    /// At a low complexity libopus takes some persuading.
+    #[test]
+    fn light_loss_turns_redundancy_on_at_every_complexity() {
+        for complexity in 0..=10 {
+            let settings = OpusSettings {
+                complexity,
+                dtx: false,
+                ..OpusSettings::default()
+            };
+            let mut voice = Voice::new(&settings, 0, 1000).unwrap();
+            let _ = has_fec(&mut voice, 0);
+            let highest = 10;
+            voice.report(Reception { highest, lost: 1 }).unwrap();
+            assert!(has_fec(&mut voice, 10), "at complexity {complexity}");
+        }
+    }
+
     #[test]
     fn reported_loss_turns_redundancy_on_and_reports_of_our_own_gaps_do_not() {
         let mut voice = voice(false);
