@@ -246,7 +246,7 @@ impl Bench {
                 browser.write(self.now, speech);
             }
             for datagram in browser.out.drain(..) {
-                datagrams.push((Socket::Browsers, browser.address, datagram));
+                datagrams.push((Socket::Browsers(0), browser.address, datagram));
             }
         }
         let coded = &self.coded[self.round % self.coded.len()];
@@ -264,7 +264,7 @@ impl Bench {
         while let Some(transmit) = self.legs.poll_transmit() {
             let payload = black_box(transmit.payload);
             let handshake = payload.first().is_some_and(|first| *first < 64);
-            if handshake && transmit.socket == Socket::Browsers {
+            if handshake && transmit.socket == Socket::Browsers(0) {
                 let mut bytes = [0; MTU];
                 bytes[..payload.len()].copy_from_slice(payload);
                 self.handshakes

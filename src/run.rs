@@ -272,8 +272,9 @@ fn media_config(config: &Config) -> MediaIoConfig {
     let media = &config.media;
     let (first, last) = media.phone_ports;
     MediaIoConfig {
-        browser_bind: media.browser_bind,
+        browser_bind: media.browser_bind.clone(),
         browser_port: media.browser_port,
+        browser_tcp_port: media.browser_tcp_port(),
         browser_advertise: media.browser_advertise.clone(),
         ice: match media.ice {
             Ice::Full => IceMode::Full,

@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use mio::{Poll, Waker};
-use mxtrunk_media::{Epoch, Event, LegId, Legs, SrtpSecret};
+use mxtrunk_media::{Epoch, Event, LegId, Legs, Socket, SrtpSecret};
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
 use tokio::sync::mpsc::Sender;
@@ -22,7 +22,8 @@ use crate::counters::{CounterValues, Counters};
 use crate::headroom::{Gauge, Headroom, WorkerLoad};
 use crate::ports::PortPool;
 use crate::priority::renice;
-use crate::sockets::{PhoneSide, Sockets, WAKER, bind_browsers};
+use crate::sockets::{BrowserSockets, PhoneSide, Sockets, WAKER, bind_browsers};
+use crate::streams::bind_listener;
 use crate::weigh::Scales;
 use crate::worker::{Order, Worker};
 
@@ -49,7 +50,7 @@ struct Shared {
 struct Door {
     orders: SyncSender<Order>,
     waker: Waker,
-    browsers: SocketAddr,
+    browsers: Vec<SocketAddr>,
 }
 
 /// Which worker each leg stands on, and what each worker has to carry.
@@ -129,22 +130,22 @@ impl MediaIo {
             let poll = Poll::new()?;
             let waker = Waker::new(poll.registry(), WAKER)?;
             let (browsers, bound) = bind(&config, index)?;
-            let ports = Arc::clone(&ports);
+            let (registry, ports) = (poll.registry().try_clone()?, Arc::clone(&ports));
             let phones = PhoneSide {
                 bind: config.phone_bind,
                 dscp: config.phone_dscp,
                 ports,
             };
-            let sockets = Sockets::new(poll.registry(), browsers, phones, counters.clone())?;
+            let sockets = Sockets::new(registry, browsers, phones, counters.clone())?;
             doors.push(Door {
                 orders: orders_in,
                 waker,
-                browsers: bound,
+                browsers: bound.iter().map(|(_, address)| *address).collect(),
             });
             crew.push(Worker {
                 index,
                 poll,
-                legs: Legs::new(config.settings(bound), epoch(), rand::random())
+                legs: Legs::new(config.settings(&bound), epoch(), rand::random())
                     .with_secret(srtp_secret()?),
                 sockets,
                 phone_advertise: config.phone_advertise,
@@ -217,9 +218,10 @@ impl MediaIo {
         Ok(())
     }
 
-    /// The bound browser address of each worker.
-    pub fn browser_addresses(&self) -> Vec<SocketAddr> {
-        self.shared.doors.iter().map(|door| door.browsers).collect()
+    /// What each worker has bound for browsers: its UDP ports, then its TCP ports.
+    pub fn browser_addresses(&self) -> Vec<Vec<SocketAddr>> {
+        let doors = self.shared.doors.iter();
+        doors.map(|door| door.browsers.clone()).collect()
     }
 
     /// The number of legs that are open on all workers.
@@ -302,21 +304,42 @@ fn srtp_secret() -> io::Result<SrtpSecret> {
     Ok(SrtpSecret::new(random))
 }
 
+/// Binds the ports of a worker for browsers, and says which lies where.
 fn bind(
     config: &MediaIoConfig,
     index: usize,
-) -> Result<(mio::net::UdpSocket, SocketAddr), StartError> {
-    let port = match config.browser_port {
-        0 => Some(0),
-        base => u16::try_from(index)
-            .ok()
-            .and_then(|index| base.checked_add(index)),
-    };
-    let address = SocketAddr::new(config.browser_bind, port.unwrap_or(u16::MAX));
-    let failed = |source| StartError::Bind { address, source };
-    let socket = bind_browsers(address, config.browser_dscp).map_err(failed)?;
-    let bound = socket.local_addr().map_err(failed)?;
-    Ok((socket, bound))
+) -> Result<(BrowserSockets, Vec<(Socket, SocketAddr)>), StartError> {
+    let mut sockets = BrowserSockets::default();
+    let mut bound = Vec::new();
+    for (number, ip) in config.browser_bind.iter().enumerate() {
+        let address = SocketAddr::new(*ip, port_of(config.browser_port, index));
+        let failed = |source| StartError::Bind { address, source };
+        let socket = bind_browsers(address, config.browser_dscp).map_err(failed)?;
+        let local = socket.local_addr().map_err(failed)?;
+        bound.push((Socket::Browsers(number), local));
+        sockets.datagrams.push(socket);
+    }
+    for (number, ip) in config.browser_bind.iter().enumerate() {
+        let Some(base) = config.browser_tcp_port else {
+            break;
+        };
+        let address = SocketAddr::new(*ip, port_of(base, index));
+        let failed = |source| StartError::Bind { address, source };
+        let listener = bind_listener(address, config.browser_dscp).map_err(failed)?;
+        let local = listener.local_addr().map_err(failed)?;
+        bound.push((Socket::Streams(number), local));
+        sockets.listeners.push(listener);
+    }
+    Ok((sockets, bound))
+}
+
+/// A worker's port, counted from the first one's; 0 stays 0.
+fn port_of(base: u16, index: usize) -> u16 {
+    let index = u16::try_from(index).unwrap_or(u16::MAX);
+    match base {
+        0 => 0,
+        base => base.saturating_add(index),
+    }
 }
 
 fn epoch() -> Epoch {

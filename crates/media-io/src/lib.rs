@@ -1,7 +1,7 @@
 //! The shell around [`mxtrunk_media`]: worker threads, sockets, ports. Commands in, events out, both plain data.
 //!
-//! Each worker is one thread (`mx-media-N`) that blocks on its sockets: one UDP port for all its browsers, an even
-//! (RTP) and an odd (RTCP) port for each of its phone legs. A leg stays on the worker that opened it, and bridged
+//! Each worker is one thread (`mx-media-N`) that blocks on its sockets: one UDP port for all its browsers on each
+//! address that they know, with a TCP port beside it, an even (RTP) and an odd (RTCP) port for each of its phone legs. A leg stays on the worker that opened it, and bridged
 //! legs stand on the same one, so no lock and no channel lies on a packet's way.
 
 /// The `tracing` filter directive that a binary must add to its own: the WebRTC engine warns of oddities in
@@ -19,6 +19,7 @@ mod ports;
 mod pressure;
 mod priority;
 mod sockets;
+mod streams;
 mod weigh;
 mod worker;
 

@@ -9,13 +9,13 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
-use mxtrunk_media::{Event, Happened, LegId, Legs, MediaError, PhoneProfile, Socket};
+use mxtrunk_media::{Event, Happened, LegId, Legs, MediaError, PhoneProfile};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::command::Command;
 use crate::handle::Directory;
-use crate::sockets::{Sockets, WAKER};
+use crate::sockets::{Sockets, Source, WAKER};
 use crate::weigh::Scales;
 
 /// Larger datagrams than any that we negotiate are cut off, and then fail their checks.
@@ -46,7 +46,7 @@ pub(crate) struct Worker {
     pub(crate) directory: Arc<Directory>,
     pub(crate) stop: Arc<AtomicBool>,
     /// Sockets that may hold more datagrams.
-    pub(crate) readable: Vec<Socket>,
+    pub(crate) readable: Vec<Source>,
     /// Events that the owner had no room for.
     pub(crate) backlog: VecDeque<Event>,
     /// Orders may wait though nobody will wake us for them again.
@@ -72,6 +72,7 @@ impl Worker {
             self.legs.handle_timeout(now);
             self.flush();
             let now = Instant::now();
+            self.sockets.sweep(now, &mut self.legs);
             self.weigh(now);
             self.scales.meter.waits(now);
         }
@@ -93,9 +94,10 @@ impl Worker {
         if !self.readable.is_empty() || self.more_orders {
             return Some(Duration::ZERO);
         }
-        let due = self.legs.poll_timeout().map(|(at, _why)| at);
-        let deadline = due
+        let legs = self.legs.poll_timeout().map(|(at, _why)| at);
+        let deadline = [legs, self.sockets.poll_timeout()]
             .into_iter()
+            .flatten()
             .chain(self.scales.due())
             .min()
             .map(|at| at.saturating_duration_since(Instant::now()));
@@ -110,10 +112,10 @@ impl Worker {
         for event in ready {
             if event.token() == WAKER {
                 self.more_orders = true;
-            } else if let Some(socket) = self.sockets.by_token(event.token())
-                && !self.readable.contains(&socket)
+            } else if let Some(source) = self.sockets.by_event(event)
+                && !self.readable.contains(&source)
             {
-                self.readable.push(socket);
+                self.readable.push(source);
             }
         }
     }
@@ -122,14 +124,18 @@ impl Worker {
     /// not exhausted stays on the list.
     fn read_sockets(&mut self, buffer: &mut [u8]) {
         let mut readable = std::mem::take(&mut self.readable);
-        readable.retain(|socket| {
+        readable.retain(|source| {
+            if let Source::Listener(listener) = source {
+                return self.sockets.accept(Instant::now(), *listener);
+            }
             for _ in 0..BATCH {
-                let Some((len, source)) = self.sockets.receive(*socket, buffer) else {
+                let now = Instant::now();
+                let Some((len, socket, remote)) = self.sockets.receive(now, *source, buffer) else {
                     return false;
                 };
-                self.legs
-                    .handle(Instant::now(), *socket, source, &buffer[..len]);
+                self.legs.handle(now, socket, remote, &buffer[..len]);
                 self.flush();
+                self.sockets.judge(*source, &self.legs);
             }
             true
         });
@@ -182,7 +188,7 @@ impl Worker {
         profile: &PhoneProfile,
         offer: Option<&str>,
     ) {
-        let Some(port) = self.sockets.open_phone(self.poll.registry(), leg) else {
+        let Some(port) = self.sockets.open_phone(leg) else {
             self.announce(Event {
                 leg,
                 what: Happened::Failed {
@@ -222,7 +228,7 @@ impl Worker {
             Happened::Failed { .. } | Happened::Closed { .. }
         ) {
             tracing::debug!(leg = %event.leg, worker = self.index, "a media leg is gone");
-            self.sockets.close_phone(self.poll.registry(), event.leg);
+            self.sockets.close_phone(event.leg);
             self.directory.leave(event.leg, self.index);
         }
         self.backlog.push_back(event);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::codec::Codec;
-use crate::demux::{Demux, TransactionId};
+use crate::demux::{Demux, Path, TransactionId};
 use crate::dtmf::{DigitReceiver, DigitSender, EventClock, Press, TelephoneEvent, UPDATE};
 use crate::error::MediaError;
 use crate::leg::{Happened, LegId, Settings};
@@ -176,10 +176,11 @@ pub fn demux(_: Instant, bytes: &[u8]) {
     let mut demux = Demux::default();
     for (what, datagram) in datagrams(bytes) {
         let what = what.as_millis() as u16;
-        let (leg, source) = (
-            LegId(u64::from(what & 3)),
-            SocketAddr::from(([192, 0, 2, 9], 9000 + (what >> 5))),
-        );
+        let leg = LegId(u64::from(what & 3));
+        let source = Path {
+            socket: Socket::Browsers(0),
+            remote: SocketAddr::from(([192, 0, 2, 9], 9000 + (what >> 5))),
+        };
         let _ = demux.route(source, datagram);
         let text = String::from_utf8_lossy(datagram);
         match (what >> 2) & 7 {

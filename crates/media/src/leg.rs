@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::codec::OpusSettings;
 use crate::error::MediaError;
 use crate::jitter::JitterSettings;
+use crate::outbox::Socket;
 use crate::profile::CodecPolicy;
 use crate::stats::LegStats;
 
@@ -29,13 +30,22 @@ pub enum IceMode {
     Lite,
 }
 
+/// An address at which browsers reach us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostCandidate {
+    /// As browsers are told: behind a NAT its public side.
+    pub address: SocketAddr,
+    /// What is bound there: [`Socket::Browsers`] or [`Socket::Streams`]. Several addresses may lead to one socket.
+    pub socket: Socket,
+}
+
 /// What all legs of a worker have in common.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Full ICE or ICE-lite.
     pub ice: IceMode,
-    /// The host candidates offered to browsers: the advertised addresses of the worker's port.
-    pub candidates: Vec<SocketAddr>,
+    /// The host candidates offered to browsers.
+    pub candidates: Vec<HostCandidate>,
     /// Opus towards browsers.
     pub opus: OpusSettings,
     /// The jitter buffer towards phones.
@@ -45,11 +55,15 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Settings with defaults for everything but the candidates.
-    pub fn new(candidates: Vec<SocketAddr>) -> Self {
+    /// Settings with defaults for everything but the addresses, each with a UDP port for browsers.
+    pub fn new(addresses: Vec<SocketAddr>) -> Self {
+        let candidate = |(number, address)| HostCandidate {
+            address,
+            socket: Socket::Browsers(number),
+        };
         Settings {
             ice: IceMode::default(),
-            candidates,
+            candidates: addresses.into_iter().enumerate().map(candidate).collect(),
             opus: OpusSettings::default(),
             jitter: JitterSettings::default(),
             policy: CodecPolicy::default(),
@@ -111,6 +125,8 @@ pub enum Why {
     Frame,
     /// A telephone-event packet is due to a browser.
     Digit,
+    /// A browser that has given no sign of consent gets nothing more (RFC 7675).
+    Consent,
     /// An RTCP report is due to a phone.
     Report,
 }

@@ -40,7 +40,7 @@ pub use codec::{Codec, FRAME, Frame, Law, OpusSettings};
 pub use dtmf::TelephoneEvent;
 pub use error::MediaError;
 pub use jitter::JitterSettings;
-pub use leg::{Event, Happened, IceMode, LegId, Settings, Why};
+pub use leg::{Event, Happened, HostCandidate, IceMode, LegId, Settings, Why};
 pub use legs::{Effort, Legs};
 pub use outbox::{Socket, Transmit};
 pub use phone::Epoch;

@@ -77,7 +77,9 @@ pub struct Drops {
     pub late: u64,
     /// The codec refused the payload.
     pub undecodable: u64,
-    /// Candidates that could not be read or used (`.local`, TCP).
+    /// STUN messages whose integrity was wrong, or that answered nothing.
+    pub unproven: u64,
+    /// Candidates that could not be read or used (`.local`), or were too many.
     pub candidates: u64,
     /// Digits beyond the bounded queue.
     pub digits: u64,

@@ -1,14 +1,14 @@
 //! The browser leg: str0m for ICE, DTLS and SRTP; Opus and telephone-events in and out.
 
+mod link;
 mod negotiate;
+mod transport;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Instant;
 
-use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, RtpWrite, Ssrc};
-use str0m::{Candidate, IceConnectionState, Input, Output, Rtc};
+use str0m::{IceConnectionState, Input, Output, Rtc};
 
 use crate::browser_sdp::StreamName;
 use crate::demux::TransactionId;
@@ -20,7 +20,9 @@ use crate::phone::RtpSeed;
 use crate::receiver::{Coded, DirectFrame, Receiver, Stamp};
 use crate::stats::{LegStats, Sent};
 use crate::voice::Voice;
+use link::Link;
 use negotiate::{Negotiation, engine};
+use transport::Transport;
 
 /// Streams that a browser may send without announcing their SSRC.
 const UNANNOUNCED: u8 = 4;
@@ -30,7 +32,8 @@ const DRAIN: usize = 10_000;
 #[derive(Debug)]
 pub(crate) struct BrowserLeg {
     rtc: Rtc,
-    addresses: Vec<SocketAddr>,
+    transport: Transport,
+    link: Link,
     stream: StreamName,
     ice: IceMode,
     negotiation: Negotiation,
@@ -41,8 +44,6 @@ pub(crate) struct BrowserLeg {
     digits: DigitSender,
     digit_due: Option<Instant>,
     engine_due: Instant,
-    connected: bool,
-    lost: bool,
     unannounced: u8,
     sent: Sent,
     /// What drains brought to light, for the owner to take.
@@ -67,14 +68,15 @@ impl BrowserLeg {
         seed: RtpSeed,
     ) -> Result<Self, MediaError> {
         let mut rtc = engine(settings.ice).build(now);
-        for address in &settings.candidates {
-            let candidate = Candidate::host(*address, Protocol::Udp)
-                .map_err(|error| MediaError::Engine(error.to_string()))?;
+        let transport = Transport::new(settings);
+        for candidate in transport.host_candidates() {
+            let candidate = candidate.map_err(|error| MediaError::Engine(error.to_string()))?;
             rtc.add_local_candidate(candidate);
         }
         Ok(BrowserLeg {
             rtc,
-            addresses: settings.candidates.clone(),
+            transport,
+            link: Link::Connecting,
             stream: StreamName::new(seed.session, seed.ssrc),
             ice: settings.ice,
             negotiation: Negotiation::Idle,
@@ -87,8 +89,6 @@ impl BrowserLeg {
             }),
             digit_due: None,
             engine_due: now,
-            connected: false,
-            lost: false,
             unannounced: 0,
             sent: Sent::default(),
             happened: VecDeque::new(),
@@ -106,65 +106,15 @@ impl BrowserLeg {
         matches!(self.negotiation, Negotiation::Agreed(_))
     }
 
-    /// A trickled candidate; whatever cannot be used (`.local`, TCP, rubbish) is counted.
-    pub(crate) fn add_candidate(
-        &mut self,
-        now: Instant,
-        line: &str,
-        out: &mut Outbox,
-    ) -> Result<(), MediaError> {
-        let line = line.strip_prefix("a=").unwrap_or(line).trim();
-        if line.is_empty() {
-            // End of candidates; often never sent, so nothing may depend on it.
-            return Ok(());
-        }
-        match Candidate::from_sdp_string(line) {
-            Ok(candidate) if candidate.proto() == Protocol::Udp => {
-                self.rtc.add_remote_candidate(candidate);
-                self.advance(now, out)
-            }
-            _ => {
-                self.receiver.drops().candidates += 1;
-                Ok(())
-            }
-        }
-    }
-
     pub(crate) fn deadline(&self) -> (Instant, Why) {
-        match self.digit_due {
-            Some(digit) if digit < self.engine_due => (digit, Why::Digit),
-            _ => (self.engine_due, Why::Engine),
-        }
-    }
-
-    pub(crate) fn receive(
-        &mut self,
-        now: Instant,
-        source: SocketAddr,
-        datagram: &[u8],
-        out: &mut Outbox,
-    ) -> Result<Trust, MediaError> {
-        let destination = self.address_towards(source);
-        let received = Receive::new(Protocol::Udp, source, destination, datagram);
-        let Ok(received) = received else {
-            self.receiver.drops().malformed += 1;
-            return Ok(Trust::Unproven);
-        };
-        self.expect_unannounced(datagram);
-        let input = Input::Receive(now, received);
-        let is_stun = datagram[0] < 4;
-        let trust = match is_stun && self.rtc.accepts(&input) {
-            true => Trust::Proven,
-            false => Trust::Unproven,
-        };
-        if let Err(error) = self.rtc.handle_input(input) {
-            if !self.rtc.is_alive() {
-                return Err(MediaError::Engine(error.to_string()));
-            }
-            self.receiver.drops().malformed += 1;
-        }
-        self.drain(out)?;
-        Ok(trust)
+        let digit = self.digit_due.map(|at| (at, Why::Digit));
+        let consent = self.consent_ends().map(|at| (at, Why::Consent));
+        let engine = (self.engine_due, Why::Engine);
+        let due = [digit, consent].into_iter().flatten();
+        due.fold(
+            engine,
+            |first, next| if next.0 < first.0 { next } else { first },
+        )
     }
 
     /// A client that writes neither `a=ssrc` nor the MID extension still means the only line there is.
@@ -193,17 +143,6 @@ impl BrowserLeg {
         }
     }
 
-    /// Which of our advertised addresses a datagram from `source` was sent to. One socket serves all; ICE only
-    /// asks that it be one that we offered.
-    fn address_towards(&self, source: SocketAddr) -> SocketAddr {
-        let same_family = |address: &&SocketAddr| address.is_ipv4() == source.is_ipv4();
-        let mut candidates = self.addresses.iter().filter(same_family);
-        let alike = candidates
-            .clone()
-            .find(|address| address.ip().is_loopback() == source.ip().is_loopback());
-        *alike.or(candidates.next()).unwrap_or(&source)
-    }
-
     pub(crate) fn handle_timeout(
         &mut self,
         now: Instant,
@@ -211,6 +150,9 @@ impl BrowserLeg {
     ) -> Result<(), MediaError> {
         if self.digit_due.is_some_and(|due| due <= now) {
             self.send_digit(now);
+        }
+        if self.consent_ends().is_some_and(|end| end <= now) {
+            self.lose();
         }
         self.advance(now, out)
     }
@@ -247,7 +189,7 @@ impl BrowserLeg {
             return Ok(());
         };
         // RFC 4733 section 2.5.1.1: an event stands in the place of the audio.
-        if !self.connected || self.digits.is_busy() {
+        if self.link != Link::Up || self.digits.is_busy() {
             return Ok(());
         }
         let packet = self
@@ -280,7 +222,7 @@ impl BrowserLeg {
     ) -> Result<(), MediaError> {
         let has_event =
             matches!(&self.negotiation, Negotiation::Agreed(agreed) if agreed.event().is_some());
-        if !has_event || !self.connected || !self.digits.press(now, press) {
+        if !has_event || self.link != Link::Up || !self.digits.press(now, press) {
             self.receiver.drops().digits += 1;
             return Ok(());
         }
@@ -338,11 +280,7 @@ impl BrowserLeg {
                     self.engine_due = at;
                     return Ok(());
                 }
-                Output::Transmit(transmit) => {
-                    self.checks
-                        .extend(TransactionId::of_request(&transmit.contents));
-                    out.push_engine(transmit.destination, transmit.contents);
-                }
+                Output::Transmit(transmit) => self.send(transmit, out),
                 Output::Event(event) => self.note(event),
             }
         }
@@ -352,20 +290,16 @@ impl BrowserLeg {
     fn note(&mut self, event: str0m::Event) {
         match event {
             str0m::Event::RtpPacket(packet) => self.note_packet(&packet),
-            str0m::Event::Connected => {
-                self.connected = true;
-                self.happened.push_back(Happened::Connected);
-            }
-            str0m::Event::IceConnectionStateChange(IceConnectionState::Disconnected)
-            | str0m::Event::Closed => {
-                self.lost = true;
-                self.happened.push_back(Happened::Lost);
-            }
+            str0m::Event::Connected => self.link_is_up(),
+            str0m::Event::IceConnectionStateChange(IceConnectionState::Disconnected) => self.lose(),
             str0m::Event::IceConnectionStateChange(state)
-                if state.is_connected() && self.connected && self.lost =>
+                if state.is_connected() && self.link == Link::Lost =>
             {
-                self.lost = false;
-                self.happened.push_back(Happened::Connected);
+                self.link_is_up();
+            }
+            str0m::Event::Closed => {
+                self.link = Link::Closed;
+                self.happened.push_back(Happened::Lost);
             }
             _ => {}
         }

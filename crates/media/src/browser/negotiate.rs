@@ -1,9 +1,10 @@
 //! Offer and answer of a browser leg, by str0m with our own touches.
 
 use std::time::Instant;
-use str0m::RtcConfig;
 
+use str0m::RtcConfig;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::config::DtlsVersion;
 use str0m::format::{Codec, FormatParams};
 use str0m::media::{Direction, Frequency, MediaKind, Mid, Pt};
 use str0m::rtp::{Extension, ExtensionMap};
@@ -69,8 +70,10 @@ impl BrowserLeg {
         out: &mut Outbox,
     ) -> Result<String, MediaError> {
         let offered = Offered::parse(offer)?;
-        let offer = SdpOffer::from_sdp_string(offer).map_err(bad)?;
+        let (bare, candidates) = self.transport.take_candidates(offer);
+        let offer = SdpOffer::from_sdp_string(&bare).map_err(bad)?;
         let answer = self.rtc.sdp_api().accept_offer(offer).map_err(bad)?;
+        self.take_candidates(&candidates);
         let answer = answer.to_sdp_string();
         self.agree(Mid::from(offered.audio.as_str()))?;
         self.lines = offered.lines.into_iter().map(|line| line.mid).collect();
@@ -95,11 +98,13 @@ impl BrowserLeg {
                 return Ok(());
             }
         };
-        let answer = SdpAnswer::from_sdp_string(answer).map_err(bad)?;
+        let (bare, candidates) = self.transport.take_candidates(answer);
+        let answer = SdpAnswer::from_sdp_string(&bare).map_err(bad)?;
         self.rtc
             .sdp_api()
             .accept_answer(pending, answer)
             .map_err(bad)?;
+        self.take_candidates(&candidates);
         self.agree(mid)?;
         self.lines = vec![mid.to_string()];
         self.advance(now, out)
@@ -123,6 +128,11 @@ impl BrowserLeg {
         if !self.keeps_lines(&offered) {
             return Err(MediaError::BadDescription(
                 "a media line is gone or moved".to_owned(),
+            ));
+        }
+        if self.transport.is_of_another(offer) {
+            return Err(MediaError::BadDescription(
+                "the fingerprint has changed".to_owned(),
             ));
         }
         let offer = SdpOffer::from_sdp_string(offer).map_err(bad)?;
@@ -185,6 +195,8 @@ pub(super) fn engine(ice: IceMode) -> RtcConfig {
         .clear_codecs()
         .set_rtp_mode(true)
         .set_ice_lite(ice == IceMode::Lite)
+        // 1.3 where the browser has it, else 1.2.
+        .set_dtls_version(DtlsVersion::Auto)
         .set_extension_map(extensions)
         .enable_opus(true, false);
     let codecs = config.codec_config();

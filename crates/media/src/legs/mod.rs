@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use crate::browser::{BrowserLeg, Trust};
 use crate::browser_sdp;
-use crate::demux::{Demux, Route};
+use crate::demux::{Demux, Path, Route};
 use crate::error::MediaError;
 use crate::leg::{Event, Happened, LegId, Settings, Why};
 use crate::outbox::{Outbox, Socket, Transmit};
@@ -268,7 +268,13 @@ impl Legs {
     /// A datagram that came through `socket`.
     pub fn handle(&mut self, now: Instant, socket: Socket, source: SocketAddr, datagram: &[u8]) {
         match socket {
-            Socket::Browsers => self.handle_browser(now, source, datagram),
+            Socket::Browsers(_) | Socket::Streams(_) => {
+                let path = Path {
+                    socket,
+                    remote: source,
+                };
+                self.handle_browser(now, path, datagram);
+            }
             Socket::Rtp(id) => {
                 self.work(id, |leg, _| {
                     if let Side::Phone(phone) = &mut leg.side {
@@ -288,8 +294,19 @@ impl Legs {
         }
     }
 
-    fn handle_browser(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
-        let (id, remote) = match self.demux.route(source, datagram) {
+    /// True if a browser has shown there that it belongs to a leg: a TCP connection that nobody has done so on within
+    /// seconds is worth closing.
+    pub fn knows(&self, socket: Socket, remote: SocketAddr) -> bool {
+        self.demux.knows(Path { socket, remote })
+    }
+
+    /// A TCP connection of a browser is closed.
+    pub fn forget(&mut self, socket: Socket, remote: SocketAddr) {
+        self.demux.forget(Path { socket, remote });
+    }
+
+    fn handle_browser(&mut self, now: Instant, path: Path, datagram: &[u8]) {
+        let (id, remote) = match self.demux.route(path, datagram) {
             Route::Leg(id) => (id, None),
             Route::Check { leg, remote } => (leg, Some(remote)),
             Route::Stranger => {
@@ -306,16 +323,16 @@ impl Legs {
         self.work(id, |leg, out| {
             if let Side::Browser(browser) = &mut leg.side {
                 agreed = browser.is_agreed();
-                trust = browser.receive(now, source, datagram, out)?;
+                trust = browser.receive(now, path, datagram, out)?;
             }
             Ok(())
         });
         match (trust, remote) {
             (Trust::Unproven, _) => {}
             (Trust::Proven, Some(remote)) if !agreed => {
-                self.demux.remember_early(id, source, remote);
+                self.demux.remember_early(id, path, remote);
             }
-            (Trust::Proven, _) => self.demux.prove(id, source),
+            (Trust::Proven, _) => self.demux.prove(id, path),
         }
         self.carry(now, id);
     }

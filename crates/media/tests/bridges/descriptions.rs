@@ -235,5 +235,6 @@ fn candidates_that_cannot_be_used_are_counted_and_do_no_harm() {
         world.legs.add_candidate(world.now(), LEG, line);
     }
     let stats = world.close(LEG);
-    assert_eq!(stats.dropped.candidates, 3);
+    // Not the TCP one: that browser may come to us by TCP.
+    assert_eq!(stats.dropped.candidates, 2);
 }

@@ -241,7 +241,7 @@ impl World {
             let source = browser.address;
             for (destination, datagram) in std::mem::take(&mut browser.out) {
                 assert_eq!(destination, GATEWAY.into());
-                self.fly(0, Socket::Browsers, source, datagram);
+                self.fly(0, Socket::Browsers(0), source, datagram);
             }
         }
     }
@@ -270,7 +270,7 @@ impl World {
         while let Some(transmit) = self.legs.poll_transmit() {
             let to = transmit.destination;
             match transmit.socket {
-                Socket::Browsers => {
+                Socket::Browsers(_) | Socket::Streams(_) => {
                     if let Some((_, browser)) =
                         self.browsers.iter_mut().find(|(_, b)| b.address == to)
                     {
