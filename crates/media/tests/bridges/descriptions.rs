@@ -160,7 +160,8 @@ fn the_video_of_a_video_call_is_refused_and_its_audio_taken() {
         .lines()
         .find(|line| line.starts_with("a=group:BUNDLE"))
         .unwrap();
-    assert!(!bundle.contains(" v"), "{bundle}");
+    // The engine gives its own lines names by chance, some of which begin with a v.
+    assert!(!bundle.split(' ').any(|mid| mid == "v"), "{bundle}");
 }
 
 #[test]
