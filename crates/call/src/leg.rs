@@ -132,7 +132,7 @@ pub enum LegAction {
 /// What a leg's media tells the call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaEvent {
-    /// The description asked for by [`MediaAction::Open`] or [`MediaAction::Reoffer`].
+    /// The description asked for by [`MediaAction::Open`], [`MediaAction::Describe`] or [`MediaAction::Reoffer`].
     LocalDescription {
         /// Our offer, or our answer.
         sdp: Sdp,
@@ -157,7 +157,8 @@ pub enum MediaEvent {
 /// What the call asks of the media plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaAction {
-    /// Make a leg. With the far end's offer it yields our answer, without one our offer.
+    /// Make a leg. Without the far end's offer it yields ours. With it, the description that comes says that the
+    /// offer can be answered; what it is answered with follows from [`Self::Describe`].
     Open {
         /// The leg.
         leg: Leg,
@@ -172,6 +173,11 @@ pub enum MediaAction {
         leg: LegId,
         /// Its answer.
         sdp: Sdp,
+    },
+    /// The leg is bridged, so it is known what the other side speaks: yield our answer to the far end's offer.
+    Describe {
+        /// The leg.
+        leg: LegId,
     },
     /// The far end offered anew.
     Reoffer {

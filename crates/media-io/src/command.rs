@@ -30,6 +30,9 @@ pub enum Command {
         /// The SDP text.
         sdp: String,
     },
+    /// The answer to the remote offer that the leg was opened with, chosen now that the leg is bridged: `LocalDescription`
+    /// carries it. The one that came with the opening showed only that there can be one.
+    Describe,
     /// A later remote offer (hold, ICE restart, session refresh); `LocalDescription` carries our answer. One that
     /// cannot be met changes nothing, and `OfferRefused` says why.
     ApplyOffer {

@@ -159,12 +159,19 @@ impl Worker {
         let leg = order.leg;
         match order.command {
             Command::OpenBrowser {
-                offer, priority, ..
-            } => self.open_browser(now, leg, priority, offer.as_deref()),
-            Command::OpenPhone { offer, profile, .. } => {
-                self.open_phone(now, leg, &profile, offer.as_deref());
+                beside,
+                offer,
+                priority,
+            } => {
+                self.open_browser(now, leg, beside, priority, offer.as_deref());
             }
+            Command::OpenPhone {
+                beside,
+                offer,
+                profile,
+            } => self.open_phone(now, leg, beside, &profile, offer.as_deref()),
             Command::ApplyAnswer { sdp } => self.legs.apply_answer(now, leg, &sdp),
+            Command::Describe => self.legs.describe(leg),
             Command::ApplyOffer { sdp } => self.legs.apply_offer(now, leg, &sdp),
             Command::AddCandidate { candidate } => {
                 self.legs.add_candidate(now, leg, &candidate);
@@ -179,6 +186,7 @@ impl Worker {
         &mut self,
         now: Instant,
         leg: LegId,
+        beside: Option<LegId>,
         profile: &PhoneProfile,
         offer: Option<&str>,
     ) {
@@ -193,7 +201,8 @@ impl Worker {
             return;
         };
         let rtp = SocketAddr::new(self.phone_advertise, port);
-        self.legs.open_phone(now, leg, rtp, profile, offer);
+        self.legs
+            .open_phone_beside(now, leg, beside, rtp, profile, offer);
     }
 
     /// Sends what the legs want sent and tells what happened to them.

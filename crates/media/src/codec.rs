@@ -42,6 +42,49 @@ impl Codec {
         }
     }
 
+    /// RTP clock in Hz; that of G.722 is 8000 though it samples at 16 kHz (RFC 3551 section 4.5.2).
+    pub fn clock(self) -> u32 {
+        match self {
+            Codec::Opus => 48_000,
+            Codec::G722 | Codec::Pcmu | Codec::Pcma => 8000,
+        }
+    }
+
+    /// RTP clock ticks per 1/8000 s.
+    pub(crate) fn ticks(self) -> i64 {
+        i64::from(self.clock() / RATE)
+    }
+
+    /// Whether we can make samples of it.
+    pub(crate) fn decodes(self) -> bool {
+        self != Codec::G722
+    }
+
+    /// How long a payload lasts, in 1/8000 s; `None` if it cannot be a payload of this codec.
+    pub(crate) fn units(self, payload: &[u8]) -> Option<u32> {
+        match self {
+            Codec::Opus => {
+                let samples = opus::packet::get_nb_samples(payload, RATE).ok()?;
+                u32::try_from(samples).ok()
+            }
+            // All three have 64 kbit/s.
+            Codec::G722 | Codec::Pcmu | Codec::Pcma => u32::try_from(payload.len()).ok(),
+        }
+        .filter(|units| *units > 0)
+    }
+
+    /// 20 ms of silence.
+    pub(crate) fn silence(self) -> &'static [u8] {
+        match self {
+            // The full band's silent frame, by which every decoder comes to rest.
+            Codec::Opus => &[0xf8, 0xff, 0xfe],
+            // The smallest steps of both bands: predictors and step sizes decay.
+            Codec::G722 => &[0xff; FRAME],
+            Codec::Pcmu => &[0xff; FRAME],
+            Codec::Pcma => &[0xd5; FRAME],
+        }
+    }
+
     /// The law of G.711 that it is.
     pub fn law(self) -> Option<Law> {
         match self {
@@ -84,6 +127,14 @@ impl Law {
         match self {
             Law::Mu => "PCMU",
             Law::A => "PCMA",
+        }
+    }
+
+    /// The codec that it is.
+    pub fn codec(self) -> Codec {
+        match self {
+            Law::Mu => Codec::Pcmu,
+            Law::A => Codec::Pcma,
         }
     }
 

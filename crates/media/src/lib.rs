@@ -13,9 +13,11 @@
 mod browser;
 mod browser_sdp;
 mod codec;
+mod codec_choice;
 mod demux;
 mod dtmf;
 mod error;
+mod formats;
 #[doc(hidden)]
 pub mod fuzzing;
 mod jitter;
@@ -27,6 +29,7 @@ mod phone;
 mod phone_sdp;
 mod profile;
 mod receiver;
+mod relay;
 mod rtcp;
 pub mod rtp;
 mod seed;

@@ -1,24 +1,31 @@
-//! The phone leg: RTP with G.711 towards the PBX, an unbroken stream from the moment it is bridged.
+//! The phone leg: RTP towards the PBX, an unbroken stream from the moment it is bridged: what the bridged leg has to
+//! pass on as it comes, else a frame every 20 ms of the leg's own clock.
 
+mod cut;
 mod frames;
+mod negotiate;
+mod pass;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::codec::{FRAME, Frame, Law};
+use crate::codec::{Codec, FRAME, Frame};
 use crate::dtmf::{DigitSender, EventClock, EventPacket, Press};
-use crate::error::MediaError;
+use crate::formats::{Format, Meaning, PayloadTypes};
 use crate::latch::{Latch, Proof, Source};
 use crate::leg::{LegId, Settings, Why};
 use crate::outbox::{Outbox, Socket};
-use crate::phone_sdp::{EVENT_PAYLOAD_TYPE, Local, Remote, RemoteAudio};
+use crate::phone_sdp::Local;
 use crate::profile::PhoneProfile;
 use crate::receiver::{Coded, Receiver, Stamp};
+use crate::relay::Relay;
 use crate::rtcp::{self, SenderInfo};
-use crate::rtp::{Header, Packet};
+use crate::rtp::{Header, Packet, SequenceUnwrap};
 use crate::srtp::{Sealer, Srtp, Unopened};
 use crate::stats::{Drops, LegStats, Sent};
+use cut::Cut;
 use frames::{Frames, Step};
+use negotiate::Negotiation;
 
 pub(crate) use frames::Ptime;
 
@@ -44,37 +51,27 @@ pub(crate) struct RtpSeed {
 #[derive(Debug)]
 pub(crate) struct PhoneLeg {
     id: LegId,
-    laws: Vec<Law>,
+    /// The codecs that its trunk allows, in order of preference.
+    codecs: Vec<Codec>,
     local: Local,
     negotiation: Negotiation,
     latch: Latch,
     srtp: Option<Srtp>,
+    /// What is spoken is decided: by the phone's answer, or by ours, made in knowledge of the other side.
+    settled: bool,
+    types: PayloadTypes,
     pub(crate) receiver: Receiver,
     digits: DigitSender,
     header: Header,
     frames: Frames,
+    relay: Relay,
+    cut: Cut,
+    /// The number in `header`, extended.
+    sequence: SequenceUnwrap,
     next_report: Option<Instant>,
     sent_since_report: bool,
     sent: Sent,
     last_heard: Option<Instant>,
-}
-
-#[derive(Debug)]
-enum Negotiation {
-    /// Neither offered nor answered.
-    Idle,
-    /// Our first offer waits for its answer.
-    Offered,
-    /// Audio may flow; later answers and offers replace `audio`.
-    Agreed { audio: RemoteAudio, law: Law },
-}
-
-/// Where audio goes and how it is coded, as long as the phone listens.
-#[derive(Debug, Clone, Copy)]
-struct Listener {
-    rtp: SocketAddr,
-    law: Law,
-    event: Option<u8>,
 }
 
 impl PhoneLeg {
@@ -89,22 +86,20 @@ impl PhoneLeg {
     ) -> Self {
         PhoneLeg {
             id,
-            laws: profile
-                .codecs
-                .iter()
-                .filter_map(|codec| codec.law())
-                .collect(),
+            codecs: profile.codecs.clone(),
             local: Local {
                 rtp,
                 // RFC 8866 asks for a numeric id; some PBXes read it as a signed 64-bit number.
                 id: seed.session >> 1,
-                version: 1,
+                version: 0,
                 srtp: profile.srtp,
                 keys: Vec::new(),
             },
             negotiation: Negotiation::Idle,
             latch: Latch::new(profile.nat.clone()),
             srtp,
+            settled: false,
+            types: PayloadTypes::default(),
             receiver: Receiver::new(settings.jitter),
             digits: DigitSender::new(NARROW),
             header: Header {
@@ -115,60 +110,14 @@ impl PhoneLeg {
                 ssrc: seed.ssrc,
             },
             frames: Frames::new(seed.timestamp),
+            relay: Relay::default(),
+            cut: Cut::default(),
+            sequence: SequenceUnwrap::default(),
             next_report: None,
             sent_since_report: false,
             sent: Sent::default(),
             last_heard: None,
         }
-    }
-
-    pub(crate) fn offer(&mut self) -> Result<String, MediaError> {
-        self.negotiation = Negotiation::Offered;
-        self.local.keys = self.srtp.as_ref().map(Srtp::offer).unwrap_or_default();
-        self.local.offer(&self.laws)
-    }
-
-    /// Why a later offer cannot be met: it asks for fax (T.38), for video alone, for SRTP on a trunk without, or is rubbish.
-    pub(crate) fn refusal_of(&self, offer: &str) -> Option<MediaError> {
-        match self.negotiation {
-            Negotiation::Agreed { .. } => Remote::parse(offer, &self.laws, self.local.srtp)
-                .and_then(|remote| first_law(&remote))
-                .err(),
-            Negotiation::Idle | Negotiation::Offered => None,
-        }
-    }
-
-    pub(crate) fn answer(&mut self, offer: &str) -> Result<String, MediaError> {
-        let remote = Remote::parse(offer, &self.laws, self.local.srtp)?;
-        let law = first_law(&remote)?;
-        let ours = self
-            .srtp
-            .as_mut()
-            .and_then(|srtp| srtp.accept(remote.audio.keys.first()));
-        self.local.keys = ours.into_iter().collect();
-        let answer = self.local.answer(&remote, law)?;
-        self.agree(remote.audio, law);
-        Ok(answer)
-    }
-
-    /// May come more than once: the SDP of a 183 and that of the 200 can differ.
-    pub(crate) fn apply_answer(&mut self, answer: &str) -> Result<(), MediaError> {
-        if matches!(self.negotiation, Negotiation::Idle) {
-            return Err(MediaError::UnexpectedAnswer);
-        }
-        let remote = Remote::parse(answer, &self.laws, self.local.srtp)?;
-        let law = first_law(&remote)?;
-        if let Some(srtp) = &mut self.srtp {
-            srtp.apply_answer(&remote.audio.keys)?;
-        }
-        self.agree(remote.audio, law);
-        Ok(())
-    }
-
-    fn agree(&mut self, audio: RemoteAudio, law: Law) {
-        self.frames.set_ptime(audio.ptime);
-        self.latch.describe(audio.rtp);
-        self.negotiation = Negotiation::Agreed { audio, law };
     }
 
     /// From now on the phone gets an unbroken stream.
@@ -186,14 +135,15 @@ impl PhoneLeg {
     /// Takes over a digit that the bridged leg heard.
     pub(crate) fn press(&mut self, now: Instant, press: Press) {
         // On hold nobody listens: a key kept until the resume would be pressed minutes after it was meant.
-        let is_heard = matches!(
-            &self.negotiation,
-            Negotiation::Agreed { audio, .. }
-                if audio.event.is_some() && audio.rtp.is_some() && audio.direction.receives
-        );
+        let is_heard = self
+            .agreed()
+            .is_some_and(|agreed| agreed.event().is_some() && agreed.destination().is_some());
         if !is_heard || !self.digits.press(now, press) {
             self.receiver.drops().digits += 1;
+            return;
         }
+        // What is passed on as it comes keeps the leg's own clock back.
+        self.frames.hurry(now);
     }
 
     pub(crate) fn receive_rtp(
@@ -203,17 +153,13 @@ impl PhoneLeg {
         datagram: &[u8],
     ) -> [Option<Press>; 2] {
         let from = self.latch.source(now, source);
-        let audio = match &self.negotiation {
-            Negotiation::Agreed { audio, .. }
-                if audio.rtp.is_some() && from != Source::Stranger =>
-            {
-                audio
-            }
-            _ => {
-                self.receiver.drops().wrong_source += 1;
-                return [None, None];
-            }
-        };
+        let is_open = self
+            .agreed()
+            .is_some_and(|agreed| agreed.audio().rtp.is_some());
+        if !is_open || from == Source::Stranger {
+            self.receiver.drops().wrong_source += 1;
+            return [None, None];
+        }
         // Nothing is heard or learnt from a packet whose tag is wrong.
         let (datagram, proof) = match &mut self.srtp {
             Some(srtp) if srtp.is_agreed() => match srtp.open_rtp(datagram) {
@@ -239,33 +185,34 @@ impl PhoneLeg {
             ssrc: packet.header.ssrc,
             sequence: packet.header.sequence,
             timestamp: packet.header.timestamp,
+            marker: packet.header.marker,
         };
-        let kind = packet.header.payload_type;
-        if let Some(law) = Law::of_payload_type(kind).filter(|law| self.laws.contains(law)) {
-            let coded = Coded::Law(law, packet.payload);
-            self.receiver.receive_audio(now, stamp, coded);
-            return [None, None];
+        match self.types.meaning(packet.header.payload_type) {
+            Some(Meaning::Audio(codec)) => {
+                let coded = Coded::Plain(codec, packet.payload);
+                self.receiver.receive_audio(now, stamp, coded);
+                [None, None]
+            }
+            Some(Meaning::Event { clock }) => {
+                let receiver = &mut self.receiver;
+                receiver.receive_event(now, stamp, packet.payload, clock)
+            }
+            None if packet.header.payload_type == NOISE_PAYLOAD_TYPE => {
+                self.receiver.receive_noise(now, stamp, packet.payload);
+                [None, None]
+            }
+            None => {
+                self.receiver.drops().unknown_payload += 1;
+                [None, None]
+            }
         }
-        if kind == NOISE_PAYLOAD_TYPE {
-            self.receiver.receive_noise(now, stamp, packet.payload);
-            return [None, None];
-        }
-        // An answer may give telephone-event another number than our offer: then both are in use.
-        if audio.event == Some(kind) || (audio.event.is_some() && kind == EVENT_PAYLOAD_TYPE) {
-            return self
-                .receiver
-                .receive_event(now, stamp, packet.payload, NARROW.event);
-        }
-        self.receiver.drops().unknown_payload += 1;
-        [None, None]
     }
 
     pub(crate) fn receive_rtcp(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
-        let known = matches!(
-            &self.negotiation,
-            Negotiation::Agreed { audio, .. } if self.latch.is_control(audio.rtcp, source)
-        );
-        if !known {
+        let is_known = self
+            .agreed()
+            .is_some_and(|agreed| self.latch.is_control(agreed.audio().rtcp, source));
+        if !is_known {
             self.receiver.drops().wrong_source += 1;
             return;
         }
@@ -312,31 +259,43 @@ impl PhoneLeg {
 
     /// A frame goes on into a packet, unless a digit is sent in its time.
     fn take_frame(&mut self, now: Instant, frame: Option<Frame>, out: &mut Outbox) {
-        let Some(listener) = self.listener() else {
+        let Some((agreed, destination)) = self.agreed().zip(self.destination()) else {
             return self.frames.leave_out();
         };
+        let event = agreed.event().map(|(number, _)| number);
+        let (spoken, encoded) = (agreed.speaks, agreed.encoded());
         let timestamp = self.frames.timestamp();
-        if let Some(payload_type) = listener.event.filter(|_| self.digits.is_busy())
+        if let Some(payload_type) = event.filter(|_| self.digits.is_busy())
             && let Some(packet) = self.digits.next(now, timestamp)
         {
             self.frames.leave_out();
-            return self.send_event(packet, payload_type, listener.rtp, out);
+            return self.send_event(packet, payload_type, destination, out);
         }
+        let Some((_, format)) = encoded.filter(|_| frame.is_some() || spoken.codec.law().is_some())
+        else {
+            // What passes through has fallen silent.
+            self.frames.leave_out();
+            let silence = spoken.codec.silence();
+            return self.send_payload(spoken, timestamp, silence, destination, out);
+        };
+        self.speak(format);
         self.sent.carried += u64::from(frame.is_some());
         self.frames.push(&frame.unwrap_or([0; FRAME]));
     }
 
     fn send_audio(&mut self, out: &mut Outbox) {
-        if let Some(Listener { rtp, law, .. }) = self.listener() {
+        let encoded = self.agreed().and_then(|agreed| agreed.encoded());
+        let listener = self.destination().zip(encoded);
+        if let Some((destination, (law, format))) = listener {
             let (timestamp, samples) = self.frames.packet();
             let header = Header {
-                payload_type: law.payload_type(),
+                payload_type: format.number,
                 timestamp,
                 ..self.header
             };
             let encode = law.encoder();
             let sealer = self.srtp.as_mut().and_then(Srtp::sealer);
-            out.push_with(Socket::Rtp(self.id), rtp, |bytes| {
+            out.push_with(Socket::Rtp(self.id), destination, |bytes| {
                 write_packet(bytes, header, sealer, |bytes| {
                     bytes.extend(samples.iter().map(|sample| encode(*sample)));
                 });
@@ -348,16 +307,27 @@ impl PhoneLeg {
         self.frames.sent();
     }
 
-    /// `None` while nothing is agreed, and while the phone is on hold.
-    fn listener(&self) -> Option<Listener> {
-        match &self.negotiation {
-            Negotiation::Agreed { audio, law } if audio.direction.receives => Some(Listener {
-                rtp: self.latch.destination(audio.rtp?),
-                law: *law,
-                event: audio.event,
-            }),
-            _ => None,
-        }
+    /// Where audio goes; nowhere while nothing is agreed, and on hold.
+    fn destination(&self) -> Option<SocketAddr> {
+        let described = self.agreed()?.destination()?;
+        Some(self.latch.destination(described))
+    }
+
+    fn send_payload(
+        &mut self,
+        format: Format,
+        timestamp: u32,
+        payload: &[u8],
+        destination: SocketAddr,
+        out: &mut Outbox,
+    ) {
+        let header = Header {
+            payload_type: format.number,
+            timestamp,
+            ..self.header
+        };
+        self.push(header, payload, destination, out);
+        self.header.marker = false;
     }
 
     fn send_event(
@@ -374,11 +344,17 @@ impl PhoneLeg {
             timestamp: packet.timestamp,
             ..self.header
         };
+        self.push(header, &packet.payload, destination, out);
+    }
+
+    fn push(&mut self, header: Header, payload: &[u8], destination: SocketAddr, out: &mut Outbox) {
         let sealer = self.srtp.as_mut().and_then(Srtp::sealer);
         out.push_with(Socket::Rtp(self.id), destination, |bytes| {
-            write_packet(bytes, header, sealer, |bytes| bytes.extend(packet.payload));
+            write_packet(bytes, header, sealer, |bytes| {
+                bytes.extend_from_slice(payload);
+            });
         });
-        self.count_sent(packet.payload.len());
+        self.count_sent(payload.len());
     }
 
     fn count_sent(&mut self, payload: usize) {
@@ -389,10 +365,7 @@ impl PhoneLeg {
     }
 
     fn send_report(&mut self, wallclock: Duration, out: &mut Outbox) {
-        let Negotiation::Agreed { audio, .. } = &self.negotiation else {
-            return;
-        };
-        let Some(destination) = audio.rtcp else {
+        let Some(destination) = self.agreed().and_then(|agreed| agreed.audio().rtcp) else {
             return;
         };
         let sender = self.sent_since_report.then_some(SenderInfo {
@@ -452,15 +425,6 @@ fn count(drops: &mut Drops, why: Unopened) {
         Unopened::Replayed => &mut drops.replayed,
     };
     *counter += 1;
-}
-
-fn first_law(remote: &Remote) -> Result<Law, MediaError> {
-    remote
-        .audio
-        .laws
-        .first()
-        .copied()
-        .ok_or(MediaError::NoCommonCodec)
 }
 
 /// Ties the monotonic clock to the wall clock, for the NTP time in RTCP.

@@ -1,15 +1,15 @@
-//! The sending side of a browser leg: frames into Opus packets with sequence numbers and timestamps.
+//! The sending side of a browser leg: frames into packets with sequence numbers and timestamps, most of them Opus.
 
 use std::time::Instant;
 
-use crate::codec::{FRAME, Frame, OPUS_TICKS, OpusSettings, opus_encoder};
+use crate::codec::{Codec, FRAME, Frame, Law, OPUS_TICKS, OpusSettings, opus_encoder};
 use crate::error::MediaError;
+use crate::relay::{Placed, Standing};
 
 /// Room for one encoded frame; libopus is told so and keeps to it.
 const LONGEST: usize = 400;
 /// When media time and the clock disagree by more than this (1/8000 s), the source's timeline jumped.
 const JUMP: i64 = 8000;
-const FRAME_TICKS: u32 = FRAME as u32 * OPUS_TICKS as u32;
 
 /// Encodes what the bridged leg heard.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(crate) struct Voice {
     packet: [u8; LONGEST],
     sequence: u64,
     timestamp: u32,
+    /// RTP clock ticks per 1/8000 s of the codec that is spoken.
+    ticks: i64,
     last: Option<Last>,
 }
 
@@ -50,6 +52,7 @@ impl Voice {
             // The SRTP roll-over counter is not signalled, so the first number stays in its first half.
             sequence: u64::from(sequence >> 1),
             timestamp,
+            ticks: OPUS_TICKS,
             last: None,
         })
     }
@@ -63,10 +66,7 @@ impl Voice {
         at: i64,
         lost_before: u16,
     ) -> Result<VoicePacket<'_>, MediaError> {
-        let (step, lost, marker) = self.step(now, at, lost_before);
-        self.timestamp = self.timestamp.wrapping_add(step);
-        self.sequence += u64::from(lost) + 1;
-        self.last = Some(Last { when: now, at });
+        let marker = self.advance(now, at, lost_before, Codec::Opus);
         let len = self.encoder.encode(pcm, &mut self.packet)?;
         Ok(VoicePacket {
             sequence: self.sequence,
@@ -76,18 +76,47 @@ impl Voice {
         })
     }
 
+    /// The same in G.711, for a browser that is to speak it.
+    pub(crate) fn encode_law(
+        &mut self,
+        now: Instant,
+        law: Law,
+        pcm: &Frame,
+        at: i64,
+        lost_before: u16,
+    ) -> VoicePacket<'_> {
+        let marker = self.advance(now, at, lost_before, law.codec());
+        self.packet[..FRAME].copy_from_slice(&law.encode(pcm));
+        VoicePacket {
+            sequence: self.sequence,
+            timestamp: self.timestamp,
+            marker,
+            payload: &self.packet[..FRAME],
+        }
+    }
+
+    /// Moves on by one frame and what was lost before it; says whether it begins a talk spurt.
+    fn advance(&mut self, now: Instant, at: i64, lost_before: u16, codec: Codec) -> bool {
+        self.ticks = codec.ticks();
+        let (step, lost, marker) = self.step(now, at, lost_before);
+        self.timestamp = self.timestamp.wrapping_add(step);
+        self.sequence += u64::from(lost) + 1;
+        self.last = Some(Last { when: now, at });
+        marker
+    }
+
     fn step(&self, now: Instant, at: i64, lost_before: u16) -> (u32, u16, bool) {
         let Some(last) = self.last else {
-            return (FRAME_TICKS, 0, true);
+            return ((FRAME as i64 * self.ticks) as u32, 0, true);
         };
         let step = at.saturating_sub(last.at);
         let elapsed = ticks_8k(now, last.when);
         if step <= 0 || (step - elapsed).abs() > JUMP {
             let step = elapsed.max(FRAME as i64);
-            return ((step * OPUS_TICKS) as u32, 0, true);
+            return ((step * self.ticks) as u32, 0, true);
         }
         let marker = step > FRAME as i64 && lost_before == 0;
-        ((step * OPUS_TICKS) as u32, lost_before, marker)
+        ((step * self.ticks) as u32, lost_before, marker)
     }
 
     /// The complexity of frames to come, 0 to 10.
@@ -110,7 +139,35 @@ impl Voice {
     /// The timestamp of this moment, for a telephone-event.
     pub(crate) fn timestamp(&self, now: Instant) -> u32 {
         let elapsed = self.last.map_or(0, |last| ticks_8k(now, last.when));
-        self.timestamp.wrapping_add((elapsed * OPUS_TICKS) as u32)
+        self.timestamp.wrapping_add((elapsed * self.ticks) as u32)
+    }
+
+    /// Where packets of `codec` go on that are passed on as they are.
+    pub(crate) fn standing(&self, now: Instant, codec: Codec) -> Standing {
+        let elapsed = self.last.map_or(0, |last| ticks_8k(now, last.when));
+        let step = elapsed.max(FRAME as i64) * codec.ticks();
+        Standing {
+            sequence: self.sequence + 1,
+            timestamp: self.timestamp.wrapping_add(step as u32),
+        }
+    }
+
+    /// Such a packet has gone out as the newest.
+    pub(crate) fn passed(&mut self, now: Instant, codec: Codec, placed: Placed) {
+        self.ticks = codec.ticks();
+        self.sequence = placed.sequence;
+        self.timestamp = placed.timestamp;
+        self.last = Some(Last {
+            when: now,
+            at: i64::MAX,
+        });
+    }
+
+    /// What is spoken from now on, before the first packet.
+    pub(crate) fn set_codec(&mut self, codec: Codec) {
+        if self.last.is_none() {
+            self.ticks = codec.ticks();
+        }
     }
 
     /// The sequence number for a packet that is no audio.

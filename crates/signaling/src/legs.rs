@@ -135,6 +135,7 @@ pub(crate) fn to_media(
             one(leg.id, command)
         }
         MediaAction::ApplyAnswer { leg, sdp } => one(leg, Command::ApplyAnswer { sdp: sdp.0 }),
+        MediaAction::Describe { leg } => one(leg, Command::Describe),
         MediaAction::Reoffer { leg, sdp } => one(leg, Command::ApplyOffer { sdp: sdp.0 }),
         MediaAction::AddCandidates { leg, candidates } => candidates
             .into_iter()

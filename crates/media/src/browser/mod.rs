@@ -1,6 +1,7 @@
-//! The browser leg: str0m for ICE, DTLS and SRTP; Opus and telephone-events in and out.
+//! The browser leg: str0m for ICE, DTLS and SRTP; audio and telephone-events in and out.
 
 mod negotiate;
+mod pass;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -17,10 +18,12 @@ use crate::error::MediaError;
 use crate::leg::{Happened, IceMode, Settings, Why};
 use crate::outbox::Outbox;
 use crate::phone::RtpSeed;
+use crate::profile::CodecPolicy;
 use crate::receiver::{Coded, DirectFrame, Receiver, Stamp};
+use crate::relay::Relay;
 use crate::stats::{LegStats, Sent};
 use crate::voice::Voice;
-use negotiate::{Negotiation, engine};
+use negotiate::{Encoded, Negotiation, engine};
 
 /// Streams that a browser may send without announcing their SSRC.
 const UNANNOUNCED: u8 = 4;
@@ -33,10 +36,14 @@ pub(crate) struct BrowserLeg {
     addresses: Vec<SocketAddr>,
     stream: StreamName,
     ice: IceMode,
+    policy: CodecPolicy,
     negotiation: Negotiation,
+    /// What is spoken is decided: by the browser's answer, or by ours, made in knowledge of the other side.
+    settled: bool,
     /// The MIDs of all media lines, in their order.
     lines: Vec<String>,
     voice: Voice,
+    relay: Relay,
     pub(crate) receiver: Receiver,
     digits: DigitSender,
     digit_due: Option<Instant>,
@@ -77,9 +84,12 @@ impl BrowserLeg {
             addresses: settings.candidates.clone(),
             stream: StreamName::new(seed.session, seed.ssrc),
             ice: settings.ice,
+            policy: settings.policy,
             negotiation: Negotiation::Idle,
+            settled: false,
             lines: Vec::new(),
             voice: Voice::new(&settings.opus, seed.sequence, seed.timestamp)?,
+            relay: Relay::default(),
             receiver: Receiver::new(settings.jitter),
             digits: DigitSender::new(EventClock {
                 event: 48_000,
@@ -173,10 +183,9 @@ impl BrowserLeg {
             return;
         };
         let kind = datagram.get(1).map(|byte| byte & 0x7f);
-        let ours = [Some(agreed.opus), agreed.wide, agreed.narrow]
-            .into_iter()
-            .flatten()
-            .any(|pt| Some(*pt) == kind);
+        let audio = agreed.formats.iter().map(|format| format.1);
+        let mut ours = audio.chain(agreed.wide).chain(agreed.narrow);
+        let ours = ours.any(|pt| Some(*pt) == kind);
         let is_rtp = matches!(datagram.first(), Some(128..=191));
         if !ours || !is_rtp || self.unannounced >= UNANNOUNCED {
             return;
@@ -234,6 +243,7 @@ impl BrowserLeg {
     /// The bridged leg is another one now.
     pub(crate) fn forget_source(&mut self) {
         self.voice.forget_source();
+        self.relay.forget_source();
     }
 
     /// Sends a frame that the bridged leg heard.
@@ -250,11 +260,17 @@ impl BrowserLeg {
         if !self.connected || self.digits.is_busy() {
             return Ok(());
         }
-        let packet = self
-            .voice
-            .encode(now, &frame.pcm, frame.at, frame.lost_before)?;
+        let (pcm, at, lost) = (&frame.pcm, frame.at, frame.lost_before);
+        let (number, packet) = match agreed.encoded() {
+            Some(Encoded::Opus(number)) => (number, self.voice.encode(now, pcm, at, lost)?),
+            Some(Encoded::Law(law, number)) => {
+                (number, self.voice.encode_law(now, law, pcm, at, lost))
+            }
+            // Only what passes straight through can be sent.
+            None => return Ok(()),
+        };
         let write = RtpWrite::new(
-            agreed.opus,
+            number,
             packet.sequence.into(),
             packet.timestamp,
             now,
@@ -380,13 +396,18 @@ impl BrowserLeg {
             ssrc: *packet.header.ssrc,
             sequence: packet.header.sequence_number,
             timestamp: packet.header.timestamp,
+            marker: packet.header.marker,
         };
-        let kind = Some(packet.header.payload_type);
+        let number = packet.header.payload_type;
+        if let Some(codec) = agreed.codec_of(number) {
+            let coded = match codec {
+                crate::Codec::Opus => Coded::Opus(&packet.payload),
+                other => Coded::Plain(other, &packet.payload),
+            };
+            return self.receiver.receive_audio(now, stamp, coded);
+        }
+        let kind = Some(number);
         let clock = match kind {
-            _ if kind == Some(agreed.opus) => {
-                let coded = Coded::Opus(&packet.payload);
-                return self.receiver.receive_audio(now, stamp, coded);
-            }
             _ if kind == agreed.wide => 48_000,
             _ if kind == agreed.narrow => 8000,
             _ => {

@@ -4,19 +4,23 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::browser::BrowserLeg;
-use crate::codec::OPUS_TICKS;
+use crate::codec::{Codec, OPUS_TICKS};
+use crate::codec_choice::Speaker;
 use crate::dtmf::Press;
 use crate::error::MediaError;
 use crate::leg::{LegId, Why};
 use crate::outbox::Outbox;
 use crate::phone::PhoneLeg;
 use crate::receiver::Receiver;
+use crate::relay::Heard;
 use crate::stats::LegStats;
 
 #[derive(Debug)]
 pub(super) struct Leg {
     pub(super) side: Side,
     pub(super) peer: Option<LegId>,
+    /// The leg that it is meant to be bridged with.
+    pub(super) beside: Option<LegId>,
     pub(super) presses: VecDeque<Press>,
     /// The entry in `timers` that counts; others of this leg are stale.
     pub(super) armed: Option<Instant>,
@@ -31,10 +35,11 @@ pub(super) enum Side {
 }
 
 impl Leg {
-    pub(super) fn new(side: Side) -> Self {
+    pub(super) fn new(side: Side, beside: Option<LegId>) -> Self {
         Leg {
             side,
             peer: None,
+            beside,
             presses: VecDeque::new(),
             armed: None,
             exempt: false,
@@ -71,10 +76,31 @@ impl Leg {
     }
 
     /// Why an offer in the middle of the call cannot be met. `None` if it can be, and before anything is agreed.
-    pub(super) fn refusal_of(&self, now: Instant, offer: &str) -> Option<MediaError> {
+    pub(super) fn refusal_of(
+        &self,
+        now: Instant,
+        offer: &str,
+        other: Option<&Speaker>,
+    ) -> Option<MediaError> {
         match &self.side {
             Side::Browser(browser) => browser.refusal_of(now, offer),
-            Side::Phone(phone) => phone.refusal_of(offer),
+            Side::Phone(phone) => phone.refusal_of(offer, other),
+        }
+    }
+
+    /// What it speaks, or may come to speak.
+    pub(super) fn speaks(&self) -> Speaker {
+        match &self.side {
+            Side::Browser(browser) => browser.speaks(),
+            Side::Phone(phone) => phone.speaks(),
+        }
+    }
+
+    /// What the peer takes as it is.
+    pub(super) fn hears(&self) -> Vec<Codec> {
+        match &self.side {
+            Side::Browser(browser) => browser.hears().to_vec(),
+            Side::Phone(phone) => phone.hears().collect(),
         }
     }
 
@@ -90,6 +116,7 @@ impl Leg {
                 self.receiver().feed_directly()
             }
             Side::Phone(phone) => {
+                phone.forget_source();
                 phone.start_frames(now);
                 self.receiver().feed_paced(now, ticks)
             }
@@ -116,10 +143,22 @@ impl Leg {
                 for press in self.presses.drain(..) {
                     phone.press(now, press);
                 }
+                while let Some(heard) = self.receiver().next_through() {
+                    match heard {
+                        Heard::Audio(packet) => phone.pass(now, &packet, out),
+                        Heard::Event(stamp) => phone.skip(stamp),
+                    }
+                }
             }
             Side::Browser(browser) => {
                 for press in self.presses.drain(..) {
                     browser.press(now, press, out)?;
+                }
+                while let Some(heard) = self.receiver().next_through() {
+                    match heard {
+                        Heard::Audio(packet) => browser.pass(now, &packet, out)?,
+                        Heard::Event(stamp) => browser.skip(stamp),
+                    }
                 }
                 // Bounded by the length of one packet.
                 while let Some(frame) = self.receiver().next_direct() {

@@ -5,6 +5,7 @@ mod attacks;
 mod effort;
 mod ending;
 mod leg;
+mod negotiate;
 #[cfg(test)]
 mod tests;
 
@@ -14,16 +15,14 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use crate::browser::{BrowserLeg, Trust};
-use crate::browser_sdp;
+use crate::browser::Trust;
 use crate::demux::{Demux, Route};
 use crate::error::MediaError;
 use crate::leg::{Event, Happened, LegId, Settings, Why};
 use crate::outbox::{Outbox, Socket, Transmit};
-use crate::phone::{Epoch, PhoneLeg};
-use crate::profile::{PhoneProfile, SrtpPolicy};
+use crate::phone::Epoch;
 use crate::seed::Seeds;
-use crate::srtp::{Srtp, SrtpSecret};
+use crate::srtp::SrtpSecret;
 use crate::stats::Drops;
 pub use effort::Effort;
 use leg::{Leg, Side};
@@ -104,119 +103,6 @@ impl Legs {
         self.drops
     }
 
-    /// Opens a browser leg: our answer to `offer`, or without one our offer, follows as
-    /// [`Happened::LocalDescription`].
-    pub fn open_browser(&mut self, now: Instant, id: LegId, offer: Option<&str>) {
-        let seed = self.seeds.rtp();
-        let opened = match self.legs.contains_key(&id) {
-            true => Err(MediaError::DuplicateLeg),
-            false => BrowserLeg::new(now, &self.settings, seed),
-        };
-        match opened {
-            Ok(browser) => self.open(now, id, Side::Browser(Box::new(browser)), offer),
-            Err(why) => self.fail_to_open(id, why),
-        }
-    }
-
-    /// Opens a phone leg whose even port is advertised as `rtp`; else as [`Self::open_browser`].
-    pub fn open_phone(
-        &mut self,
-        now: Instant,
-        id: LegId,
-        rtp: SocketAddr,
-        profile: &PhoneProfile,
-        offer: Option<&str>,
-    ) {
-        let seed = self.seeds.rtp();
-        if self.legs.contains_key(&id) {
-            return self.fail_to_open(id, MediaError::DuplicateLeg);
-        }
-        let srtp = match self.protection(profile.srtp) {
-            Ok(srtp) => srtp,
-            Err(why) => return self.fail_to_open(id, why),
-        };
-        let phone = PhoneLeg::new(id, &self.settings, profile, srtp, rtp, seed);
-        self.open(now, id, Side::Phone(Box::new(phone)), offer);
-    }
-
-    fn protection(&mut self, policy: SrtpPolicy) -> Result<Option<Srtp>, MediaError> {
-        if policy == SrtpPolicy::Off {
-            return Ok(None);
-        }
-        let secret = self.secret.as_ref().ok_or(MediaError::NoSecret)?;
-        self.secrets += 1;
-        Ok(Some(Srtp::new(secret.child(self.secrets))))
-    }
-
-    fn open(&mut self, now: Instant, id: LegId, side: Side, offer: Option<&str>) {
-        self.legs.insert(id, Leg::new(side));
-        match offer {
-            Some(offer) => self.answer(now, id, offer),
-            None => self.describe(id, |side, out| match side {
-                Side::Browser(browser) => browser.offer(now, out),
-                Side::Phone(phone) => phone.offer(),
-            }),
-        }
-    }
-
-    /// A later remote offer (hold, ICE restart, session refresh); our answer follows as
-    /// [`Happened::LocalDescription`]. One that cannot be met changes nothing: [`Happened::OfferRefused`] follows.
-    pub fn apply_offer(&mut self, now: Instant, id: LegId, offer: &str) {
-        let mut refusal = None;
-        self.work(id, |leg, _| {
-            refusal = leg.refusal_of(now, offer);
-            Ok(())
-        });
-        match refusal {
-            Some(why) => self.report(id, Happened::OfferRefused { why }),
-            None => self.answer(now, id, offer),
-        }
-    }
-
-    fn answer(&mut self, now: Instant, id: LegId, offer: &str) {
-        self.describe(id, |side, out| match side {
-            Side::Browser(browser) => browser.answer(now, offer, out),
-            Side::Phone(phone) => phone.answer(offer),
-        });
-    }
-
-    fn describe(
-        &mut self,
-        id: LegId,
-        make: impl FnOnce(&mut Side, &mut Outbox) -> Result<String, MediaError>,
-    ) {
-        let mut description = None;
-        self.work(id, |leg, out| {
-            description = Some(make(&mut leg.side, out)?);
-            Ok(())
-        });
-        if let Some(sdp) = description.filter(|_| self.legs.contains_key(&id)) {
-            self.report(id, Happened::LocalDescription { sdp });
-            self.learn_ufrag(id);
-        }
-    }
-
-    fn learn_ufrag(&mut self, id: LegId) {
-        if let Some(Leg {
-            side: Side::Browser(browser),
-            ..
-        }) = self.legs.get_mut(&id)
-        {
-            self.demux.add(id, browser.ufrag());
-        }
-    }
-
-    /// The remote answer to our offer. A phone leg takes several (183, then 200).
-    pub fn apply_answer(&mut self, now: Instant, id: LegId, answer: &str) {
-        self.work(id, |leg, out| match &mut leg.side {
-            Side::Browser(browser) => browser.apply_answer(now, answer, out),
-            Side::Phone(phone) => phone.apply_answer(answer),
-        });
-        if let Some(remote) = browser_sdp::remote_ufrag(answer) {
-            self.demux.select_device(id, remote);
-        }
-    }
-
     /// A trickled `candidate:…` line for a browser leg; the empty one means the end and changes nothing.
     pub fn add_candidate(&mut self, now: Instant, id: LegId, line: &str) {
         self.work(id, |leg, out| match &mut leg.side {
@@ -247,6 +133,7 @@ impl Legs {
         };
         match joined {
             Ok(()) => {
+                self.rewire(one);
                 self.settle(one);
                 self.settle(other);
             }

@@ -13,6 +13,7 @@ mod keys;
 mod lies;
 mod phone;
 mod ptime;
+mod relay;
 mod reoffers;
 mod sound;
 mod world;

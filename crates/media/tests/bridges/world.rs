@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mxtrunk_media::{
-    Epoch, Event, Happened, IceMode, Law, LegId, LegStats, Legs, PhoneProfile, Settings, Socket,
+    CodecPolicy, Epoch, Event, Happened, IceMode, Law, LegId, LegStats, Legs, PhoneProfile,
+    Settings, Socket,
 };
 
 use crate::browser::Browser;
@@ -38,14 +39,19 @@ pub(crate) struct World {
 }
 
 impl World {
+    pub(crate) fn new(ice: IceMode) -> Self {
+        World::of(ice, CodecPolicy::default())
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "virtual time has to begin somewhere"
     )]
-    pub(crate) fn new(ice: IceMode) -> Self {
+    pub(crate) fn of(ice: IceMode, policy: CodecPolicy) -> Self {
         let start = Instant::now();
         let mut settings = Settings::new(vec![GATEWAY.into()]);
         settings.ice = ice;
+        settings.policy = policy;
         let epoch = Epoch {
             instant: start,
             since_unix: Duration::from_secs(1_800_000_000),
