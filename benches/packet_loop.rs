@@ -1,4 +1,5 @@
-//! What a packet costs: nanoseconds and allocations, Opus ↔ PCMU and PCMA, 1 to 200 bridges on one worker.
+//! What a packet costs: nanoseconds and allocations, Opus ↔ PCMU and PCMA transcoded, PCMA, G.722 and Opus straight
+//! through, 1 to 200 bridges on one worker.
 //!
 //! Only the gateway's own work is timed and counted, from [`Legs::handle`] to the last [`Legs::poll_transmit`]; the
 //! browsers' and phones' side of it is not, nor are system calls. A *packet* is one that crosses a bridge; each bridge
@@ -14,7 +15,9 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mxtrunk_media::rtp::Header;
-use mxtrunk_media::{Epoch, FRAME, Happened, Law, LegId, Legs, PhoneProfile, Settings, Socket};
+use mxtrunk_media::{
+    Codec, CodecPolicy, Epoch, FRAME, Happened, Law, LegId, Legs, PhoneProfile, Settings, Socket,
+};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use str0m::change::{SdpAnswer, SdpOffer};
 use str0m::media::{Direction, MediaKind, Mid};
@@ -41,6 +44,7 @@ struct Engine {
     address: SocketAddr,
     mid: Option<Mid>,
     connected: bool,
+    speaks: Codec,
     sent: u64,
     out: Vec<Vec<u8>>,
 }
@@ -53,7 +57,10 @@ impl Engine {
             .clear_codecs()
             .clear_extension_map()
             .set_rtp_mode(true)
-            .enable_opus(true, false);
+            .enable_opus(true, false)
+            .enable_g722(true, false)
+            .enable_pcmu(true, false)
+            .enable_pcma(true, false);
         for params in config.codec_config().iter_mut() {
             params.set_fb_transport_cc(false);
         }
@@ -64,6 +71,7 @@ impl Engine {
             address,
             mid: None,
             connected: false,
+            speaks: Codec::Opus,
             sent: 0,
             out: Vec::with_capacity(64),
         }
@@ -95,8 +103,14 @@ impl Engine {
 
     fn write(&mut self, now: Instant, payload: &[u8]) {
         self.sent += 1;
-        let timestamp = self.sent as u32 * 960;
-        let write = RtpWrite::new(111.into(), self.sent.into(), timestamp, now, payload);
+        let timestamp = self.sent as u32 * (self.speaks.clock() / 50);
+        let write = RtpWrite::new(
+            number(self.speaks).into(),
+            self.sent.into(),
+            timestamp,
+            now,
+            payload,
+        );
         let mut direct = self.rtc.direct_api();
         let stream = direct.stream_tx_by_mid(self.mid.unwrap(), None).unwrap();
         stream.set_unpaced(true);
@@ -122,8 +136,8 @@ struct Bench {
     now: Instant,
     legs: Legs,
     browsers: Vec<Engine>,
-    law: Option<Law>,
-    phones: Vec<(LegId, SocketAddr, Header)>,
+    /// With the RTP clock ticks of their packets.
+    phones: Vec<(LegId, SocketAddr, Header, u32)>,
     speech: Vec<Vec<u8>>,
     coded: Vec<Vec<u8>>,
     round: usize,
@@ -132,18 +146,18 @@ struct Bench {
 }
 
 impl Bench {
-    fn new() -> Self {
+    fn new(policy: CodecPolicy) -> Self {
         let now = Instant::now();
         let epoch = Epoch {
             instant: now,
             since_unix: Duration::ZERO,
         };
-        let settings = Settings::new(vec![GATEWAY.into()]);
+        let mut settings = Settings::new(vec![GATEWAY.into()]);
+        settings.policy = policy;
         Bench {
             now,
             legs: Legs::new(settings, epoch, 1),
             browsers: Vec::new(),
-            law: None,
             phones: Vec::new(),
             speech: opus_frames(),
             coded: Vec::new(),
@@ -152,19 +166,31 @@ impl Bench {
         }
     }
 
-    /// `bridges` of a browser with a phone.
-    fn with_browsers(bridges: u16, law: Law) -> Self {
-        let mut bench = Bench::new();
+    /// `bridges` of a browser that speaks the first codec with a phone that speaks the second.
+    fn with_browsers(bridges: u16, (browsers, phones): (Codec, Codec)) -> Self {
+        let mut bench = Bench::new(match browsers {
+            Codec::Opus => CodecPolicy::Opus,
+            _ => CodecPolicy::Auto,
+        });
+        if browsers != Codec::Opus {
+            bench.speech = frames(browsers);
+        }
         for n in 0..bridges {
             let browser = LegId(u64::from(n));
             let mut engine = Engine::new(bench.now, 50_000 + n);
+            engine.speaks = browsers;
             engine.negotiate(|offer| {
-                bench.legs.open_browser(bench.now, browser, Some(offer));
+                let now = bench.now;
+                bench
+                    .legs
+                    .open_browser_beside(now, browser, None, Some(offer));
+                description(&mut bench.legs);
+                let phone = bench.open_phone(phones, n, Some(browser));
+                bench.legs.bridge(now, browser, phone);
+                bench.legs.describe(browser);
                 description(&mut bench.legs)
             });
             bench.browsers.push(engine);
-            let phone = bench.open_phone(law, n);
-            bench.legs.bridge(bench.now, browser, phone);
         }
         while !bench.browsers.iter().all(|browser| browser.connected) {
             bench.run_round();
@@ -173,39 +199,43 @@ impl Bench {
     }
 
     /// `bridges` of a phone with a phone: no engine takes part.
-    fn with_phones(bridges: u16) -> Self {
-        let mut bench = Bench::new();
+    fn with_phones(bridges: u16, codecs: (Codec, Codec)) -> Self {
+        let mut bench = Bench::new(CodecPolicy::Opus);
         for n in 0..bridges {
-            let one = bench.open_phone(Law::Mu, 2 * n);
-            let other = bench.open_phone(Law::Mu, 2 * n + 1);
+            let one = bench.open_phone(codecs.0, 2 * n, None);
+            let other = bench.open_phone(codecs.1, 2 * n + 1, None);
             bench.legs.bridge(bench.now, one, other);
         }
         bench
     }
 
-    fn open_phone(&mut self, law: Law, n: u16) -> LegId {
-        self.law = Some(law);
-        self.coded = law_frames(law);
+    fn open_phone(&mut self, codec: Codec, n: u16, beside: Option<LegId>) -> LegId {
+        self.coded = frames(codec);
         let leg = LegId(100_000 + u64::from(n));
         let address = SocketAddr::from(([127, 0, 0, 3], 10_000 + 2 * n));
         let rtp = SocketAddr::from((GATEWAY.0, 10_000 + 2 * n));
+        let profile = PhoneProfile {
+            codecs: vec![codec],
+            ..PhoneProfile::default()
+        };
         self.legs
-            .open_phone(self.now, leg, rtp, &PhoneProfile::default(), None);
+            .open_phone_beside(self.now, leg, beside, rtp, &profile, None);
         description(&mut self.legs);
         let answer = format!(
-            "v=0\r\no=- 1 1 IN IP4 127.0.0.3\r\ns=-\r\nc=IN IP4 127.0.0.3\r\nt=0 0\r\nm=audio {} RTP/AVP {}\r\n",
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.3\r\ns=-\r\nc=IN IP4 127.0.0.3\r\nt=0 0\r\nm=audio {} RTP/AVP {number}\r\n\
+             a=rtpmap:111 opus/48000/2\r\n",
             address.port(),
-            law.payload_type()
+            number = number(codec)
         );
         self.legs.apply_answer(self.now, leg, &answer);
         let header = Header {
-            payload_type: law.payload_type(),
+            payload_type: number(codec),
             marker: false,
             sequence: 0,
             timestamp: 0,
             ssrc: 1,
         };
-        self.phones.push((leg, address, header));
+        self.phones.push((leg, address, header, codec.clock() / 50));
         leg
     }
 
@@ -246,13 +276,13 @@ impl Bench {
                 browser.write(self.now, speech);
             }
             for datagram in browser.out.drain(..) {
-                datagrams.push((Socket::Browsers, browser.address, datagram));
+                datagrams.push((Socket::Browsers(0), browser.address, datagram));
             }
         }
         let coded = &self.coded[self.round % self.coded.len()];
-        for (leg, address, header) in &mut self.phones {
+        for (leg, address, header, ticks) in &mut self.phones {
             header.sequence = header.sequence.wrapping_add(1);
-            header.timestamp = header.timestamp.wrapping_add(FRAME as u32);
+            header.timestamp = header.timestamp.wrapping_add(*ticks);
             let mut datagram = header.to_bytes().to_vec();
             datagram.extend(coded);
             datagrams.push((Socket::Rtp(*leg), *address, datagram));
@@ -264,7 +294,7 @@ impl Bench {
         while let Some(transmit) = self.legs.poll_transmit() {
             let payload = black_box(transmit.payload);
             let handshake = payload.first().is_some_and(|first| *first < 64);
-            if handshake && transmit.socket == Socket::Browsers {
+            if handshake && transmit.socket == Socket::Browsers(0) {
                 let mut bytes = [0; MTU];
                 bytes[..payload.len()].copy_from_slice(payload);
                 self.handshakes
@@ -319,6 +349,25 @@ fn opus_frames() -> Vec<Vec<u8>> {
         .collect()
 }
 
+/// As the gateway numbers them.
+fn number(codec: Codec) -> u8 {
+    match codec {
+        Codec::Pcmu => 0,
+        Codec::Pcma => 8,
+        Codec::G722 => 9,
+        Codec::Opus => 111,
+    }
+}
+
+/// A second of voice; what is in G.722 nobody looks at.
+fn frames(codec: Codec) -> Vec<Vec<u8>> {
+    match codec {
+        Codec::Opus => opus_frames(),
+        Codec::Pcmu => law_frames(Law::Mu),
+        Codec::Pcma | Codec::G722 => law_frames(Law::A),
+    }
+}
+
 fn law_frames(law: Law) -> Vec<Vec<u8>> {
     let pcm = voice(8000);
     let frames = pcm.chunks_exact(FRAME);
@@ -371,9 +420,11 @@ fn engine_allocations() -> f64 {
 
 fn packet_loop(criterion: &mut Criterion) {
     let engine = engine_allocations();
-    let phones = Bench::with_phones(50).allocations();
-    println!("allocations per packet: phone to phone {phones:.2} (all of it ours)");
-    assert!(phones < 0.01, "our own code allocates per packet");
+    for codecs in [(Codec::Pcmu, Codec::Pcmu), (Codec::Pcmu, Codec::Pcma)] {
+        let phones = Bench::with_phones(50, codecs).allocations();
+        println!("allocations per packet: phone to phone, {codecs:?} {phones:.2} (all of it ours)");
+        assert!(phones < 0.01, "our own code allocates per packet");
+    }
     // `cargo test` runs this once, to see that it works; `cargo bench` says so with an argument.
     let measured = std::env::args().any(|argument| argument == "--bench");
     let sizes: &[u16] = if measured {
@@ -383,11 +434,17 @@ fn packet_loop(criterion: &mut Criterion) {
     };
     let mut group = criterion.benchmark_group("packet_loop");
     group.sample_size(10);
-    for law in [Law::Mu, Law::A] {
+    for (browsers, phones) in [
+        (Codec::Opus, Codec::Pcmu),
+        (Codec::Opus, Codec::Pcma),
+        (Codec::Pcma, Codec::Pcma),
+        (Codec::G722, Codec::G722),
+        (Codec::Opus, Codec::Opus),
+    ] {
         for &bridges in sizes {
-            let mut bench = Bench::with_browsers(bridges, law);
+            let mut bench = Bench::with_browsers(bridges, (browsers, phones));
             let all = bench.allocations();
-            let name = format!("opus-{}", law.name().to_lowercase());
+            let name = format!("{}-{}", browsers.name(), phones.name()).to_lowercase();
             println!(
                 "allocations per packet: {name}/{bridges} {all:.2}, the WebRTC engine alone {engine:.2}"
             );

@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use mxtrunk_matrix::{AppService, MatrixConfig, Secret};
 use mxtrunk_media_io::{
-    Codec, CodecPolicy, IceMode, MediaIo, MediaIoConfig, OpusSettings, PhoneProfile, SrtpPolicy,
+    Codec, CodecPolicy, Fec, IceMode, MediaIo, MediaIoConfig, OpusSettings, PhoneProfile,
+    SrtpPolicy,
 };
 use mxtrunk_signaling::{Directory, Inbox, LegIds, Numbering, Peers, Router, Settings, recover};
 use mxtrunk_sip::{Credentials, LegId, Listener, SipConfig, TrunkConfig, TrunkName, UserAgent};
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::config::media::{CodecChoice, Ice};
+use crate::config::media::{self, CodecChoice, Ice};
 use crate::config::sip::{self, Transport};
 use crate::config::{Config, Problem};
 
@@ -272,8 +273,9 @@ fn media_config(config: &Config) -> MediaIoConfig {
     let media = &config.media;
     let (first, last) = media.phone_ports;
     MediaIoConfig {
-        browser_bind: media.browser_bind,
+        browser_bind: media.browser_bind.clone(),
         browser_port: media.browser_port,
+        browser_tcp_port: media.browser_tcp_port(),
         browser_advertise: media.browser_advertise.clone(),
         ice: match media.ice {
             Ice::Full => IceMode::Full,
@@ -282,6 +284,8 @@ fn media_config(config: &Config) -> MediaIoConfig {
         phone_bind: media.phone_bind,
         phone_advertise: media.phone_advertise.unwrap_or(media.phone_bind),
         phone_ports: first..=last,
+        port_quarantine: Duration::from_secs(media.port_quarantine_seconds),
+        timeouts: config.calls.media_timeouts(),
         workers: media.worker_count(),
         policy: match media.codec {
             CodecChoice::Opus => CodecPolicy::Opus,
@@ -295,7 +299,11 @@ fn media_config(config: &Config) -> MediaIoConfig {
         opus: OpusSettings {
             complexity: media.opus_complexity,
             bitrate: media.opus_bitrate,
-            fec: media.opus_fec,
+            fec: match media.opus_fec {
+                media::Fec::Off => Fec::Off,
+                media::Fec::Auto => Fec::Auto,
+                media::Fec::On => Fec::On,
+            },
             dtx: media.opus_dtx,
         },
         ..MediaIoConfig::default()

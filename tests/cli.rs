@@ -49,7 +49,7 @@ fn the_shipped_configuration_passes_the_check() {
 
 #[test]
 fn a_check_says_what_is_wrong_where_and_how_to_mend_it() {
-    let broken = SHIPPED.replace("opus_complexity = 5", "opus_complexity = 50");
+    let broken = SHIPPED.replace("opus_complexity = 1", "opus_complexity = 50");
     let output = with_config("check", &broken);
     assert_eq!(output.status.code(), Some(2));
     let complaint = text(&output.stderr);

@@ -213,7 +213,7 @@ mod tests {
             )
             .replace("@bob:example.org", "@alice:example.org")
             .replace("as_token = \"change-me-as\"", "")
-            .replace("opus_complexity = 5", "opus_complexity = 11");
+            .replace("opus_complexity = 1", "opus_complexity = 11");
         let complaint = complaints(&broken);
         for part in [
             "matrix.homeserver",
@@ -252,6 +252,26 @@ mod tests {
                 "browser_advertise = []",
                 "browser_advertise = [\"2001:db8::1\"]",
                 "not of the family",
+            ),
+            (
+                "browser_bind = \"127.0.0.1\"",
+                "browser_bind = [\"127.0.0.1\", \"0.0.0.0\"]",
+                "media.browser_bind: 0.0.0.0",
+            ),
+            (
+                "browser_bind = \"127.0.0.1\"",
+                "browser_bind = []",
+                "names no address",
+            ),
+            (
+                "browser_advertise = []",
+                "browser_advertise = [\"192.0.2.1\"]\nbrowser_bind = [\"127.0.0.1\", \"127.0.0.2\"]",
+                "cannot be told",
+            ),
+            (
+                "# browser_tcp_port = 40000",
+                "browser_tcp_port = 65535\nworkers = 4",
+                "media.browser_tcp_port",
             ),
             (
                 "target = \"127.0.0.1:5060\"",
@@ -296,6 +316,11 @@ mod tests {
             let text = SHIPPED.replace(sound, broken);
             let text = if broken.contains("workers") {
                 text.replace("\nworkers = 0", "")
+            } else {
+                text
+            };
+            let text = if broken.contains("\nbrowser_bind") {
+                text.replace("\nbrowser_bind = \"127.0.0.1\"", "")
             } else {
                 text
             };

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::Problem;
 
@@ -10,13 +10,16 @@ use super::Problem;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Media {
-    pub(crate) browser_bind: IpAddr,
+    #[serde(deserialize_with = "one_or_more")]
+    pub(crate) browser_bind: Vec<IpAddr>,
     pub(crate) browser_port: u16,
+    browser_tcp_port: Option<u16>,
     pub(crate) browser_advertise: Vec<IpAddr>,
     pub(crate) ice: Ice,
     pub(crate) phone_bind: IpAddr,
     pub(crate) phone_advertise: Option<IpAddr>,
     pub(crate) phone_ports: (u16, u16),
+    pub(crate) port_quarantine_seconds: u64,
     workers: usize,
     pub(crate) codec: CodecChoice,
     pub(crate) worker_nice: i32,
@@ -25,7 +28,7 @@ pub(crate) struct Media {
     pub(crate) phone_dscp: u8,
     pub(crate) opus_complexity: u8,
     pub(crate) opus_bitrate: u32,
-    pub(crate) opus_fec: bool,
+    pub(crate) opus_fec: Fec,
     pub(crate) opus_dtx: bool,
 }
 
@@ -46,26 +49,37 @@ pub(crate) enum Ice {
     Lite,
 }
 
+/// When packets towards browsers carry redundancy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Fec {
+    Off,
+    Auto,
+    On,
+}
+
 impl Default for Media {
     fn default() -> Self {
         Media {
-            browser_bind: Ipv4Addr::LOCALHOST.into(),
+            browser_bind: vec![Ipv4Addr::LOCALHOST.into()],
             browser_port: 40000,
+            browser_tcp_port: None,
             browser_advertise: Vec::new(),
             ice: Ice::Full,
             phone_bind: Ipv4Addr::LOCALHOST.into(),
             phone_advertise: None,
             phone_ports: (20000, 29999),
+            port_quarantine_seconds: 10,
             workers: 0,
             codec: CodecChoice::Opus,
             worker_nice: -10,
             max_calls: 500,
             browser_dscp: 46,
             phone_dscp: 46,
-            opus_complexity: 5,
+            opus_complexity: 1,
             opus_bitrate: 24_000,
-            opus_fec: false,
-            opus_dtx: false,
+            opus_fec: Fec::Auto,
+            opus_dtx: true,
         }
     }
 }
@@ -76,6 +90,16 @@ impl Media {
         match self.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
+        }
+    }
+
+    /// The first worker's TCP port for browsers: as set, else the number of the UDP port. `None`: browsers cannot come
+    /// by TCP.
+    pub(crate) fn browser_tcp_port(&self) -> Option<u16> {
+        match self.browser_tcp_port {
+            None => Some(self.browser_port),
+            Some(0) => None,
+            port => port,
         }
     }
 
@@ -91,37 +115,37 @@ impl Media {
         }
         let workers = self.worker_count();
         let browser_last = usize::from(self.browser_port) + workers - 1;
-        if browser_last > usize::from(u16::MAX) {
-            problems.push(Problem::new(
-                "media.browser_port",
-                format!("leaves no room for {workers} workers, which take a port each from it on"),
-                "use a lower port; 40000 is the default",
-            ));
+        let tcp_port = self.browser_tcp_port().unwrap_or_default();
+        for (key, first) in [
+            ("media.browser_port", self.browser_port),
+            ("media.browser_tcp_port", tcp_port),
+        ] {
+            if usize::from(first) + workers - 1 > usize::from(u16::MAX) {
+                problems.push(Problem::new(
+                    key,
+                    format!(
+                        "leaves no room for {workers} workers, which take a port each from it on"
+                    ),
+                    "use a lower port; 40000 is the default",
+                ));
+            }
         }
         let overlap = usize::from(first) <= browser_last
             && usize::from(self.browser_port) <= usize::from(last);
-        if self.browser_bind == self.phone_bind && self.browser_port != 0 && overlap {
+        if self.browser_bind.contains(&self.phone_bind) && self.browser_port != 0 && overlap {
             problems.push(Problem::new(
                 "media.browser_port",
                 format!("lies within phone_ports [{first}, {last}] on the same address"),
                 "keep the two apart; 40000 and [20000, 29999] are the defaults",
             ));
         }
-        let advertised = self
-            .browser_advertise
-            .iter()
-            .map(|told| ("media.browser_advertise", self.browser_bind, *told));
-        let phone = self
-            .phone_advertise
-            .map(|told| ("media.phone_advertise", self.phone_bind, told));
-        for (key, bound, told) in advertised.chain(phone) {
-            if bound.is_ipv4() != told.is_ipv4() {
-                problems.push(Problem::new(
-                    key,
-                    format!("{told} is not of the family of the bound address {bound}"),
-                    "bind and advertise IPv4 with IPv4, or IPv6 with IPv6",
-                ));
-            }
+        problems.extend(self.address_problems());
+        if self.port_quarantine_seconds > 600 {
+            problems.push(Problem::new(
+                "media.port_quarantine_seconds",
+                "is over 600",
+                "10 is the default; a port that rests is missing to the next calls",
+            ));
         }
         if self.max_calls == 0 {
             problems.push(Problem::new(
@@ -147,7 +171,7 @@ impl Media {
             problems.push(Problem::new(
                 "media.opus_complexity",
                 "is over 10",
-                "use 0 to 10; 5 is the default",
+                "use 0 to 10; 1 is the default",
             ));
         }
         if !(6_000..=128_000).contains(&self.opus_bitrate) {
@@ -157,18 +181,58 @@ impl Media {
                 "use 6000 to 128000; telephone speech gains nothing above 24000",
             ));
         }
-        for (key, address, advertised) in [
-            (
+        problems
+    }
+
+    fn address_problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.browser_bind.is_empty() {
+            problems.push(Problem::new(
                 "media.browser_bind",
-                self.browser_bind,
-                !self.browser_advertise.is_empty(),
-            ),
-            (
-                "media.phone_bind",
-                self.phone_bind,
-                self.phone_advertise.is_some(),
-            ),
-        ] {
+                "names no address",
+                "name the address that browsers reach, or one of IPv4 and one of IPv6",
+            ));
+        }
+        for told in &self.browser_advertise {
+            let bound = self.browser_bind.iter();
+            match bound.filter(|bound| is_alike(bound, told)).count() {
+                0 => problems.push(Problem::new(
+                    "media.browser_advertise",
+                    format!("{told} is not of the family of a bound address"),
+                    "bind and advertise IPv4 with IPv4, or IPv6 with IPv6",
+                )),
+                1 => {}
+                _ => problems.push(Problem::new(
+                    "media.browser_advertise",
+                    format!("which bound address is behind {told} cannot be told"),
+                    "bind one address of its family only",
+                )),
+            }
+        }
+        if let Some(told) = self.phone_advertise
+            && !is_alike(&self.phone_bind, &told)
+        {
+            problems.push(Problem::new(
+                "media.phone_advertise",
+                format!(
+                    "{told} is not of the family of the bound address {}",
+                    self.phone_bind
+                ),
+                "bind and advertise IPv4 with IPv4, or IPv6 with IPv6",
+            ));
+        }
+        let is_told = |bound: &IpAddr| {
+            let mut told = self.browser_advertise.iter();
+            told.any(|told| is_alike(bound, told))
+        };
+        let browsers = self.browser_bind.iter();
+        let browsers = browsers.map(|bound| ("media.browser_bind", bound, is_told(bound)));
+        let phone = (
+            "media.phone_bind",
+            &self.phone_bind,
+            self.phone_advertise.is_some(),
+        );
+        for (key, address, advertised) in browsers.chain([phone]) {
             if address.is_unspecified() && !advertised {
                 problems.push(Problem::new(
                     key,
@@ -179,4 +243,22 @@ impl Media {
         }
         problems
     }
+}
+
+fn is_alike(one: &IpAddr, other: &IpAddr) -> bool {
+    one.is_ipv4() == other.is_ipv4()
+}
+
+/// An address, or a list of them.
+fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpAddr>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore {
+        One(IpAddr),
+        More(Vec<IpAddr>),
+    }
+    Ok(match OneOrMore::deserialize(deserializer)? {
+        OneOrMore::One(address) => vec![address],
+        OneOrMore::More(addresses) => addresses,
+    })
 }

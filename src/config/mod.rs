@@ -13,6 +13,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mxtrunk_media_io::MediaTimeouts;
 use serde::Deserialize;
 
 pub(crate) use check::Problem;
@@ -49,6 +50,9 @@ pub(crate) struct Calls {
     answer_seconds: u64,
     connect_ms: u64,
     lost_seconds: u64,
+    media_initial_seconds: u64,
+    media_steady_seconds: u64,
+    media_held_seconds: u64,
 }
 
 impl Default for Calls {
@@ -57,6 +61,9 @@ impl Default for Calls {
             answer_seconds: 120,
             connect_ms: 1000,
             lost_seconds: 30,
+            media_initial_seconds: 30,
+            media_steady_seconds: 60,
+            media_held_seconds: 3600,
         }
     }
 }
@@ -72,6 +79,11 @@ impl Calls {
                     why,
                 )
             })
+        };
+        // Some PBXes report (RTCP) every 5 s, and send nothing else while nobody speaks.
+        let patience = |key: &str, value: u64| match value {
+            0 => None,
+            _ => within(key, value, 15..=86_400, "0 waits for ever"),
         };
         [
             within(
@@ -92,6 +104,9 @@ impl Calls {
                 1..=300,
                 "30 is the default: Element itself gives up then",
             ),
+            patience("media_initial_seconds", self.media_initial_seconds),
+            patience("media_steady_seconds", self.media_steady_seconds),
+            patience("media_held_seconds", self.media_held_seconds),
         ]
         .into_iter()
         .flatten()
@@ -104,6 +119,15 @@ impl Calls {
             connect: Duration::from_millis(self.connect_ms),
             lost: Duration::from_secs(self.lost_seconds),
             ..mxtrunk_call::Timings::default()
+        }
+    }
+
+    pub(crate) fn media_timeouts(&self) -> MediaTimeouts {
+        let patience = |seconds| (seconds > 0).then(|| Duration::from_secs(seconds));
+        MediaTimeouts {
+            initial: patience(self.media_initial_seconds),
+            steady: patience(self.media_steady_seconds),
+            held: patience(self.media_held_seconds),
         }
     }
 }

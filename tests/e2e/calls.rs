@@ -1,5 +1,6 @@
 //! Calls that go well, or end as people end them.
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use mxtrunk_testbed::demo::site::PASSWORD;
 use mxtrunk_testbed::demo::{self, Check, Scenario};
 use mxtrunk_testbed::namespace;
 use mxtrunk_testbed::process::until;
+use mxtrunk_testbed::run::Run;
 
 use super::client::Client;
 use super::site::{PATIENCE, Site};
@@ -109,6 +111,57 @@ fn a_pbx_that_calls_over_srtp_is_heard_and_hears() {
         ensure!(record.audio.as_deref() == Some("both"), "{record:?}");
         Ok(())
     });
+}
+
+#[test]
+fn hd_voice_passes_straight_through_between_browser_and_pbx() {
+    namespace::test(async |run| sounds_right_straight_through(&run, "g722", 9).await);
+}
+
+#[test]
+fn g711_passes_straight_through_between_browser_and_pbx() {
+    namespace::test(async |run| sounds_right_straight_through(&run, "pcmu", 0).await);
+}
+
+/// Calls in both directions on a trunk with one codec, judged by their sound; and nothing is transcoded in them.
+async fn sounds_right_straight_through(run: &Run, codec: &str, number: u8) -> anyhow::Result<()> {
+    let changes = format!(
+        "[[trunk]]\nname = \"pbx\"\ntarget = \"{}\"\ncodecs = [\"{codec}\"]\n\
+         [media]\ncodec = \"auto\"\n[log]\nlevel = \"debug\"\n",
+        asterisk::SIP
+    );
+    let check = Check {
+        binary: PathBuf::from(env!("CARGO_BIN_EXE_mxtrunk")),
+        scenarios: vec![
+            Scenario::SpeakToPhone,
+            Scenario::HearPhone,
+            Scenario::PhoneCallsBrowser,
+            Scenario::Keys,
+        ],
+        changes,
+        ..Check::everything()?
+    };
+    let report = demo::check(run, &check).await?;
+    println!("{report}");
+    ensure!(report.passed(), "{report}");
+    let at_pbx = fs::read_to_string(run.path("asterisk.log"))?;
+    let answer = format!(" RTP/AVP {number} 101");
+    ensure!(at_pbx.contains(&answer), "the PBX did not agree to {codec}");
+    let logged = fs::read_to_string(run.path("gateway.log"))?;
+    let said = logged
+        .lines()
+        .filter(|line| line.contains("what a leg speaks"));
+    let said: Vec<_> = said.collect();
+    ensure!(!said.is_empty(), "the log does not say what legs speak");
+    // Each side sends the first of what it may.
+    let first = format!("=[{codec}").to_lowercase();
+    let through = |line: &&&str| line.to_lowercase().matches(&first).count() == 2;
+    let transcoded: Vec<_> = said.iter().filter(|line| !through(line)).collect();
+    ensure!(
+        transcoded.is_empty(),
+        "some were transcoded: {transcoded:?}"
+    );
+    Ok(())
 }
 
 #[test]

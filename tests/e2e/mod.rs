@@ -1,8 +1,9 @@
-//! Calls through the real gateway between real peers: Synapse, Asterisk, a desk phone, Chromium. Each test
+//! Calls through the real gateway between real peers: Synapse, Asterisk, a desk phone, Chromium, Firefox. Each test
 //! has a network namespace of its own, with loopback only.
 
 mod calls;
 mod client;
+mod firefox;
 mod outages;
 mod restart;
 mod site;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use mxtrunk_store::{CallRecord, Store};
-use mxtrunk_testbed::browser::{Browser, CallState, Softphone, State};
+use mxtrunk_testbed::browser::{Browser, CallState, Family, Softphone, State};
 use mxtrunk_testbed::demo::site::{PASSWORD, Peers, Wanted, write_spoken};
 use mxtrunk_testbed::judge::Sound;
 use mxtrunk_testbed::process::until;
@@ -34,7 +34,7 @@ impl Site {
             page_port: 0,
         };
         let peers = Peers::start(run, &wanted).await?;
-        let browser = Browser::start(run, "browser-alice").await?;
+        let browser = Browser::start(run, "browser-alice", Family::Chromium).await?;
         let url = peers.page.url();
         let alice = Softphone::sign_in(browser, &url, synapse::URL, "alice", PASSWORD).await?;
         Ok(Site { peers, alice })

@@ -132,7 +132,7 @@ pub enum LegAction {
 /// What a leg's media tells the call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaEvent {
-    /// The description asked for by [`MediaAction::Open`] or [`MediaAction::Reoffer`].
+    /// The description asked for by [`MediaAction::Open`], [`MediaAction::Describe`] or [`MediaAction::Reoffer`].
     LocalDescription {
         /// Our offer, or our answer.
         sdp: Sdp,
@@ -145,8 +145,13 @@ pub enum MediaEvent {
     Failed {
         /// Why; for the log and the record.
         why: String,
-        /// Whether the far end's description was at fault (no codec in common, broken SDP).
-        by_description: bool,
+        /// Whose fault it is.
+        fault: MediaFault,
+    },
+    /// The far end has sent nothing at all for too long: nobody is there any more.
+    TimedOut {
+        /// When in the call that was; for the log and the record.
+        why: String,
     },
     /// The far end stopped consenting to receive (RFC 7675), or closed. It may come back.
     Lost,
@@ -154,10 +159,22 @@ pub enum MediaEvent {
     Closed,
 }
 
+/// Whose fault it is that a leg's media could not be set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MediaFault {
+    /// The far end's description: no codec in common, broken SDP.
+    Description,
+    /// Ours, for lack of room: no port or no file descriptor is left.
+    Capacity,
+    /// Anything else.
+    Other,
+}
+
 /// What the call asks of the media plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaAction {
-    /// Make a leg. With the far end's offer it yields our answer, without one our offer.
+    /// Make a leg. Without the far end's offer it yields ours. With it, the description that comes says that the
+    /// offer can be answered; what it is answered with follows from [`Self::Describe`].
     Open {
         /// The leg.
         leg: Leg,
@@ -172,6 +189,11 @@ pub enum MediaAction {
         leg: LegId,
         /// Its answer.
         sdp: Sdp,
+    },
+    /// The leg is bridged, so it is known what the other side speaks: yield our answer to the far end's offer.
+    Describe {
+        /// The leg.
+        leg: LegId,
     },
     /// The far end offered anew.
     Reoffer {

@@ -19,7 +19,8 @@ pub mod reason;
 mod story;
 
 pub use leg::{
-    Action, Device, Input, Leg, LegAction, LegEvent, LegId, LegKind, MediaAction, MediaEvent, Sdp,
+    Action, Device, Input, Leg, LegAction, LegEvent, LegId, LegKind, MediaAction, MediaEvent,
+    MediaFault, Sdp,
 };
 pub use machine::{Call, Deadline, Timings};
 pub use reason::Reason;

@@ -31,6 +31,8 @@ pub enum Reason {
     MediaFailed,
     /// The sound connection broke in mid-call.
     MediaLost,
+    /// No sound and no sign of life came from the telephone side for too long.
+    MediaTimeout,
     /// The other side's system failed to handle the call.
     Failed,
     /// The gateway is being stopped.
@@ -74,6 +76,7 @@ const TABLE: &[Row] = &[
     Row { reason: Reason::Overloaded,        sip: 503, q850: 42, reject: Some("overloaded"),       hangup: "overloaded",         sentence: Some("All lines to the telephone system are in use, so {number} was not called. Try again in a few minutes."), word: "overloaded" },
     Row { reason: Reason::MediaFailed,       sip: 500, q850: 41, reject: Some("ice_failed"),       hangup: "ice_failed",         sentence: Some("No sound connection could be made for the call with {number}. If this happens again, tell whoever runs your telephones."), word: "media_failed" },
     Row { reason: Reason::MediaLost,         sip: 500, q850: 41, reject: Some("ice_timeout"),      hangup: "ice_timeout",        sentence: Some("The sound connection of the call with {number} broke. Call again."), word: "media_lost" },
+    Row { reason: Reason::MediaTimeout,      sip: 500, q850: 41, reject: Some("unknown_error"),    hangup: "unknown_error",      sentence: Some("Nothing more was heard from the telephone side, which ended the call with {number}. Call again."), word: "media_timeout" },
     Row { reason: Reason::Failed,            sip: 500, q850: 41, reject: Some("unknown_error"),    hangup: "unknown_error",      sentence: Some("The telephone system could not put the call through to {number}. Try again; if it fails again, tell whoever runs your telephones."), word: "failed" },
     Row { reason: Reason::ShuttingDown,      sip: 503, q850: 41, reject: Some("unknown_error"),    hangup: "unknown_error",      sentence: Some("The telephone gateway is being restarted, which ended the call with {number}. Call again in a minute."), word: "shutting_down" },
     Row { reason: Reason::Restarted,         sip: 503, q850: 41, reject: Some("unknown_error"),    hangup: "unknown_error",      sentence: Some("The telephone gateway was restarted, which ended the call with {number}. Call again."), word: "restarted" },
@@ -163,7 +166,7 @@ impl Reason {
 mod tests {
     use super::*;
 
-    const ALL: [Reason; 17] = [
+    const ALL: [Reason; 18] = [
         Reason::HungUp,
         Reason::Cancelled,
         Reason::AnsweredElsewhere,
@@ -178,6 +181,7 @@ mod tests {
         Reason::Overloaded,
         Reason::MediaFailed,
         Reason::MediaLost,
+        Reason::MediaTimeout,
         Reason::Failed,
         Reason::ShuttingDown,
         Reason::Restarted,

@@ -30,6 +30,9 @@ pub enum Command {
         /// The SDP text.
         sdp: String,
     },
+    /// The answer to the remote offer that the leg was opened with, chosen now that the leg is bridged: `LocalDescription`
+    /// carries it. The one that came with the opening showed only that there can be one.
+    Describe,
     /// A later remote offer (hold, ICE restart, session refresh); `LocalDescription` carries our answer. One that
     /// cannot be met changes nothing, and `OfferRefused` says why.
     ApplyOffer {
@@ -42,13 +45,23 @@ pub enum Command {
         /// The line.
         candidate: String,
     },
-    /// From now on audio and DTMF flow both ways between this leg and that one. Neither needs to be connected yet.
+    /// From now on audio and DTMF flow both ways between this leg and that one, and no longer between either and
+    /// whoever it was bridged with. Neither needs to be connected yet. Where they stand on different workers, a phone
+    /// leg moves first.
     Bridge {
-        /// The other leg, on the same worker.
+        /// The other leg.
         with: LegId,
+    },
+    /// Moves a phone leg to the worker of another leg; what it was bridged with stays. Not a packet is lost: its
+    /// datagrams wait in its sockets meanwhile.
+    Move {
+        /// That leg.
+        beside: LegId,
     },
     /// Asks how long ago the leg's peer was heard; the event `Heard` says so.
     Probe,
+    /// Asks what has flowed over the leg so far; the event `Report` says so.
+    Report,
     /// Ends the leg; the event `Closed` carries its statistics, its ports go back.
     Close,
 }
@@ -66,7 +79,7 @@ pub enum Priority {
 /// Why a command was not taken. Nothing has happened then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Refused {
-    /// The worker's queue is full: it is overloaded.
+    /// The worker's queue is full: it is overloaded. Or the leg is on its way to another worker and cannot turn round.
     #[error("the media worker is busy")]
     Busy,
     /// No such leg is open (any more).
@@ -75,7 +88,7 @@ pub enum Refused {
     /// A leg with this id is open already.
     #[error("the leg id is in use")]
     DuplicateLeg,
-    /// The two legs stand on different workers; open the second one `beside` the first.
+    /// The two legs stand on different workers, and a browser leg cannot move; open the second one `beside` the first.
     #[error("the legs stand on different workers")]
     OtherWorker,
     /// The workers have been shut down.

@@ -3,15 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{self, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
 use mio::{Poll, Waker};
-use mxtrunk_media::{Epoch, Event, LegId, Legs, SrtpSecret};
+use mxtrunk_media::{Epoch, Event, LegId, Legs, Socket, SrtpSecret};
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
 use tokio::sync::mpsc::Sender;
@@ -19,12 +17,15 @@ use tokio::sync::mpsc::Sender;
 use crate::command::{Command, Refused};
 use crate::config::{MediaIoConfig, StartError};
 use crate::counters::{CounterValues, Counters};
+use crate::directory::{Directory, Kind};
 use crate::headroom::{Gauge, Headroom, WorkerLoad};
+use crate::moving::{Arrival, Waiting};
 use crate::ports::PortPool;
 use crate::priority::renice;
-use crate::sockets::{PhoneSide, Sockets, WAKER, bind_browsers};
+use crate::sockets::{BrowserSockets, PhoneSide, Sockets, WAKER, bind_browsers};
+use crate::streams::bind_listener;
 use crate::weigh::Scales;
-use crate::worker::{Order, Worker};
+use crate::worker::{Order, Task, Worker};
 
 /// All media workers. Cheap to clone; when the last clone is dropped the workers stop.
 #[derive(Debug, Clone)]
@@ -34,7 +35,7 @@ pub struct MediaIo {
 
 #[derive(Debug)]
 struct Shared {
-    doors: Vec<Door>,
+    doors: Arc<[Door]>,
     directory: Arc<Directory>,
     counters: Arc<Counters>,
     /// From this busy share on a worker takes no new call.
@@ -46,66 +47,19 @@ struct Shared {
 
 /// The way to one worker.
 #[derive(Debug)]
-struct Door {
+pub(crate) struct Door {
     orders: SyncSender<Order>,
+    /// For legs that come from other workers.
+    pub(crate) arrivals: mpsc::Sender<Arrival>,
     waker: Waker,
-    browsers: SocketAddr,
+    browsers: Vec<SocketAddr>,
 }
 
-/// Which worker each leg stands on, and what each worker has to carry.
-#[derive(Debug)]
-pub(crate) struct Directory {
-    legs: DashMap<LegId, usize>,
-    gauges: Vec<Gauge>,
-}
-
-impl Directory {
-    fn new(workers: usize) -> Self {
-        Directory {
-            legs: DashMap::new(),
-            gauges: (0..workers).map(|_| Gauge::default()).collect(),
+impl Door {
+    pub(crate) fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            tracing::warn!(%error, "a media worker cannot be woken");
         }
-    }
-
-    fn worker_of(&self, leg: LegId) -> Result<usize, Refused> {
-        let worker = self.legs.get(&leg).ok_or(Refused::NoSuchLeg)?;
-        Ok(*worker)
-    }
-
-    fn least_loaded(&self) -> usize {
-        let loads = self.gauges.iter().enumerate();
-        loads
-            .min_by_key(|(_, gauge)| gauge.load().rank())
-            .map_or(0, |(worker, _)| worker)
-    }
-
-    /// Where a worker publishes its load.
-    pub(crate) fn gauge(&self, worker: usize) -> &Gauge {
-        &self.gauges[worker]
-    }
-
-    fn enter(&self, leg: LegId, worker: usize) -> Result<(), Refused> {
-        match self.legs.entry(leg) {
-            Entry::Occupied(_) => Err(Refused::DuplicateLeg),
-            Entry::Vacant(free) => {
-                free.insert(worker);
-                self.gauges[worker].enter();
-                Ok(())
-            }
-        }
-    }
-
-    /// The leg is gone from this worker.
-    pub(crate) fn leave(&self, leg: LegId, worker: usize) {
-        if self.legs.remove_if(&leg, |_, at| *at == worker).is_some() {
-            self.gauges[worker].leave();
-        }
-    }
-
-    /// All legs of a worker.
-    pub(crate) fn on(&self, worker: usize) -> Vec<LegId> {
-        let legs = self.legs.iter().filter(|entry| *entry.value() == worker);
-        legs.map(|entry| *entry.key()).collect()
     }
 }
 
@@ -114,7 +68,7 @@ impl MediaIo {
     /// channel is full, events wait at the workers.
     pub fn start(config: MediaIoConfig, events: Sender<Event>) -> Result<MediaIo, StartError> {
         config.check()?;
-        let ports = Arc::new(PortPool::new(&config.phone_ports));
+        let ports = Arc::new(PortPool::new(&config.phone_ports, config.port_quarantine));
         if ports.len() == 0 {
             return Err(StartError::NoPhonePorts(config.phone_ports));
         }
@@ -126,29 +80,34 @@ impl MediaIo {
         let mut crew = Vec::with_capacity(workers);
         for index in 0..workers {
             let (orders_in, orders) = sync_channel(config.queue.max(1));
+            let (arrivals_in, arrivals) = mpsc::channel();
             let poll = Poll::new()?;
             let waker = Waker::new(poll.registry(), WAKER)?;
             let (browsers, bound) = bind(&config, index)?;
-            let ports = Arc::clone(&ports);
+            let (registry, ports) = (poll.registry().try_clone()?, Arc::clone(&ports));
             let phones = PhoneSide {
                 bind: config.phone_bind,
                 dscp: config.phone_dscp,
                 ports,
             };
-            let sockets = Sockets::new(poll.registry(), browsers, phones, counters.clone())?;
+            let sockets = Sockets::new(registry, browsers, phones, counters.clone())?;
             doors.push(Door {
                 orders: orders_in,
+                arrivals: arrivals_in,
                 waker,
-                browsers: bound,
+                browsers: bound.iter().map(|(_, address)| *address).collect(),
             });
             crew.push(Worker {
                 index,
                 poll,
-                legs: Legs::new(config.settings(bound), epoch(), rand::random())
+                legs: Legs::new(config.settings(&bound), epoch(), rand::random())
                     .with_secret(srtp_secret()?),
                 sockets,
                 phone_advertise: config.phone_advertise,
                 orders,
+                arrivals,
+                waiting: Waiting::new(),
+                doors: Arc::default(),
                 scales: Scales::new(Instant::now(), &config, counters.clone()),
                 events: events.clone(),
                 directory: Arc::clone(&directory),
@@ -159,7 +118,7 @@ impl MediaIo {
             });
         }
         let shared = Shared {
-            doors,
+            doors: doors.into(),
             directory,
             counters,
             refuse_at: config.load.refuse_at,
@@ -186,51 +145,84 @@ impl MediaIo {
                     Some(beside) => directory.worker_of(*beside)?,
                     None => directory.least_loaded(),
                 };
-                directory.enter(leg, worker)?;
-                let passed = self.pass(worker, leg, command);
+                let kind = match command {
+                    Command::OpenBrowser { .. } => Kind::Browser,
+                    _ => Kind::Phone,
+                };
+                directory.enter(leg, worker, kind)?;
+                let passed = self.pass(worker, leg, Task::Obey(command));
                 if passed.is_err() {
-                    directory.leave(leg, worker);
+                    directory.leave(leg);
                 }
                 passed
             }
             Command::Bridge { with } => {
-                let worker = directory.worker_of(leg)?;
-                if directory.worker_of(*with)? != worker {
-                    return Err(Refused::OtherWorker);
-                }
-                self.pass(worker, leg, command)
+                let worker = self.bring_together(leg, *with)?;
+                self.pass(worker, leg, Task::Obey(command))
             }
-            _ => self.pass(directory.worker_of(leg)?, leg, command),
+            Command::Move { beside } => {
+                let (seat, to) = (directory.seat(leg)?, directory.worker_of(*beside)?);
+                match seat.kind {
+                    Kind::Phone => self.reseat(leg, to),
+                    Kind::Browser if seat.worker == to => Ok(()),
+                    Kind::Browser => Err(Refused::OtherWorker),
+                }
+            }
+            _ => self.pass(directory.worker_of(leg)?, leg, Task::Obey(command)),
         }
     }
 
-    fn pass(&self, worker: usize, leg: LegId, command: Command) -> Result<(), Refused> {
+    /// Sees to it that two legs stand on one worker; returns it.
+    fn bring_together(&self, one: LegId, other: LegId) -> Result<usize, Refused> {
+        let directory = &self.shared.directory;
+        let (first, second) = (directory.seat(one)?, directory.seat(other)?);
+        match (first.kind, second.kind) {
+            _ if first.worker == second.worker => {}
+            (_, Kind::Phone) => self.reseat(other, first.worker)?,
+            (Kind::Phone, Kind::Browser) => {
+                self.reseat(one, second.worker)?;
+                return Ok(second.worker);
+            }
+            (Kind::Browser, Kind::Browser) => return Err(Refused::OtherWorker),
+        }
+        Ok(first.worker)
+    }
+
+    fn reseat(&self, leg: LegId, to: usize) -> Result<(), Refused> {
+        let directory = &self.shared.directory;
+        directory.reseat(leg, to, |from| self.pass(from, leg, Task::HandOver { to }))
+    }
+
+    fn pass(&self, worker: usize, leg: LegId, task: Task) -> Result<(), Refused> {
         let door = self.shared.doors.get(worker).ok_or(Refused::NoSuchLeg)?;
-        match door.orders.try_send(Order { leg, command }) {
+        match door.orders.try_send(Order { leg, task }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Err(Refused::Busy),
             Err(TrySendError::Disconnected(_)) => return Err(Refused::Stopped),
         }
-        if let Err(error) = door.waker.wake() {
-            tracing::warn!(worker, %error, "a media worker cannot be woken");
-        }
+        door.wake();
         Ok(())
     }
 
-    /// The bound browser address of each worker.
-    pub fn browser_addresses(&self) -> Vec<SocketAddr> {
-        self.shared.doors.iter().map(|door| door.browsers).collect()
+    /// What each worker has bound for browsers: its UDP ports, then its TCP ports.
+    pub fn browser_addresses(&self) -> Vec<Vec<SocketAddr>> {
+        let doors = self.shared.doors.iter();
+        doors.map(|door| door.browsers.clone()).collect()
+    }
+
+    /// The number of legs that are open on each worker; one that moves counts where it goes.
+    pub fn legs_by_worker(&self) -> Vec<usize> {
+        self.shared.directory.by_worker()
     }
 
     /// The number of legs that are open on all workers.
     pub fn legs(&self) -> usize {
-        self.shared.directory.legs.len()
+        self.shared.directory.len()
     }
 
     /// What each worker last measured of itself.
     pub fn loads(&self) -> Vec<WorkerLoad> {
-        let gauges = self.shared.directory.gauges.iter();
-        gauges.map(Gauge::load).collect()
+        self.shared.directory.gauges().map(Gauge::load).collect()
     }
 
     /// How much room there is for new calls.
@@ -265,7 +257,8 @@ impl MediaIo {
 impl Shared {
     fn hire(&self, crew: Vec<Worker>) -> io::Result<()> {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        for worker in crew {
+        for mut worker in crew {
+            worker.doors = Arc::clone(&self.doors);
             let name = format!("mx-media-{}", worker.index);
             let thread = std::thread::Builder::new().name(name);
             let nice = self.worker_nice;
@@ -279,10 +272,8 @@ impl Shared {
 
     fn dismiss(&self) {
         self.stop.store(true, Ordering::Release);
-        for door in &self.doors {
-            if let Err(error) = door.waker.wake() {
-                tracing::warn!(%error, "a media worker cannot be woken");
-            }
+        for door in self.doors.iter() {
+            door.wake();
         }
     }
 }
@@ -302,21 +293,42 @@ fn srtp_secret() -> io::Result<SrtpSecret> {
     Ok(SrtpSecret::new(random))
 }
 
+/// Binds the ports of a worker for browsers, and says which lies where.
 fn bind(
     config: &MediaIoConfig,
     index: usize,
-) -> Result<(mio::net::UdpSocket, SocketAddr), StartError> {
-    let port = match config.browser_port {
-        0 => Some(0),
-        base => u16::try_from(index)
-            .ok()
-            .and_then(|index| base.checked_add(index)),
-    };
-    let address = SocketAddr::new(config.browser_bind, port.unwrap_or(u16::MAX));
-    let failed = |source| StartError::Bind { address, source };
-    let socket = bind_browsers(address, config.browser_dscp).map_err(failed)?;
-    let bound = socket.local_addr().map_err(failed)?;
-    Ok((socket, bound))
+) -> Result<(BrowserSockets, Vec<(Socket, SocketAddr)>), StartError> {
+    let mut sockets = BrowserSockets::default();
+    let mut bound = Vec::new();
+    for (number, ip) in config.browser_bind.iter().enumerate() {
+        let address = SocketAddr::new(*ip, port_of(config.browser_port, index));
+        let failed = |source| StartError::Bind { address, source };
+        let socket = bind_browsers(address, config.browser_dscp).map_err(failed)?;
+        let local = socket.local_addr().map_err(failed)?;
+        bound.push((Socket::Browsers(number), local));
+        sockets.datagrams.push(socket);
+    }
+    for (number, ip) in config.browser_bind.iter().enumerate() {
+        let Some(base) = config.browser_tcp_port else {
+            break;
+        };
+        let address = SocketAddr::new(*ip, port_of(base, index));
+        let failed = |source| StartError::Bind { address, source };
+        let listener = bind_listener(address, config.browser_dscp).map_err(failed)?;
+        let local = listener.local_addr().map_err(failed)?;
+        bound.push((Socket::Streams(number), local));
+        sockets.listeners.push(listener);
+    }
+    Ok((sockets, bound))
+}
+
+/// A worker's port, counted from the first one's; 0 stays 0.
+fn port_of(base: u16, index: usize) -> u16 {
+    let index = u16::try_from(index).unwrap_or(u16::MAX);
+    match base {
+        0 => 0,
+        base => base.saturating_add(index),
+    }
 }
 
 fn epoch() -> Epoch {

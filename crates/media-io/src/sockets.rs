@@ -4,28 +4,50 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
-use mio::net::UdpSocket;
+use mio::event::Event;
+use mio::net::{TcpListener, UdpSocket};
 use mio::{Interest, Registry, Token};
-use mxtrunk_media::{LegId, Socket, Transmit};
+use mxtrunk_media::{LegId, Legs, MediaError, Socket, Transmit};
 use socket2::{Domain, Protocol, Type};
 
 use crate::counters::{Counters, count};
 use crate::dscp;
 use crate::ports::PortPool;
+use crate::streams::Streams;
 
 /// Events of this token are commands.
 pub(crate) const WAKER: Token = Token(0);
-const BROWSERS: Token = Token(1);
-const FIRST_PHONE: usize = 2;
+const FIRST: usize = 1;
 /// The shared port takes the bursts of all browsers at once; the kernel grants what its limit allows.
 const BROWSER_BUFFER: usize = 4 << 20;
 
+/// What an event of the queue is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Datagrams.
+    Datagrams(Socket),
+    /// New connections to the browsers' address with this number.
+    Listener(usize),
+    /// A connection of a browser.
+    Stream(Token),
+}
+
+/// What a worker has bound for browsers, in the order of its addresses.
+#[derive(Debug, Default)]
+pub(crate) struct BrowserSockets {
+    pub(crate) datagrams: Vec<UdpSocket>,
+    pub(crate) listeners: Vec<TcpListener>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Sockets {
-    browsers: UdpSocket,
+    registry: Registry,
+    browsers: Vec<UdpSocket>,
+    streams: Streams,
     phones: HashMap<LegId, PhoneSockets>,
-    tokens: HashMap<Token, Socket>,
+    tokens: HashMap<Token, Source>,
     next_token: usize,
     phone_side: PhoneSide,
     counters: Arc<Counters>,
@@ -40,8 +62,9 @@ pub(crate) struct PhoneSide {
     pub(crate) ports: Arc<PortPool>,
 }
 
+/// The two sockets of a phone leg, and their even port.
 #[derive(Debug)]
-struct PhoneSockets {
+pub(crate) struct PhoneSockets {
     rtp: UdpSocket,
     rtcp: UdpSocket,
     port: u16,
@@ -50,92 +73,161 @@ struct PhoneSockets {
 
 impl Sockets {
     pub(crate) fn new(
-        registry: &Registry,
-        mut browsers: UdpSocket,
+        registry: Registry,
+        mut browsers: BrowserSockets,
         phone_side: PhoneSide,
         counters: Arc<Counters>,
     ) -> io::Result<Self> {
-        registry.register(&mut browsers, BROWSERS, Interest::READABLE)?;
+        let mut tokens = HashMap::new();
+        for (number, socket) in browsers.datagrams.iter_mut().enumerate() {
+            let token = Token(FIRST + tokens.len());
+            registry.register(socket, token, Interest::READABLE)?;
+            tokens.insert(token, Source::Datagrams(Socket::Browsers(number)));
+        }
+        for (number, listener) in browsers.listeners.iter_mut().enumerate() {
+            let token = Token(FIRST + tokens.len());
+            registry.register(listener, token, Interest::READABLE)?;
+            tokens.insert(token, Source::Listener(number));
+        }
         Ok(Sockets {
-            browsers,
+            registry,
+            browsers: browsers.datagrams,
+            streams: Streams::new(browsers.listeners),
             phones: HashMap::new(),
-            tokens: HashMap::from([(BROWSERS, Socket::Browsers)]),
-            next_token: FIRST_PHONE,
+            next_token: FIRST + tokens.len(),
+            tokens,
             phone_side,
             counters,
         })
     }
 
-    /// Binds a pair of ports for a phone leg; `None` if no pair of the range can be had. Ports that other programs
-    /// hold are passed over.
-    pub(crate) fn open_phone(&mut self, registry: &Registry, leg: LegId) -> Option<u16> {
+    /// Binds a pair of ports for a phone leg. Ports that other programs hold are passed over; anything else that the
+    /// system objects to (no descriptor left) would be so for the next port too.
+    pub(crate) fn open_phone(&mut self, leg: LegId) -> Result<u16, MediaError> {
         for _ in 0..self.phone_side.ports.len() {
-            let port = self.phone_side.ports.take()?;
-            match self.bind_pair(registry, leg, port) {
-                Ok(()) => return Some(port),
-                Err(error) => {
-                    tracing::debug!(port, %error, "a media port cannot be bound");
-                    self.phone_side.ports.give_back(port);
-                }
+            let port = self
+                .phone_side
+                .ports
+                .take(Instant::now())
+                .ok_or(MediaError::NoPort)?;
+            let error = match self.bind_pair(leg, port) {
+                Ok(()) => return Ok(port),
+                Err(error) => error,
+            };
+            self.phone_side.ports.give_back(port);
+            if error.kind() != io::ErrorKind::AddrInUse {
+                tracing::warn!(port, %error, "the system refuses a socket for a call");
+                return Err(MediaError::NoSocket);
             }
+            tracing::debug!(port, "a media port is held by another program");
         }
-        None
+        Err(MediaError::NoPort)
     }
 
-    fn bind_pair(&mut self, registry: &Registry, leg: LegId, port: u16) -> io::Result<()> {
+    fn bind_pair(&mut self, leg: LegId, port: u16) -> io::Result<()> {
         let PhoneSide { bind, dscp, .. } = self.phone_side;
-        let mut rtp = UdpSocket::bind(SocketAddr::new(bind, port))?;
-        let mut rtcp = UdpSocket::bind(SocketAddr::new(bind, port + 1))?;
-        dscp::mark(&rtp, bind, dscp);
-        dscp::mark(&rtcp, bind, dscp);
-        let tokens = [Token(self.next_token), Token(self.next_token + 1)];
-        registry.register(&mut rtp, tokens[0], Interest::READABLE)?;
-        registry.register(&mut rtcp, tokens[1], Interest::READABLE)?;
+        let sockets = PhoneSockets {
+            rtp: UdpSocket::bind(SocketAddr::new(bind, port))?,
+            rtcp: UdpSocket::bind(SocketAddr::new(bind, port + 1))?,
+            port,
+            tokens: [WAKER; 2],
+        };
+        dscp::mark(&sockets.rtp, bind, dscp);
+        dscp::mark(&sockets.rtcp, bind, dscp);
+        // Only what was never used may go back to the pool without a rest.
+        self.admit(leg, sockets).map_err(|(error, _)| error)
+    }
+
+    /// From now on these sockets are read here.
+    pub(crate) fn admit(
+        &mut self,
+        leg: LegId,
+        mut phone: PhoneSockets,
+    ) -> Result<(), (io::Error, PhoneSockets)> {
         // Tokens are never used twice, so that an event of a closed socket reaches no other leg.
+        phone.tokens = [Token(self.next_token), Token(self.next_token + 1)];
         self.next_token += 2;
-        self.tokens.insert(tokens[0], Socket::Rtp(leg));
-        self.tokens.insert(tokens[1], Socket::Rtcp(leg));
-        self.phones.insert(
-            leg,
-            PhoneSockets {
-                rtp,
-                rtcp,
-                port,
-                tokens,
-            },
-        );
+        let registry = &self.registry;
+        let registered = registry
+            .register(&mut phone.rtp, phone.tokens[0], Interest::READABLE)
+            .and_then(|()| registry.register(&mut phone.rtcp, phone.tokens[1], Interest::READABLE));
+        if let Err(error) = registered {
+            return Err((error, phone));
+        }
+        let sources = [Socket::Rtp(leg), Socket::Rtcp(leg)].map(Source::Datagrams);
+        self.tokens.extend(phone.tokens.into_iter().zip(sources));
+        self.phones.insert(leg, phone);
         Ok(())
     }
 
-    /// Closes the sockets of a leg, if it has any, and gives its ports back.
-    pub(crate) fn close_phone(&mut self, registry: &Registry, leg: LegId) {
-        let Some(mut phone) = self.phones.remove(&leg) else {
-            return;
-        };
+    /// Takes the sockets of a leg, if it has any: they stay open, but are not read here any more.
+    pub(crate) fn release(&mut self, leg: LegId) -> Option<PhoneSockets> {
+        let mut phone = self.phones.remove(&leg)?;
         for (socket, token) in [&mut phone.rtp, &mut phone.rtcp]
             .into_iter()
             .zip(phone.tokens)
         {
             self.tokens.remove(&token);
-            if let Err(error) = registry.deregister(socket) {
+            if let Err(error) = self.registry.deregister(socket) {
                 tracing::debug!(%error, "a media socket was not registered");
             }
         }
+        Some(phone)
+    }
+
+    /// Closes the sockets of a leg, if it has any; its ports have their rest.
+    pub(crate) fn close_phone(&mut self, leg: LegId) {
+        if let Some(phone) = self.release(leg) {
+            self.discard(phone);
+        }
+    }
+
+    /// Closes sockets that nobody reads.
+    pub(crate) fn discard(&self, phone: PhoneSockets) {
         let port = phone.port;
         // The sockets must be closed before another worker may bind their ports.
         drop(phone);
-        self.phone_side.ports.give_back(port);
+        self.phone_side.ports.rest(Instant::now(), port);
     }
 
-    pub(crate) fn by_token(&self, token: Token) -> Option<Socket> {
-        self.tokens.get(&token).copied()
+    /// What an event is about; on the way what a connection had no room for is sent.
+    pub(crate) fn by_event(&mut self, event: &Event) -> Option<Source> {
+        let token = event.token();
+        if let Some(source) = self.tokens.get(&token) {
+            return Some(*source);
+        }
+        if event.is_writable() {
+            self.streams.flush(&self.registry, token);
+        }
+        event.is_readable().then_some(Source::Stream(token))
     }
 
-    /// The next datagram of a socket; `None` when it has no more.
-    pub(crate) fn receive(&self, socket: Socket, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
-        let socket = self.socket(socket)?;
-        match socket.recv_from(buffer) {
-            Ok((len, source)) => Some((len, source)),
+    /// Takes new connections; true if there may be more.
+    pub(crate) fn accept(&mut self, now: Instant, listener: usize) -> bool {
+        let next = &mut self.next_token;
+        let token = || {
+            *next += 1;
+            Token(*next - 1)
+        };
+        self.streams.accept(now, listener, &self.registry, token)
+    }
+
+    /// The next datagram, with the socket that it came through and from where; `None` when there is no more.
+    pub(crate) fn receive(
+        &mut self,
+        now: Instant,
+        source: Source,
+        buffer: &mut [u8],
+    ) -> Option<(usize, Socket, SocketAddr)> {
+        let socket = match source {
+            Source::Datagrams(socket) => socket,
+            Source::Listener(_) => return None,
+            Source::Stream(token) => {
+                return self.streams.receive(now, token, &self.registry, buffer);
+            }
+        };
+        match self.socket(socket)?.recv_from(buffer) {
+            Ok((len, remote)) => Some((len, socket, remote)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(error) => {
                 tracing::debug!(%error, "a media socket cannot be read");
@@ -144,20 +236,48 @@ impl Sockets {
         }
     }
 
-    /// Sends, or drops: media that cannot go now is worth nothing later.
-    pub(crate) fn send(&mut self, transmit: &Transmit<'_>) {
-        let Some(socket) = self.socket(transmit.socket) else {
-            return;
-        };
-        if let Err(error) = socket.send_to(transmit.payload, transmit.destination) {
-            count(&self.counters.unsent);
-            tracing::trace!(%error, "a datagram was not sent");
+    /// After a datagram: closes a connection that has not shown whose it is.
+    pub(crate) fn judge(&mut self, source: Source, legs: &Legs) {
+        if let Source::Stream(token) = source {
+            let knows = |socket, remote| legs.knows(socket, remote);
+            self.streams.judge(token, &self.registry, knows);
         }
     }
 
+    /// When [`Self::sweep`] wants to be called.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.streams.poll_timeout()
+    }
+
+    /// Closes connections that are of no use, and has the legs forget those that are closed.
+    pub(crate) fn sweep(&mut self, now: Instant, legs: &mut Legs) {
+        let knows = |socket, remote| legs.knows(socket, remote);
+        self.streams.sweep(now, &self.registry, knows);
+        while let Some((socket, remote)) = self.streams.poll_closed() {
+            legs.forget(socket, remote);
+        }
+    }
+
+    /// Sends, or drops: media that cannot go now is worth nothing later.
+    pub(crate) fn send(&mut self, transmit: &Transmit<'_>) {
+        let (socket, remote) = (transmit.socket, transmit.destination);
+        let sent = match self.socket(socket) {
+            Some(socket) => socket.send_to(transmit.payload, remote).is_ok(),
+            None => self
+                .streams
+                .send(&self.registry, socket, remote, transmit.payload),
+        };
+        if !sent {
+            count(&self.counters.unsent);
+            tracing::trace!("a datagram was not sent");
+        }
+    }
+
+    /// `None` for connections, and for legs that are gone.
     fn socket(&self, socket: Socket) -> Option<&UdpSocket> {
         match socket {
-            Socket::Browsers => Some(&self.browsers),
+            Socket::Browsers(number) => self.browsers.get(number),
+            Socket::Streams(_) => None,
             Socket::Rtp(leg) => self.phones.get(&leg).map(|phone| &phone.rtp),
             Socket::Rtcp(leg) => self.phones.get(&leg).map(|phone| &phone.rtcp),
         }
@@ -171,6 +291,10 @@ pub(crate) fn bind_browsers(address: SocketAddr, dscp: u8) -> io::Result<UdpSock
         Type::DGRAM,
         Some(Protocol::UDP),
     )?;
+    if address.is_ipv6() {
+        // The same port may be bound on an IPv4 address too.
+        socket.set_only_v6(true)?;
+    }
     socket.set_nonblocking(true)?;
     // Less than asked for is fine.
     let _ = socket.set_recv_buffer_size(BROWSER_BUFFER);
@@ -196,14 +320,18 @@ mod tests {
         let phone_side = PhoneSide {
             bind: local,
             dscp: 34,
-            ports: Arc::new(PortPool::new(&(21_900..=21_919))),
+            ports: Arc::new(PortPool::new(&(21_900..=21_919), std::time::Duration::ZERO)),
         };
-        let mut sockets =
-            Sockets::new(poll.registry(), browsers, phone_side, Arc::default()).unwrap();
+        let browsers = BrowserSockets {
+            datagrams: vec![browsers],
+            listeners: Vec::new(),
+        };
+        let registry = poll.registry().try_clone().unwrap();
+        let mut sockets = Sockets::new(registry, browsers, phone_side, Arc::default()).unwrap();
         let leg = LegId(1);
-        sockets.open_phone(poll.registry(), leg).unwrap();
+        sockets.open_phone(leg).unwrap();
         for (socket, dscp) in [
-            (Socket::Browsers, 46),
+            (Socket::Browsers(0), 46),
             (Socket::Rtp(leg), 34),
             (Socket::Rtcp(leg), 34),
         ] {

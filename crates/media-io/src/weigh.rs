@@ -135,6 +135,7 @@ impl Worker {
         &mut self,
         now: Instant,
         leg: LegId,
+        beside: Option<LegId>,
         priority: Priority,
         offer: Option<&str>,
     ) {
@@ -145,14 +146,15 @@ impl Worker {
                 if spares {
                     count(&counters.shed_calls);
                 }
-                self.legs.open_browser(now, leg, offer);
+                self.legs.open_browser_beside(now, leg, beside, offer);
             }
             Priority::Emergency => {
                 if spares {
                     count(&counters.emergencies_under_load);
                 }
                 let as_set = self.scales.as_set;
-                self.legs.open_exempt_browser(now, leg, as_set, offer);
+                self.legs
+                    .open_exempt_browser(now, leg, beside, as_set, offer);
             }
         }
     }

@@ -9,13 +9,15 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
-use mxtrunk_media::{Event, Happened, LegId, Legs, MediaError, PhoneProfile, Socket};
+use mxtrunk_media::{Event, Happened, LegId, Legs, PhoneProfile, Socket};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::command::Command;
-use crate::handle::Directory;
-use crate::sockets::{Sockets, WAKER};
+use crate::directory::Directory;
+use crate::handle::Door;
+use crate::moving::{Arrival, Waiting};
+use crate::sockets::{Sockets, Source, WAKER};
 use crate::weigh::Scales;
 
 /// Larger datagrams than any that we negotiate are cut off, and then fail their checks.
@@ -27,11 +29,19 @@ const COMMANDS: usize = 64;
 /// When the owner is slow to take events, they are offered again after this.
 const RETRY: Duration = Duration::from_millis(5);
 
-/// A command and the leg that it is for.
+/// What is to be done, and the leg that it is for.
 #[derive(Debug)]
 pub(crate) struct Order {
     pub(crate) leg: LegId,
-    pub(crate) command: Command,
+    pub(crate) task: Task,
+}
+
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// A command of the owner.
+    Obey(Command),
+    /// The leg goes to another worker.
+    HandOver { to: usize },
 }
 
 pub(crate) struct Worker {
@@ -41,12 +51,17 @@ pub(crate) struct Worker {
     pub(crate) sockets: Sockets,
     pub(crate) phone_advertise: IpAddr,
     pub(crate) orders: Receiver<Order>,
+    pub(crate) arrivals: Receiver<Arrival>,
+    /// Orders for legs that are on their way here.
+    pub(crate) waiting: Waiting,
+    /// The ways to all workers.
+    pub(crate) doors: Arc<[Door]>,
     pub(crate) scales: Scales,
     pub(crate) events: Sender<Event>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) stop: Arc<AtomicBool>,
     /// Sockets that may hold more datagrams.
-    pub(crate) readable: Vec<Socket>,
+    pub(crate) readable: Vec<Source>,
     /// Events that the owner had no room for.
     pub(crate) backlog: VecDeque<Event>,
     /// Orders may wait though nobody will wake us for them again.
@@ -72,6 +87,7 @@ impl Worker {
             self.legs.handle_timeout(now);
             self.flush();
             let now = Instant::now();
+            self.sockets.sweep(now, &mut self.legs);
             self.weigh(now);
             self.scales.meter.waits(now);
         }
@@ -97,6 +113,7 @@ impl Worker {
         let deadline = due
             .into_iter()
             .chain(self.scales.due())
+            .chain(self.sockets.poll_timeout())
             .min()
             .map(|at| at.saturating_duration_since(Instant::now()));
         match deadline {
@@ -110,10 +127,10 @@ impl Worker {
         for event in ready {
             if event.token() == WAKER {
                 self.more_orders = true;
-            } else if let Some(socket) = self.sockets.by_token(event.token())
-                && !self.readable.contains(&socket)
+            } else if let Some(source) = self.sockets.by_event(event)
+                && !self.readable.contains(&source)
             {
-                self.readable.push(socket);
+                self.readable.push(source);
             }
         }
     }
@@ -122,30 +139,38 @@ impl Worker {
     /// not exhausted stays on the list.
     fn read_sockets(&mut self, buffer: &mut [u8]) {
         let mut readable = std::mem::take(&mut self.readable);
-        readable.retain(|socket| {
+        readable.retain(|source| {
+            if let Source::Listener(listener) = source {
+                return self.sockets.accept(Instant::now(), *listener);
+            }
             for _ in 0..BATCH {
-                let Some((len, source)) = self.sockets.receive(*socket, buffer) else {
+                let now = Instant::now();
+                let Some((len, socket, remote)) = self.sockets.receive(now, *source, buffer) else {
                     return false;
                 };
-                self.legs
-                    .handle(Instant::now(), *socket, source, &buffer[..len]);
+                self.legs.handle(now, socket, remote, &buffer[..len]);
                 self.flush();
+                self.sockets.judge(*source, &self.legs);
             }
             true
         });
         self.readable = readable;
     }
 
+    /// New datagrams may have come to the sockets of a phone leg.
+    pub(crate) fn note_readable(&mut self, leg: LegId) {
+        let sockets = [Socket::Rtp(leg), Socket::Rtcp(leg)];
+        self.readable.extend(sockets.map(Source::Datagrams));
+    }
+
     fn obey(&mut self) {
         if !self.more_orders {
             return;
         }
+        self.receive_legs();
         for _ in 0..COMMANDS {
             match self.orders.try_recv() {
-                Ok(order) => {
-                    self.execute(order);
-                    self.flush();
-                }
+                Ok(order) => self.take(order),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => {
                     self.more_orders = false;
                     return;
@@ -154,23 +179,37 @@ impl Worker {
         }
     }
 
-    fn execute(&mut self, order: Order) {
+    pub(crate) fn execute(&mut self, order: Order) {
         let now = Instant::now();
         let leg = order.leg;
-        match order.command {
+        let command = match order.task {
+            Task::Obey(command) => command,
+            Task::HandOver { to } => return self.hand_over(leg, to),
+        };
+        match command {
             Command::OpenBrowser {
-                offer, priority, ..
-            } => self.open_browser(now, leg, priority, offer.as_deref()),
-            Command::OpenPhone { offer, profile, .. } => {
-                self.open_phone(now, leg, &profile, offer.as_deref());
+                beside,
+                offer,
+                priority,
+            } => {
+                self.open_browser(now, leg, beside, priority, offer.as_deref());
             }
+            Command::OpenPhone {
+                beside,
+                offer,
+                profile,
+            } => self.open_phone(now, leg, beside, &profile, offer.as_deref()),
             Command::ApplyAnswer { sdp } => self.legs.apply_answer(now, leg, &sdp),
+            Command::Describe => self.legs.describe(leg),
             Command::ApplyOffer { sdp } => self.legs.apply_offer(now, leg, &sdp),
             Command::AddCandidate { candidate } => {
                 self.legs.add_candidate(now, leg, &candidate);
             }
             Command::Bridge { with } => self.legs.bridge(now, leg, with),
+            // The handle made a hand-over of it.
+            Command::Move { .. } => {}
             Command::Probe => self.legs.probe(now, leg),
+            Command::Report => self.legs.ask_report(leg),
             Command::Close => self.legs.close(leg),
         }
     }
@@ -179,25 +218,24 @@ impl Worker {
         &mut self,
         now: Instant,
         leg: LegId,
+        beside: Option<LegId>,
         profile: &PhoneProfile,
         offer: Option<&str>,
     ) {
-        let Some(port) = self.sockets.open_phone(self.poll.registry(), leg) else {
-            self.announce(Event {
-                leg,
-                what: Happened::Failed {
-                    why: MediaError::NoPort,
-                    stats: None,
-                },
-            });
-            return;
+        let port = match self.sockets.open_phone(leg) {
+            Ok(port) => port,
+            Err(why) => {
+                let what = Happened::Failed { why, stats: None };
+                return self.announce(Event { leg, what });
+            }
         };
         let rtp = SocketAddr::new(self.phone_advertise, port);
-        self.legs.open_phone(now, leg, rtp, profile, offer);
+        self.legs
+            .open_phone_beside(now, leg, beside, rtp, profile, offer);
     }
 
     /// Sends what the legs want sent and tells what happened to them.
-    fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         while let Some(transmit) = self.legs.poll_transmit() {
             self.sockets.send(&transmit);
         }
@@ -222,14 +260,16 @@ impl Worker {
             Happened::Failed { .. } | Happened::Closed { .. }
         ) {
             tracing::debug!(leg = %event.leg, worker = self.index, "a media leg is gone");
-            self.sockets.close_phone(self.poll.registry(), event.leg);
-            self.directory.leave(event.leg, self.index);
+            self.sockets.close_phone(event.leg);
+            self.directory.leave(event.leg);
         }
         self.backlog.push_back(event);
     }
 
     fn close_all(&mut self) {
-        for leg in self.directory.on(self.index) {
+        self.receive_legs();
+        let legs: Vec<LegId> = self.legs.ids().collect();
+        for leg in legs {
             self.legs.close(leg);
             self.flush();
         }

@@ -3,6 +3,7 @@
 use sdp_types::{Media, Session};
 
 use crate::error::MediaError;
+use crate::formats::Formats;
 
 /// A larger description is not read: Element's are about 2 kB, with video 7 kB.
 const LONGEST: usize = 64 * 1024;
@@ -12,8 +13,8 @@ const LONGEST: usize = 64 * 1024;
 pub(crate) struct Offered {
     /// The MID of the line that we answer: the first audio line that is not refused.
     pub(crate) audio: String,
-    /// The numbers that this line gives to Opus.
-    pub(crate) opus: Vec<u8>,
+    /// The codecs of this line that we know, and their numbers.
+    pub(crate) formats: Formats,
     /// All media lines.
     pub(crate) lines: Vec<OfferedLine>,
 }
@@ -49,10 +50,22 @@ impl Offered {
         });
         Ok(Offered {
             audio: mid.to_owned(),
-            opus: opus_numbers(audio),
+            formats: Formats::read(audio),
             lines: lines.collect(),
         })
     }
+}
+
+/// What an answer lists on the line `mid`.
+pub(crate) fn answered(answer: &str, mid: &str) -> Result<Formats, MediaError> {
+    if answer.len() > LONGEST {
+        return Err(MediaError::BadDescription("too long".to_owned()));
+    }
+    let session = Session::parse(answer.as_bytes())
+        .map_err(|error| MediaError::BadDescription(error.to_string()))?;
+    let mut medias = session.medias.iter();
+    let line = medias.find(|media| attribute(media, "mid") == Some(mid));
+    line.map(Formats::read).ok_or(MediaError::NoCommonCodec)
 }
 
 /// Port 0 refuses a line, unless it shares the port of another (RFC 9143 section 6).
@@ -66,20 +79,6 @@ fn is_offered(session: &Session, media: &Media) -> bool {
         .filter(|attribute| attribute.attribute == "group")
         .filter_map(|attribute| attribute.value.as_deref()?.strip_prefix("BUNDLE "))
         .any(|mids| mids.split_whitespace().any(|bundled| bundled == mid))
-}
-
-fn opus_numbers(audio: &Media) -> Vec<u8> {
-    let offered = |number: &u8| {
-        let mut formats = audio.fmt.split_whitespace();
-        formats.any(|format| format.parse() == Ok(*number))
-    };
-    let maps = audio.attributes.iter().filter_map(|attribute| {
-        let value = attribute.value.as_deref()?;
-        let (number, encoding) = value.split_once(' ')?;
-        let is_opus = encoding.trim().eq_ignore_ascii_case("opus/48000/2");
-        (attribute.attribute == "rtpmap" && is_opus).then(|| number.parse().ok())?
-    });
-    maps.filter(offered).collect()
 }
 
 /// Two encodings under one number are nonsense, and more than the WebRTC engine survives.
@@ -118,24 +117,35 @@ fn attribute<'a>(media: &'a Media, name: &str) -> Option<&'a str> {
         .and_then(|attribute| attribute.value.as_deref())
 }
 
-/// Adds telephone-event at 8 kHz to our offer. str0m offers it only at the clock rate of the audio; Firefox has it
-/// at 8 kHz only (and counts its timestamps on the audio's clock, as libwebrtc does).
-pub(crate) fn with_narrow_events(offer: &str, wide: u8, narrow: u8) -> String {
-    let mut text = String::with_capacity(offer.len() + 80);
-    let wide_map = format!("a=rtpmap:{wide} telephone-event/48000");
-    for line in offer.lines() {
-        text.push_str(line);
-        if line.starts_with("m=audio ") {
-            text.push_str(&format!(" {narrow}"));
-        }
-        text.push_str("\r\n");
-        if line == wide_map {
-            text.push_str(&format!(
-                "a=rtpmap:{narrow} telephone-event/8000\r\na=fmtp:{narrow} 0-16\r\n"
-            ));
+/// Narrows the line `mid` down to these formats, in their order. The engine lists whatever it and the browser have in
+/// common; the browser then sends the first, and keys only as telephone-events of that one's clock.
+pub(crate) fn narrowed(sdp: &str, mid: &str, formats: &[u8]) -> String {
+    let mid = format!("a=mid:{mid}");
+    let mut text = String::with_capacity(sdp.len());
+    for section in sections(sdp) {
+        let is_ours = section.contains(&mid.as_str());
+        for line in section {
+            match line.strip_prefix("m=audio ").filter(|_| is_ours) {
+                Some(media) => {
+                    let transport: Vec<&str> = media.split_whitespace().take(2).collect();
+                    let numbers: Vec<String> = formats.iter().map(u8::to_string).collect();
+                    let (transport, numbers) = (transport.join(" "), numbers.join(" "));
+                    push_line(&mut text, &format!("m=audio {transport} {numbers}"));
+                }
+                None if is_ours && describes_another(line, formats) => {}
+                None => push_line(&mut text, line),
+            }
         }
     }
     text
+}
+
+/// Whether a line is about a format that is none of these.
+fn describes_another(line: &str, formats: &[u8]) -> bool {
+    let about = ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"];
+    let value = about.iter().find_map(|name| line.strip_prefix(name));
+    let number = value.and_then(|value| value.split(' ').next());
+    number.is_some_and(|number| !formats.iter().any(|format| number.parse() == Ok(*format)))
 }
 
 /// Refuses the lines that our answer has no format for (video, data). str0m accepts every line of an offer; one
@@ -271,6 +281,19 @@ mod tests {
     }
 
     #[test]
+    fn a_narrowed_line_lists_what_was_chosen_and_others_are_left_alone() {
+        let answer = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111 9 126\r\na=mid:0\r\na=rtpmap:111 opus/48000/2\r\n\
+                      a=fmtp:111 useinbandfec=1\r\na=rtpmap:9 G722/8000\r\na=rtpmap:126 telephone-event/8000\r\n\
+                      m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:1\r\na=rtpmap:111 opus/48000/2\r\n";
+        assert_eq!(
+            narrowed(answer, "0", &[9, 126]),
+            "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 9 126\r\na=mid:0\r\na=rtpmap:9 G722/8000\r\n\
+             a=rtpmap:126 telephone-event/8000\r\n\
+             m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:1\r\na=rtpmap:111 opus/48000/2\r\n"
+        );
+    }
+
+    #[test]
     fn the_first_audio_line_is_the_one() {
         let offer = include_str!("../tests/fixtures/m.call.invite.sdp");
         assert_eq!(Offered::parse(offer).unwrap().audio, "0");
@@ -292,7 +315,7 @@ mod tests {
         fn no_text_makes_the_rewriting_panic(text in "(m=|a=mid:|a=group:BUNDLE|audio|video| |0|\r\n|x){0,40}") {
             let _ = Offered::parse(&text);
             let _ = with_empty_lines_refused(&text);
-            let _ = with_narrow_events(&text, 110, 126);
+            let _ = narrowed(&text, "0", &[111, 126]);
         }
     }
 }

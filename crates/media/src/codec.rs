@@ -5,6 +5,7 @@ use audio_codec_algorithms::{decode_alaw, decode_ulaw, encode_alaw, encode_ulaw}
 use opus::{Application, Bitrate, Channels};
 
 use crate::error::MediaError;
+use crate::fec::Fec;
 
 /// Samples per second of everything between two legs.
 pub(crate) const RATE: u32 = 8000;
@@ -39,6 +40,49 @@ impl Codec {
             Codec::G722 => "G722",
             Codec::Pcmu => "PCMU",
             Codec::Pcma => "PCMA",
+        }
+    }
+
+    /// RTP clock in Hz; that of G.722 is 8000 though it samples at 16 kHz (RFC 3551 section 4.5.2).
+    pub fn clock(self) -> u32 {
+        match self {
+            Codec::Opus => 48_000,
+            Codec::G722 | Codec::Pcmu | Codec::Pcma => 8000,
+        }
+    }
+
+    /// RTP clock ticks per 1/8000 s.
+    pub(crate) fn ticks(self) -> i64 {
+        i64::from(self.clock() / RATE)
+    }
+
+    /// Whether we can make samples of it.
+    pub(crate) fn decodes(self) -> bool {
+        self != Codec::G722
+    }
+
+    /// How long a payload lasts, in 1/8000 s; `None` if it cannot be a payload of this codec.
+    pub(crate) fn units(self, payload: &[u8]) -> Option<u32> {
+        match self {
+            Codec::Opus => {
+                let samples = opus::packet::get_nb_samples(payload, RATE).ok()?;
+                u32::try_from(samples).ok()
+            }
+            // All three have 64 kbit/s.
+            Codec::G722 | Codec::Pcmu | Codec::Pcma => u32::try_from(payload.len()).ok(),
+        }
+        .filter(|units| *units > 0)
+    }
+
+    /// 20 ms of silence.
+    pub(crate) fn silence(self) -> &'static [u8] {
+        match self {
+            // The full band's silent frame, by which every decoder comes to rest.
+            Codec::Opus => &[0xf8, 0xff, 0xfe],
+            // The smallest steps of both bands: predictors and step sizes decay.
+            Codec::G722 => &[0xff; FRAME],
+            Codec::Pcmu => &[0xff; FRAME],
+            Codec::Pcma => &[0xd5; FRAME],
         }
     }
 
@@ -87,6 +131,14 @@ impl Law {
         }
     }
 
+    /// The codec that it is.
+    pub fn codec(self) -> Codec {
+        match self {
+            Law::Mu => Codec::Pcmu,
+            Law::A => Codec::Pcma,
+        }
+    }
+
     /// Decodes as many samples as fit into `pcm`; returns how many.
     pub fn decode(self, payload: &[u8], pcm: &mut [i16]) -> usize {
         let decode = match self {
@@ -120,36 +172,28 @@ pub struct OpusSettings {
     pub complexity: u8,
     /// Bits per second.
     pub bitrate: u32,
-    /// Adds redundancy for lost packets (in-band FEC); costs CPU and quality at equal bit rate.
-    pub fec: bool,
-    /// Sends next to nothing in silence.
+    /// Redundancy for lost packets (in-band FEC); costs CPU, and quality at equal bit rate.
+    pub fec: Fec,
+    /// Encodes and sends next to nothing while the phone is silent.
     pub dtx: bool,
 }
 
 impl Default for OpusSettings {
     fn default() -> Self {
         OpusSettings {
-            complexity: 5,
+            complexity: 1,
             bitrate: 24_000,
-            fec: false,
-            dtx: false,
+            fec: Fec::Auto,
+            dtx: true,
         }
     }
 }
 
-/// The loss that the encoder prepares for when FEC is on; without a figure above zero libopus sends none.
-const FEC_FOR_LOSS_PERCENT: i32 = 10;
-
-/// A narrow-band encoder for a voice call.
+/// A narrow-band encoder for a voice call, without FEC yet.
 pub(crate) fn opus_encoder(settings: &OpusSettings) -> Result<opus::Encoder, MediaError> {
     let mut encoder = opus::Encoder::new(RATE, Channels::Mono, Application::Voip)?;
     encoder.set_complexity(i32::from(settings.complexity.min(10)))?;
     encoder.set_bitrate(Bitrate::Bits(settings.bitrate.clamp(6000, 510_000) as i32))?;
-    encoder.set_dtx(settings.dtx)?;
-    if settings.fec {
-        encoder.set_inband_fec(true)?;
-        encoder.set_packet_loss_perc(FEC_FOR_LOSS_PERCENT)?;
-    }
     Ok(encoder)
 }
 
@@ -191,8 +235,7 @@ mod tests {
             let settings = OpusSettings {
                 complexity,
                 bitrate: 0,
-                fec: complexity % 2 == 0,
-                dtx: complexity % 3 == 0,
+                ..OpusSettings::default()
             };
             opus_encoder(&settings).unwrap();
         }

@@ -1,4 +1,4 @@
-//! Which leg a datagram on the shared browser port belongs to.
+//! Which leg a datagram on a shared browser port belongs to.
 //!
 //! The first byte tells the protocol (RFC 7983). A STUN request names its leg by the user name, a STUN response by
 //! the transaction of the check that it answers. Everything else is taken only from an address that a STUN message
@@ -10,9 +10,11 @@ use std::net::SocketAddr;
 use str0m::ice::StunMessage;
 
 use crate::leg::LegId;
+use crate::outbox::Socket;
 
-/// Proven addresses of a leg; a browser has a few, an attacker with its credentials gets no more.
-const SOURCES: usize = 16;
+/// Proven paths of a leg, and new ones between two ICE restarts: a browser has a few. The engine keeps each, and
+/// somebody with the leg's credentials could send from any number of addresses.
+const SOURCES: usize = 64;
 /// Checks whose answers are still recognised.
 const CHECKS: usize = 64;
 /// Addresses that checked before it was known which device answered.
@@ -34,6 +36,13 @@ impl TransactionId {
     }
 }
 
+/// Between which of our sockets and which remote address: with the protocol, the 5-tuple.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Path {
+    pub(crate) socket: Socket,
+    pub(crate) remote: SocketAddr,
+}
+
 /// Where a datagram belongs.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Route<'a> {
@@ -49,7 +58,7 @@ pub(crate) enum Route<'a> {
 
 #[derive(Debug, Default)]
 pub(crate) struct Demux {
-    sources: HashMap<SocketAddr, LegId>,
+    sources: HashMap<Path, LegId>,
     ufrags: HashMap<String, LegId>,
     checks: HashMap<TransactionId, LegId>,
     legs: HashMap<LegId, Known>,
@@ -58,18 +67,22 @@ pub(crate) struct Demux {
 #[derive(Debug, Default)]
 struct Known {
     ufrags: Vec<String>,
-    sources: Vec<SocketAddr>,
+    sources: Vec<Path>,
+    /// How many were new since the last ICE restart.
+    new_sources: usize,
     checks: VecDeque<TransactionId>,
-    early: Vec<(SocketAddr, String)>,
+    early: Vec<(Path, String)>,
 }
 
 impl Demux {
     /// From now on checks for this user name fragment are for this leg.
     pub(crate) fn add(&mut self, leg: LegId, ufrag: String) {
         let known = self.legs.entry(leg).or_default();
-        if !known.ufrags.contains(&ufrag) {
-            known.ufrags.push(ufrag.clone());
+        if known.ufrags.contains(&ufrag) {
+            return;
         }
+        known.ufrags.push(ufrag.clone());
+        known.new_sources = 0;
         self.ufrags.insert(ufrag, leg);
     }
 
@@ -97,10 +110,10 @@ impl Demux {
             && self.checks.is_empty()
     }
 
-    pub(crate) fn route<'a>(&self, source: SocketAddr, datagram: &'a [u8]) -> Route<'a> {
+    pub(crate) fn route<'a>(&self, path: Path, datagram: &'a [u8]) -> Route<'a> {
         match datagram.first() {
-            Some(0..=3) => self.route_stun(datagram),
-            Some(20..=63 | 128..=191) => match self.sources.get(&source) {
+            Some(0..=3) => self.route_stun(path, datagram),
+            Some(20..=63 | 128..=191) => match self.sources.get(&path) {
                 Some(leg) => Route::Leg(*leg),
                 None => Route::Stranger,
             },
@@ -108,7 +121,7 @@ impl Demux {
         }
     }
 
-    fn route_stun<'a>(&self, datagram: &'a [u8]) -> Route<'a> {
+    fn route_stun<'a>(&self, path: Path, datagram: &'a [u8]) -> Route<'a> {
         let Ok(message) = StunMessage::parse(datagram) else {
             return Route::Malformed;
         };
@@ -121,8 +134,31 @@ impl Demux {
             return Route::Malformed;
         };
         match self.ufrags.get(ours) {
-            Some(leg) => Route::Check { leg: *leg, remote },
-            None => Route::Stranger,
+            Some(leg) if self.may_check(*leg, path) => Route::Check { leg: *leg, remote },
+            _ => Route::Stranger,
+        }
+    }
+
+    fn may_check(&self, leg: LegId, path: Path) -> bool {
+        let has_room = |known: &Known| known.new_sources < SOURCES;
+        self.sources.get(&path) == Some(&leg) || self.legs.get(&leg).is_none_or(has_room)
+    }
+
+    /// True if a STUN message with good integrity came that way, though it may not be known yet for which device.
+    pub(crate) fn knows(&self, path: Path) -> bool {
+        let early = |known: &Known| known.early.iter().any(|(early, _)| *early == path);
+        self.sources.contains_key(&path) || self.legs.values().any(early)
+    }
+
+    /// Nothing comes that way any more: a TCP connection is closed, and the address may be another's next.
+    pub(crate) fn forget(&mut self, path: Path) {
+        if let Some(leg) = self.sources.remove(&path)
+            && let Some(known) = self.legs.get_mut(&leg)
+        {
+            known.sources.retain(|source| *source != path);
+        }
+        for known in self.legs.values_mut() {
+            known.early.retain(|(early, _)| *early != path);
         }
     }
 
@@ -138,9 +174,9 @@ impl Demux {
         self.checks.insert(id, leg);
     }
 
-    /// The peer has proven to be at this address. An address that another living leg has proven stays with it.
-    pub(crate) fn prove(&mut self, leg: LegId, source: SocketAddr) {
-        if self.sources.contains_key(&source) {
+    /// The peer has proven to be there. A path that another living leg has proven stays with it.
+    pub(crate) fn prove(&mut self, leg: LegId, path: Path) {
+        if self.sources.contains_key(&path) {
             return;
         }
         let known = self.legs.entry(leg).or_default();
@@ -148,16 +184,17 @@ impl Demux {
             let oldest = known.sources.remove(0);
             self.sources.remove(&oldest);
         }
-        known.sources.push(source);
-        self.sources.insert(source, leg);
+        known.new_sources += 1;
+        known.sources.push(path);
+        self.sources.insert(path, leg);
     }
 
     /// A device that knows our offer checked, but the answer that selects a device is not here yet.
-    pub(crate) fn remember_early(&mut self, leg: LegId, source: SocketAddr, remote: &str) {
+    pub(crate) fn remember_early(&mut self, leg: LegId, path: Path, remote: &str) {
         let known = self.legs.entry(leg).or_default();
-        let is_new = !known.early.iter().any(|(early, _)| *early == source);
+        let is_new = !known.early.iter().any(|(early, _)| *early == path);
         if is_new && known.early.len() < EARLY {
-            known.early.push((source, remote.to_owned()));
+            known.early.push((path, remote.to_owned()));
         }
     }
 
@@ -167,9 +204,9 @@ impl Demux {
         let Some(known) = self.legs.get_mut(&leg) else {
             return;
         };
-        for (source, ufrag) in std::mem::take(&mut known.early) {
+        for (path, ufrag) in std::mem::take(&mut known.early) {
             if ufrag == remote {
-                self.prove(leg, source);
+                self.prove(leg, path);
             }
         }
     }
@@ -183,8 +220,11 @@ mod tests {
 
     const LEG: LegId = LegId(1);
 
-    fn source(port: u16) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], port))
+    fn source(port: u16) -> Path {
+        Path {
+            socket: Socket::Browsers(0),
+            remote: SocketAddr::from(([127, 0, 0, 1], port)),
+        }
     }
 
     fn check(username: &str) -> Vec<u8> {
@@ -249,6 +289,46 @@ mod tests {
         demux.select_device(LEG, "second");
         assert_eq!(demux.route(source(1), &[22; 20]), Route::Stranger);
         assert_eq!(demux.route(source(2), &[22; 20]), Route::Leg(LEG));
+    }
+
+    #[test]
+    fn the_same_remote_address_through_another_socket_is_another_path() {
+        let mut demux = Demux::default();
+        demux.prove(LEG, source(1));
+        let stream = Path {
+            socket: Socket::Streams(0),
+            ..source(1)
+        };
+        assert_eq!(demux.route(stream, &[22; 20]), Route::Stranger);
+        demux.prove(LegId(2), stream);
+        assert!(demux.knows(stream));
+        demux.forget(stream);
+        assert!(!demux.knows(stream));
+        assert_eq!(demux.route(stream, &[22; 20]), Route::Stranger);
+        assert_eq!(demux.route(source(1), &[22; 20]), Route::Leg(LEG));
+    }
+
+    #[test]
+    fn checks_from_ever_new_addresses_end_until_ice_restarts() {
+        let mut demux = Demux::default();
+        demux.add(LEG, "ours".to_owned());
+        let datagram = check("ours:theirs");
+        let mut checked = 0;
+        for port in 1..1000 {
+            if demux.route(source(port), &datagram) != Route::Stranger {
+                demux.prove(LEG, source(port));
+                checked += 1;
+            }
+        }
+        assert_eq!(checked, SOURCES);
+        // Where it is already, the browser still checks.
+        assert_ne!(
+            demux.route(source(SOURCES as u16), &datagram),
+            Route::Stranger
+        );
+        demux.add(LEG, "restarted".to_owned());
+        let datagram = check("restarted:theirs");
+        assert_ne!(demux.route(source(2000), &datagram), Route::Stranger);
     }
 
     #[test]

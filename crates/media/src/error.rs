@@ -27,6 +27,9 @@ pub enum MediaError {
     /// No media port is left in the configured range.
     #[error("no media port is left")]
     NoPort,
+    /// The system refuses a socket: no file descriptor is left, or no memory.
+    #[error("the system has no socket left")]
+    NoSocket,
     /// The codec library refused to work.
     #[error("the codec failed: {0}")]
     Codec(String),

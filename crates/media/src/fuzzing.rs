@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::codec::Codec;
-use crate::demux::{Demux, TransactionId};
+use crate::demux::{Demux, Path, TransactionId};
 use crate::dtmf::{DigitReceiver, DigitSender, EventClock, Press, TelephoneEvent, UPDATE};
 use crate::error::MediaError;
 use crate::leg::{Happened, LegId, Settings};
@@ -176,17 +176,18 @@ pub fn demux(_: Instant, bytes: &[u8]) {
     let mut demux = Demux::default();
     for (what, datagram) in datagrams(bytes) {
         let what = what.as_millis() as u16;
-        let (leg, source) = (
-            LegId(u64::from(what & 3)),
-            SocketAddr::from(([192, 0, 2, 9], 9000 + (what >> 5))),
-        );
-        let _ = demux.route(source, datagram);
+        let leg = LegId(u64::from(what & 3));
+        let path = Path {
+            socket: Socket::Browsers(0),
+            remote: SocketAddr::from(([192, 0, 2, 9], 9000 + (what >> 5))),
+        };
+        let _ = demux.route(path, datagram);
         let text = String::from_utf8_lossy(datagram);
         match (what >> 2) & 7 {
             0 => demux.add(leg, text.into_owned()),
             1 => demux.remove(leg),
-            2 => demux.prove(leg, source),
-            3 => demux.remember_early(leg, source, &text),
+            2 => demux.prove(leg, path),
+            3 => demux.remember_early(leg, path, &text),
             4 => demux.select_device(leg, &text),
             _ => {
                 if let Some(id) = TransactionId::of_request(datagram) {

@@ -6,8 +6,10 @@ use std::time::Duration;
 use crate::codec::OpusSettings;
 use crate::error::MediaError;
 use crate::jitter::JitterSettings;
+use crate::outbox::Socket;
 use crate::profile::CodecPolicy;
 use crate::stats::LegStats;
+use crate::watch::{MediaTimeouts, TimedOut};
 
 /// Names one leg; given by the one who opens it, never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,30 +31,46 @@ pub enum IceMode {
     Lite,
 }
 
+/// An address at which browsers reach us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostCandidate {
+    /// As browsers are told: behind a NAT its public side.
+    pub address: SocketAddr,
+    /// What is bound there: [`Socket::Browsers`] or [`Socket::Streams`]. Several addresses may lead to one socket.
+    pub socket: Socket,
+}
+
 /// What all legs of a worker have in common.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Full ICE or ICE-lite.
     pub ice: IceMode,
-    /// The host candidates offered to browsers: the advertised addresses of the worker's port.
-    pub candidates: Vec<SocketAddr>,
+    /// The host candidates offered to browsers.
+    pub candidates: Vec<HostCandidate>,
     /// Opus towards browsers.
     pub opus: OpusSettings,
     /// The jitter buffer towards phones.
     pub jitter: JitterSettings,
     /// The codec towards browsers.
     pub policy: CodecPolicy,
+    /// How long a phone may send nothing.
+    pub timeouts: MediaTimeouts,
 }
 
 impl Settings {
-    /// Settings with defaults for everything but the candidates.
-    pub fn new(candidates: Vec<SocketAddr>) -> Self {
+    /// Settings with defaults for everything but the addresses, each with a UDP port for browsers.
+    pub fn new(addresses: Vec<SocketAddr>) -> Self {
+        let candidate = |(number, address)| HostCandidate {
+            address,
+            socket: Socket::Browsers(number),
+        };
         Settings {
             ice: IceMode::default(),
-            candidates,
+            candidates: addresses.into_iter().enumerate().map(candidate).collect(),
             opus: OpusSettings::default(),
             jitter: JitterSettings::default(),
             policy: CodecPolicy::default(),
+            timeouts: MediaTimeouts::default(),
         }
     }
 }
@@ -90,10 +108,32 @@ pub enum Happened {
     },
     /// The browser no longer answers (ICE consent, RFC 7675) or closed its side. The leg stays until it is closed.
     Lost,
+    /// Nothing comes from the peer on the wire, though sound should: it is connected, bridged, not on hold, and has
+    /// announced no pause. The call goes on.
+    Silent {
+        /// For so long by now.
+        lasted: Duration,
+    },
+    /// The peer is heard again, or need not be heard any more (hold, the connection is lost).
+    SilenceOver {
+        /// How long the silence was.
+        lasted: Duration,
+    },
+    /// The peer of a phone leg has sent nothing at all for too long: nobody is there any more. The leg stays until it
+    /// is closed.
+    TimedOut {
+        /// Which patience is exhausted.
+        which: TimedOut,
+    },
     /// The answer to [`Legs::probe`](crate::Legs::probe).
     Heard {
         /// How long ago the last packet of the negotiated peer came, RTP or (from a phone) RTCP; `None`: never.
         ago: Option<Duration>,
+    },
+    /// The answer to [`Legs::ask_report`](crate::Legs::ask_report).
+    Report {
+        /// What has flowed over the leg so far.
+        stats: LegStats,
     },
     /// The leg was closed as told.
     Closed {
@@ -111,6 +151,10 @@ pub enum Why {
     Frame,
     /// A telephone-event packet is due to a browser.
     Digit,
+    /// A browser that has given no sign of consent gets nothing more (RFC 7675).
+    Consent,
     /// An RTCP report is due to a phone.
     Report,
+    /// A silence of the peer may have lasted too long.
+    Silence,
 }

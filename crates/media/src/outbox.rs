@@ -9,10 +9,14 @@ use str0m::net::DatagramSend;
 use crate::leg::LegId;
 
 /// Through which socket a datagram goes or came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Socket {
-    /// The worker's one UDP port for all browsers.
-    Browsers,
+    /// The worker's UDP port for all browsers, on the address with this number: there is one for each address that
+    /// browsers can reach us at.
+    Browsers(usize),
+    /// The TCP connections that browsers made to the address with this number (RFC 6544): the remote address names
+    /// the connection, a datagram is one frame of RFC 4571 without its length.
+    Streams(usize),
     /// The even port of a phone leg.
     Rtp(LegId),
     /// The odd port of a phone leg.
@@ -54,9 +58,14 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn push_engine(&mut self, destination: SocketAddr, contents: DatagramSend) {
+    pub(crate) fn push_engine(
+        &mut self,
+        socket: Socket,
+        destination: SocketAddr,
+        contents: DatagramSend,
+    ) {
         self.parcels.push_back(Parcel {
-            socket: Socket::Browsers,
+            socket,
             destination,
             payload: Payload::Engine(contents),
         });

@@ -1,27 +1,39 @@
-//! The phone leg: RTP with G.711 towards the PBX, an unbroken stream from the moment it is bridged.
+//! The phone leg: RTP towards the PBX, an unbroken stream from the moment it is bridged: what the bridged leg has to
+//! pass on as it comes, else a frame every 20 ms of the leg's own clock.
 
+mod cut;
 mod frames;
+mod negotiate;
+mod pass;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::codec::{FRAME, Frame, Law};
+use crate::codec::{Codec, FRAME, Frame};
 use crate::dtmf::{DigitSender, EventClock, EventPacket, Press};
-use crate::error::MediaError;
+use crate::formats::{Format, Meaning, PayloadTypes};
 use crate::latch::{Latch, Proof, Source};
 use crate::leg::{LegId, Settings, Why};
 use crate::outbox::{Outbox, Socket};
-use crate::phone_sdp::{EVENT_PAYLOAD_TYPE, Local, Remote, RemoteAudio};
+use crate::phone_sdp::Local;
 use crate::profile::PhoneProfile;
 use crate::receiver::{Coded, Receiver, Stamp};
-use crate::rtcp::{self, SenderInfo};
-use crate::rtp::{Header, Packet};
+use crate::relay::Relay;
+use crate::reports::PeerReports;
+use crate::rtcp::{self, NtpTime, SenderInfo};
+use crate::rtp::{Header, Packet, SequenceUnwrap};
+use crate::seam::Seam;
 use crate::srtp::{Sealer, Srtp, Unopened};
 use crate::stats::{Drops, LegStats, Sent};
+use crate::watch::Expected;
+use cut::Cut;
 use frames::{Frames, Step};
+use negotiate::{Agreed, Negotiation};
 
 pub(crate) use frames::Ptime;
 
+/// The RTP clock of everything that we send to a phone, Hz.
+const CLOCK: u32 = 8000;
 /// RFC 3550 section 6.2: reports at least every 5 s or so.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// Comfort noise (RFC 3389). Many devices send it though nobody agreed on it, so it is always understood. We never
@@ -44,37 +56,33 @@ pub(crate) struct RtpSeed {
 #[derive(Debug)]
 pub(crate) struct PhoneLeg {
     id: LegId,
-    laws: Vec<Law>,
+    /// The codecs that its trunk allows, in order of preference.
+    codecs: Vec<Codec>,
     local: Local,
     negotiation: Negotiation,
     latch: Latch,
     srtp: Option<Srtp>,
+    /// What is spoken is decided: by the phone's answer, or by ours, made in knowledge of the other side.
+    settled: bool,
+    types: PayloadTypes,
     pub(crate) receiver: Receiver,
     digits: DigitSender,
     header: Header,
     frames: Frames,
+    seam: Seam,
+    /// The last frame came from the bridged leg.
+    carries: bool,
+    relay: Relay,
+    cut: Cut,
+    /// The number in `header`, extended.
+    sequence: SequenceUnwrap,
     next_report: Option<Instant>,
     sent_since_report: bool,
+    peer_reports: PeerReports,
     sent: Sent,
     last_heard: Option<Instant>,
-}
-
-#[derive(Debug)]
-enum Negotiation {
-    /// Neither offered nor answered.
-    Idle,
-    /// Our first offer waits for its answer.
-    Offered,
-    /// Audio may flow; later answers and offers replace `audio`.
-    Agreed { audio: RemoteAudio, law: Law },
-}
-
-/// Where audio goes and how it is coded, as long as the phone listens.
-#[derive(Debug, Clone, Copy)]
-struct Listener {
-    rtp: SocketAddr,
-    law: Law,
-    event: Option<u8>,
+    /// The last packet announced that the phone pauses.
+    pauses: bool,
 }
 
 impl PhoneLeg {
@@ -89,22 +97,20 @@ impl PhoneLeg {
     ) -> Self {
         PhoneLeg {
             id,
-            laws: profile
-                .codecs
-                .iter()
-                .filter_map(|codec| codec.law())
-                .collect(),
+            codecs: profile.codecs.clone(),
             local: Local {
                 rtp,
                 // RFC 8866 asks for a numeric id; some PBXes read it as a signed 64-bit number.
                 id: seed.session >> 1,
-                version: 1,
+                version: 0,
                 srtp: profile.srtp,
                 keys: Vec::new(),
             },
             negotiation: Negotiation::Idle,
             latch: Latch::new(profile.nat.clone()),
             srtp,
+            settled: false,
+            types: PayloadTypes::default(),
             receiver: Receiver::new(settings.jitter),
             digits: DigitSender::new(NARROW),
             header: Header {
@@ -115,64 +121,23 @@ impl PhoneLeg {
                 ssrc: seed.ssrc,
             },
             frames: Frames::new(seed.timestamp),
+            seam: Seam::default(),
+            carries: false,
+            relay: Relay::default(),
+            cut: Cut::default(),
+            sequence: SequenceUnwrap::default(),
             next_report: None,
             sent_since_report: false,
+            peer_reports: PeerReports::default(),
             sent: Sent::default(),
             last_heard: None,
+            pauses: false,
         }
-    }
-
-    pub(crate) fn offer(&mut self) -> Result<String, MediaError> {
-        self.negotiation = Negotiation::Offered;
-        self.local.keys = self.srtp.as_ref().map(Srtp::offer).unwrap_or_default();
-        self.local.offer(&self.laws)
-    }
-
-    /// Why a later offer cannot be met: it asks for fax (T.38), for video alone, for SRTP on a trunk without, or is rubbish.
-    pub(crate) fn refusal_of(&self, offer: &str) -> Option<MediaError> {
-        match self.negotiation {
-            Negotiation::Agreed { .. } => Remote::parse(offer, &self.laws, self.local.srtp)
-                .and_then(|remote| first_law(&remote))
-                .err(),
-            Negotiation::Idle | Negotiation::Offered => None,
-        }
-    }
-
-    pub(crate) fn answer(&mut self, offer: &str) -> Result<String, MediaError> {
-        let remote = Remote::parse(offer, &self.laws, self.local.srtp)?;
-        let law = first_law(&remote)?;
-        let ours = self
-            .srtp
-            .as_mut()
-            .and_then(|srtp| srtp.accept(remote.audio.keys.first()));
-        self.local.keys = ours.into_iter().collect();
-        let answer = self.local.answer(&remote, law)?;
-        self.agree(remote.audio, law);
-        Ok(answer)
-    }
-
-    /// May come more than once: the SDP of a 183 and that of the 200 can differ.
-    pub(crate) fn apply_answer(&mut self, answer: &str) -> Result<(), MediaError> {
-        if matches!(self.negotiation, Negotiation::Idle) {
-            return Err(MediaError::UnexpectedAnswer);
-        }
-        let remote = Remote::parse(answer, &self.laws, self.local.srtp)?;
-        let law = first_law(&remote)?;
-        if let Some(srtp) = &mut self.srtp {
-            srtp.apply_answer(&remote.audio.keys)?;
-        }
-        self.agree(remote.audio, law);
-        Ok(())
-    }
-
-    fn agree(&mut self, audio: RemoteAudio, law: Law) {
-        self.frames.set_ptime(audio.ptime);
-        self.latch.describe(audio.rtp);
-        self.negotiation = Negotiation::Agreed { audio, law };
     }
 
     /// From now on the phone gets an unbroken stream.
     pub(crate) fn start_frames(&mut self, now: Instant) {
+        self.seam.open();
         self.frames.start(now);
         self.next_report.get_or_insert(now + REPORT_INTERVAL);
     }
@@ -186,14 +151,20 @@ impl PhoneLeg {
     /// Takes over a digit that the bridged leg heard.
     pub(crate) fn press(&mut self, now: Instant, press: Press) {
         // On hold nobody listens: a key kept until the resume would be pressed minutes after it was meant.
-        let is_heard = matches!(
-            &self.negotiation,
-            Negotiation::Agreed { audio, .. }
-                if audio.event.is_some() && audio.rtp.is_some() && audio.direction.receives
-        );
+        let is_heard = self
+            .agreed()
+            .is_some_and(|agreed| agreed.event().is_some() && agreed.destination().is_some());
         if !is_heard || !self.digits.press(now, press) {
             self.receiver.drops().digits += 1;
+            return;
         }
+        // What is passed on as it comes keeps the leg's own clock back.
+        self.frames.hurry(now);
+    }
+
+    /// Whether a datagram on the even port is RTCP, because both go there (RFC 5761).
+    pub(crate) fn is_muxed_rtcp(&self, datagram: &[u8]) -> bool {
+        self.agreed().is_some_and(|agreed| agreed.audio().mux) && rtcp::is_rtcp(datagram)
     }
 
     pub(crate) fn receive_rtp(
@@ -203,17 +174,11 @@ impl PhoneLeg {
         datagram: &[u8],
     ) -> [Option<Press>; 2] {
         let from = self.latch.source(now, source);
-        let audio = match &self.negotiation {
-            Negotiation::Agreed { audio, .. }
-                if audio.rtp.is_some() && from != Source::Stranger =>
-            {
-                audio
-            }
-            _ => {
-                self.receiver.drops().wrong_source += 1;
-                return [None, None];
-            }
-        };
+        // Music on hold comes from there too, while `c=0.0.0.0` keeps us silent.
+        if self.agreed().is_none() || from == Source::Stranger {
+            self.receiver.drops().wrong_source += 1;
+            return [None, None];
+        }
         // Nothing is heard or learnt from a packet whose tag is wrong.
         let (datagram, proof) = match &mut self.srtp {
             Some(srtp) if srtp.is_agreed() => match srtp.open_rtp(datagram) {
@@ -239,33 +204,41 @@ impl PhoneLeg {
             ssrc: packet.header.ssrc,
             sequence: packet.header.sequence,
             timestamp: packet.header.timestamp,
+            marker: packet.header.marker,
         };
-        let kind = packet.header.payload_type;
-        if let Some(law) = Law::of_payload_type(kind).filter(|law| self.laws.contains(law)) {
-            let coded = Coded::Law(law, packet.payload);
-            self.receiver.receive_audio(now, stamp, coded);
-            return [None, None];
+        self.pauses = packet.header.payload_type == NOISE_PAYLOAD_TYPE;
+        match self.types.meaning(packet.header.payload_type) {
+            Some(Meaning::Audio(codec)) => {
+                let coded = Coded::Plain(codec, packet.payload);
+                self.receiver.receive_audio(now, stamp, coded);
+                [None, None]
+            }
+            Some(Meaning::Event { clock }) => {
+                let receiver = &mut self.receiver;
+                receiver.receive_event(now, stamp, packet.payload, clock)
+            }
+            None if packet.header.payload_type == NOISE_PAYLOAD_TYPE => {
+                self.receiver.receive_noise(now, stamp, packet.payload);
+                [None, None]
+            }
+            None => {
+                self.receiver.drops().unknown_payload += 1;
+                [None, None]
+            }
         }
-        if kind == NOISE_PAYLOAD_TYPE {
-            self.receiver.receive_noise(now, stamp, packet.payload);
-            return [None, None];
-        }
-        // An answer may give telephone-event another number than our offer: then both are in use.
-        if audio.event == Some(kind) || (audio.event.is_some() && kind == EVENT_PAYLOAD_TYPE) {
-            return self
-                .receiver
-                .receive_event(now, stamp, packet.payload, NARROW.event);
-        }
-        self.receiver.drops().unknown_payload += 1;
-        [None, None]
     }
 
-    pub(crate) fn receive_rtcp(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
-        let known = matches!(
-            &self.negotiation,
-            Negotiation::Agreed { audio, .. } if self.latch.is_control(audio.rtcp, source)
-        );
-        if !known {
+    pub(crate) fn receive_rtcp(
+        &mut self,
+        now: Instant,
+        epoch: Epoch,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) {
+        let is_known = self
+            .agreed()
+            .is_some_and(|agreed| self.latch.is_control(agreed.audio().control(), source));
+        if !is_known {
             self.receiver.drops().wrong_source += 1;
             return;
         }
@@ -276,13 +249,15 @@ impl PhoneLeg {
             },
             None => datagram,
         };
-        if rtcp::is_compound(datagram) {
-            self.last_heard = Some(now);
-            self.latch.learn_control(source);
+        if !rtcp::is_compound(datagram) {
+            self.receiver.drops().malformed += 1;
+            return;
         }
-        if let Some(loss) = rtcp::reported_loss(datagram, self.header.ssrc) {
-            self.sent.reported_loss = loss;
-        }
+        self.latch.learn_control(source);
+        self.last_heard = Some(now);
+        let (ssrc, sent) = (self.header.ssrc, self.sent.packets);
+        self.peer_reports
+            .hear((now, epoch.ntp(now)), datagram, ssrc, CLOCK, sent);
     }
 
     /// Does what is due: sends the frames that `pull` yields (silence for `None`), digits instead of them, and
@@ -305,38 +280,57 @@ impl PhoneLeg {
             }
         }
         if self.next_report.is_some_and(|due| due <= now) {
-            self.send_report(epoch.wallclock(now), out);
+            self.send_report(now, epoch.ntp(now), out);
             self.next_report = Some(now + REPORT_INTERVAL);
         }
     }
 
     /// A frame goes on into a packet, unless a digit is sent in its time.
     fn take_frame(&mut self, now: Instant, frame: Option<Frame>, out: &mut Outbox) {
-        let Some(listener) = self.listener() else {
+        let Some((agreed, destination)) = self.agreed().zip(self.destination()) else {
             return self.frames.leave_out();
         };
+        let event = agreed.event().map(|(number, _)| number);
+        let (spoken, encoded) = (agreed.speaks, agreed.encoded());
         let timestamp = self.frames.timestamp();
-        if let Some(payload_type) = listener.event.filter(|_| self.digits.is_busy())
+        if let Some(payload_type) = event.filter(|_| self.digits.is_busy())
             && let Some(packet) = self.digits.next(now, timestamp)
         {
             self.frames.leave_out();
-            return self.send_event(packet, payload_type, listener.rtp, out);
+            return self.send_event(packet, payload_type, destination, out);
         }
+        let Some((_, format)) = encoded.filter(|_| frame.is_some() || spoken.codec.law().is_some())
+        else {
+            // What passes through has fallen silent.
+            self.frames.leave_out();
+            self.carries = false;
+            let silence = spoken.codec.silence();
+            return self.send_payload(spoken, timestamp, silence, destination, out);
+        };
+        self.speak(format);
         self.sent.carried += u64::from(frame.is_some());
-        self.frames.push(&frame.unwrap_or([0; FRAME]));
+        if std::mem::replace(&mut self.carries, frame.is_some()) != frame.is_some() {
+            self.seam.open();
+        }
+        let mut frame = frame.unwrap_or([0; FRAME]);
+        self.seam.join(&mut frame);
+        self.frames.push(&frame);
     }
 
     fn send_audio(&mut self, out: &mut Outbox) {
-        if let Some(Listener { rtp, law, .. }) = self.listener() {
+        let encoded = self.agreed().and_then(|agreed| agreed.encoded());
+        let listener = self.destination().zip(encoded);
+        if let Some((destination, (law, format))) = listener {
             let (timestamp, samples) = self.frames.packet();
             let header = Header {
-                payload_type: law.payload_type(),
+                payload_type: format.number,
                 timestamp,
                 ..self.header
             };
+            self.sent.codec = Some(law.codec());
             let encode = law.encoder();
             let sealer = self.srtp.as_mut().and_then(Srtp::sealer);
-            out.push_with(Socket::Rtp(self.id), rtp, |bytes| {
+            out.push_with(Socket::Rtp(self.id), destination, |bytes| {
                 write_packet(bytes, header, sealer, |bytes| {
                     bytes.extend(samples.iter().map(|sample| encode(*sample)));
                 });
@@ -348,16 +342,27 @@ impl PhoneLeg {
         self.frames.sent();
     }
 
-    /// `None` while nothing is agreed, and while the phone is on hold.
-    fn listener(&self) -> Option<Listener> {
-        match &self.negotiation {
-            Negotiation::Agreed { audio, law } if audio.direction.receives => Some(Listener {
-                rtp: self.latch.destination(audio.rtp?),
-                law: *law,
-                event: audio.event,
-            }),
-            _ => None,
-        }
+    /// Where audio goes; nowhere while nothing is agreed, and on hold.
+    fn destination(&self) -> Option<SocketAddr> {
+        let described = self.agreed()?.destination()?;
+        Some(self.latch.destination(described))
+    }
+
+    fn send_payload(
+        &mut self,
+        format: Format,
+        timestamp: u32,
+        payload: &[u8],
+        destination: SocketAddr,
+        out: &mut Outbox,
+    ) {
+        let header = Header {
+            payload_type: format.number,
+            timestamp,
+            ..self.header
+        };
+        self.push(header, payload, destination, out);
+        self.header.marker = false;
     }
 
     fn send_event(
@@ -374,11 +379,17 @@ impl PhoneLeg {
             timestamp: packet.timestamp,
             ..self.header
         };
+        self.push(header, &packet.payload, destination, out);
+    }
+
+    fn push(&mut self, header: Header, payload: &[u8], destination: SocketAddr, out: &mut Outbox) {
         let sealer = self.srtp.as_mut().and_then(Srtp::sealer);
         out.push_with(Socket::Rtp(self.id), destination, |bytes| {
-            write_packet(bytes, header, sealer, |bytes| bytes.extend(packet.payload));
+            write_packet(bytes, header, sealer, |bytes| {
+                bytes.extend_from_slice(payload);
+            });
         });
-        self.count_sent(packet.payload.len());
+        self.count_sent(payload.len());
     }
 
     fn count_sent(&mut self, payload: usize) {
@@ -388,31 +399,57 @@ impl PhoneLeg {
         self.sent_since_report = true;
     }
 
-    fn send_report(&mut self, wallclock: Duration, out: &mut Outbox) {
-        let Negotiation::Agreed { audio, .. } = &self.negotiation else {
+    fn send_report(&mut self, now: Instant, at: NtpTime, out: &mut Outbox) {
+        let Some(audio) = self.agreed().map(Agreed::audio) else {
             return;
         };
-        let Some(destination) = audio.rtcp else {
+        let mux = audio.mux;
+        let Some(destination) = audio.control() else {
             return;
+        };
+        let socket = match mux {
+            true => Socket::Rtp(self.id),
+            false => Socket::Rtcp(self.id),
         };
         let sender = self.sent_since_report.then_some(SenderInfo {
-            wallclock,
+            at,
             timestamp: self.frames.timestamp(),
             packets: self.sent.packets as u32,
             bytes: self.sent.bytes as u32,
         });
         self.sent_since_report = false;
         let about = self.receiver.report();
+        let about = about.map(|reception| self.peer_reports.about_peer(now, reception));
         let ssrc = self.header.ssrc;
-        let destination = self.latch.control_destination(destination);
+        let destination = match mux {
+            true => self.latch.destination(destination),
+            false => self.latch.control_destination(destination),
+        };
         let sealer = self.srtp.as_mut().and_then(Srtp::sealer);
-        out.push_with(Socket::Rtcp(self.id), destination, |bytes| {
+        out.push_with(socket, destination, |bytes| {
             let start = bytes.len();
             rtcp::write_report(bytes, ssrc, sender, about);
             if let Some(sealer) = sealer {
                 sealer.seal_rtcp(bytes, start);
             }
         });
+    }
+
+    /// False when the phone has said that it sends nothing.
+    pub(crate) fn talks(&self) -> bool {
+        self.agreed()
+            .is_some_and(|agreed| agreed.audio().direction.sends)
+    }
+
+    /// What the phone should be sending. It need not send sound while either way is closed: music on hold is a
+    /// courtesy.
+    pub(crate) fn expected(&self) -> Expected {
+        match self.agreed() {
+            None => Expected::Nothing,
+            Some(agreed) if !agreed.audio().flows_both_ways() => Expected::Held,
+            Some(_) if self.pauses => Expected::Pause,
+            Some(_) => Expected::Sound,
+        }
     }
 
     /// When the last packet came from the negotiated address.
@@ -424,8 +461,12 @@ impl PhoneLeg {
         let (received, dropped) = self.receiver.stats();
         LegStats {
             received,
-            sent: self.sent.clone(),
+            sent: Sent {
+                reported: self.peer_reports.reported(),
+                ..self.sent.clone()
+            },
             dropped,
+            round_trip: self.peer_reports.round_trip(),
         }
     }
 }
@@ -454,15 +495,6 @@ fn count(drops: &mut Drops, why: Unopened) {
     *counter += 1;
 }
 
-fn first_law(remote: &Remote) -> Result<Law, MediaError> {
-    remote
-        .audio
-        .laws
-        .first()
-        .copied()
-        .ok_or(MediaError::NoCommonCodec)
-}
-
 /// Ties the monotonic clock to the wall clock, for the NTP time in RTCP.
 #[derive(Debug, Clone, Copy)]
 pub struct Epoch {
@@ -473,7 +505,7 @@ pub struct Epoch {
 }
 
 impl Epoch {
-    fn wallclock(self, now: Instant) -> Duration {
-        self.since_unix + now.saturating_duration_since(self.instant)
+    fn ntp(self, now: Instant) -> NtpTime {
+        NtpTime::of(self.since_unix + now.saturating_duration_since(self.instant))
     }
 }

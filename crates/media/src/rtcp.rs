@@ -1,5 +1,5 @@
-//! Minimal RTCP for the phone leg (RFC 3550 section 6): sender and receiver reports with a CNAME out, the loss
-//! that the peer reports in.
+//! RTCP of the phone leg on the wire (RFC 3550 section 6): sender and receiver reports with a CNAME out, the peer's
+//! reports in. Only byte slices are read and written here, so that SRTCP can stand around it.
 
 use crate::stats::ReceptionReport;
 
@@ -15,11 +15,65 @@ const NTP_OFFSET: u64 = 2_208_988_800;
 /// What we say about our own stream.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SenderInfo {
-    /// Time since the Unix epoch.
-    pub(crate) wallclock: std::time::Duration,
+    pub(crate) at: NtpTime,
     pub(crate) timestamp: u32,
     pub(crate) packets: u32,
     pub(crate) bytes: u32,
+}
+
+/// What we say about the peer's stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AboutPeer {
+    pub(crate) reception: ReceptionReport,
+    /// The peer's last sender report, from which it measures the round trip; 0 if there was none.
+    pub(crate) last_sr: ShortNtp,
+    /// How long ago that came, 1/65536 s.
+    pub(crate) delay: u32,
+}
+
+/// What the peer says about our stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AboutUs {
+    /// Packets lost so far; less than none where duplicates came.
+    pub(crate) lost: i32,
+    /// Interarrival jitter in ticks of the RTP clock.
+    pub(crate) jitter: u32,
+    pub(crate) last_sr: ShortNtp,
+    /// 1/65536 s.
+    pub(crate) delay: u32,
+}
+
+/// What a compound packet holds for us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Reading {
+    /// The time of a sender report.
+    pub(crate) sent_at: Option<ShortNtp>,
+    pub(crate) about_us: Option<AboutUs>,
+}
+
+/// Seconds since 1900 and 1/2^32 s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NtpTime(u64);
+
+/// The middle 32 bits of an [`NtpTime`], in 1/65536 s (RFC 3550 section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct ShortNtp(pub(crate) u32);
+
+impl NtpTime {
+    /// `wallclock`: time since the Unix epoch.
+    pub(crate) fn of(wallclock: std::time::Duration) -> Self {
+        let fraction = (u64::from(wallclock.subsec_nanos()) << 32) / 1_000_000_000;
+        NtpTime((wallclock.as_secs().wrapping_add(NTP_OFFSET) << 32) | fraction)
+    }
+
+    pub(crate) fn short(self) -> ShortNtp {
+        ShortNtp((self.0 >> 16) as u32)
+    }
+}
+
+/// Whether a datagram on a port that RTP and RTCP share is RTCP (RFC 5761 section 4).
+pub(crate) fn is_rtcp(datagram: &[u8]) -> bool {
+    matches!(datagram.get(1), Some(192..=223))
 }
 
 /// Appends a compound packet: a report (SR while we send, else RR) and our CNAME, which is random like the SSRC
@@ -28,7 +82,7 @@ pub(crate) fn write_report(
     out: &mut Vec<u8>,
     ssrc: u32,
     sender: Option<SenderInfo>,
-    about: Option<ReceptionReport>,
+    about: Option<AboutPeer>,
 ) {
     let blocks = usize::from(about.is_some());
     let (kind, info_len) = match sender {
@@ -38,24 +92,20 @@ pub(crate) fn write_report(
     write_header(out, blocks as u8, kind, 4 + info_len + blocks * BLOCK);
     out.extend(ssrc.to_be_bytes());
     if let Some(info) = sender {
-        let seconds = (info.wallclock.as_secs() + NTP_OFFSET) as u32;
-        let fraction = (u64::from(info.wallclock.subsec_nanos()) << 32) / 1_000_000_000;
-        for word in [
-            seconds,
-            fraction as u32,
-            info.timestamp,
-            info.packets,
-            info.bytes,
-        ] {
+        out.extend(info.at.0.to_be_bytes());
+        for word in [info.timestamp, info.packets, info.bytes] {
             out.extend(word.to_be_bytes());
         }
     }
-    if let Some(report) = about {
+    if let Some(about) = about {
+        let report = about.reception;
         let loss = (u32::from(report.fraction) << 24) | (report.lost & 0xff_ffff);
-        // The last two words are for round trips; we keep no note of the peer's reports.
-        for word in [report.ssrc, loss, report.highest, report.jitter, 0, 0] {
+        let ShortNtp(last_sr) = about.last_sr;
+        for word in [report.ssrc, loss, report.highest, report.jitter] {
             out.extend(word.to_be_bytes());
         }
+        out.extend(last_sr.to_be_bytes());
+        out.extend(about.delay.to_be_bytes());
     }
     // SSRC, one CNAME item of 8 hex digits, the end marker, padded to 20 bytes.
     write_header(out, 1, SOURCE_DESCRIPTION, 16);
@@ -84,33 +134,54 @@ pub(crate) fn is_compound(datagram: &[u8]) -> bool {
     head[0] >> 5 == 0b100 && matches!(head[1], SENDER_REPORT | RECEIVER_REPORT) && len <= body.len()
 }
 
-/// The loss fraction that a compound packet reports about our `ssrc`. Whatever cannot be read is skipped; a BYE is
-/// ignored, for only SIP ends a call (and a forged BYE must not).
-pub(crate) fn reported_loss(mut datagram: &[u8], ssrc: u32) -> Option<u8> {
-    let mut loss = None;
+/// What a compound packet says, about our stream `ssrc` too. Whatever cannot be read is skipped; a BYE is ignored,
+/// for only SIP ends a call (and a forged BYE must not).
+pub(crate) fn read(mut datagram: &[u8], ssrc: u32) -> Reading {
+    let mut reading = Reading::default();
     // Bounded: every turn takes at least four bytes off.
     while let Some((head, rest)) = datagram.split_first_chunk::<4>() {
         if head[0] >> 6 != 2 {
-            return loss;
+            return reading;
         }
         let len = usize::from(u16::from_be_bytes([head[2], head[3]])) * 4;
         let Some((body, after)) = rest.split_at_checked(len) else {
-            return loss;
+            return reading;
         };
         datagram = after;
         let skipped = match head[1] {
-            SENDER_REPORT => 24,
+            SENDER_REPORT => {
+                reading.sent_at = word(body, 6).map(ShortNtp).or(reading.sent_at);
+                24
+            }
             RECEIVER_REPORT => 4,
             _ => continue,
         };
         let blocks = body.get(skipped..).unwrap_or_default().chunks_exact(BLOCK);
-        loss = blocks
+        let about_us = blocks
             .take(usize::from(head[0] & 0x1f))
-            .find(|block| block[..4] == ssrc.to_be_bytes())
-            .map(|block| block[4])
-            .or(loss);
+            .find(|block| word(block, 0) == Some(ssrc))
+            .and_then(AboutUs::read);
+        reading.about_us = about_us.or(reading.about_us);
     }
-    loss
+    reading
+}
+
+impl AboutUs {
+    fn read(block: &[u8]) -> Option<Self> {
+        // A signed number of 24 bits behind the fraction of 8.
+        let lost = (word(block, 4)? << 8) as i32 >> 8;
+        Some(AboutUs {
+            lost,
+            jitter: word(block, 12)?,
+            last_sr: ShortNtp(word(block, 16)?),
+            delay: word(block, 20)?,
+        })
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    let word = bytes.get(at..)?.first_chunk::<4>()?;
+    Some(u32::from_be_bytes(*word))
 }
 
 #[cfg(test)]
@@ -119,19 +190,24 @@ mod tests {
     use proptest::prelude::*;
     use std::time::Duration;
 
-    const ABOUT: ReceptionReport = ReceptionReport {
-        ssrc: 0xaabb_ccdd,
-        fraction: 51,
-        lost: 2,
-        highest: 70_000,
-        jitter: 4,
+    const ABOUT: AboutPeer = AboutPeer {
+        reception: ReceptionReport {
+            ssrc: 0xaabb_ccdd,
+            fraction: 51,
+            lost: 2,
+            highest: 70_000,
+            jitter: 4,
+        },
+        last_sr: ShortNtp(0x0102_0304),
+        delay: 0x1_8000,
     };
+    const NOON: Duration = Duration::from_millis(1_700_000_000_500);
 
     #[test]
-    fn a_sender_report_tells_the_peer_its_loss() {
+    fn a_sender_report_tells_the_peer_its_loss_and_the_time() {
         let mut out = Vec::new();
         let info = SenderInfo {
-            wallclock: Duration::from_secs(1_700_000_000),
+            at: NtpTime::of(NOON),
             timestamp: 1,
             packets: 2,
             bytes: 3,
@@ -139,8 +215,23 @@ mod tests {
         write_report(&mut out, 7, Some(info), Some(ABOUT));
         assert_eq!(out.len(), 4 + 24 + 24 + 4 + 16);
         assert_eq!(out[..4], [0x81, 200, 0, 12]);
-        assert_eq!(reported_loss(&out, 0xaabb_ccdd), Some(51));
-        assert_eq!(reported_loss(&out, 1), None);
+        assert_eq!(out[8..12], 3_908_988_800_u32.to_be_bytes());
+        assert_eq!(out[12..16], [0x80, 0, 0, 0], "half a second");
+        let reading = read(&out, 0xaabb_ccdd);
+        assert_eq!(reading.sent_at, Some(NtpTime::of(NOON).short()));
+        let about = reading.about_us.unwrap();
+        assert_eq!((about.lost, about.jitter), (2, 4));
+        assert_eq!((about.last_sr, about.delay), (ABOUT.last_sr, ABOUT.delay));
+        assert_eq!(read(&out, 1).about_us, None);
+    }
+
+    #[test]
+    fn loss_below_nought_is_read_as_such() {
+        let mut about = ABOUT;
+        about.reception.lost = 0xff_fffe;
+        let mut out = Vec::new();
+        write_report(&mut out, 7, None, Some(about));
+        assert_eq!(read(&out, 0xaabb_ccdd).about_us.unwrap().lost, -2);
     }
 
     #[test]
@@ -150,30 +241,42 @@ mod tests {
         assert_eq!(out[..8], [0x80, 201, 0, 1, 1, 2, 3, 4]);
         assert_eq!(out.len() % 4, 0);
         assert_eq!(&out[18..26], b"01020304");
+        assert_eq!(read(&out, 0), Reading::default());
     }
 
     #[test]
     fn only_a_whole_report_begins_a_compound_packet() {
         let mut report = Vec::new();
         write_report(&mut report, 7, None, Some(ABOUT));
-        assert!(is_compound(&report));
+        assert!(is_compound(&report) && is_rtcp(&report));
         assert!(!is_compound(&report[..20]));
         assert!(!is_compound(&[0x81, SOURCE_DESCRIPTION, 0, 0]));
-        assert!(!is_compound(&[]));
+        assert!(!is_compound(&[]) && !is_rtcp(&[]));
+        assert!(!is_rtcp(&[0x80, 0x88]), "the marker of a PCMA packet");
+    }
+
+    #[test]
+    fn a_length_beyond_the_datagram_ends_the_reading_of_it() {
+        let mut report = Vec::new();
+        write_report(&mut report, 7, None, Some(ABOUT));
+        report[2..4].copy_from_slice(&[0xff, 0xff]);
+        assert_eq!(read(&report, 0xaabb_ccdd), Reading::default());
+        // A count of blocks that are not there.
+        assert_eq!(read(&[0x9f, 201, 0, 1, 0, 0, 0, 7], 7), Reading::default());
     }
 
     proptest! {
         #[test]
         fn no_datagram_makes_the_reader_panic(datagram in proptest::collection::vec(any::<u8>(), 0..128)) {
-            let _ = reported_loss(&datagram, 0);
+            let _ = read(&datagram, 0);
         }
 
         #[test]
-        fn no_claimed_length_makes_the_reader_panic(count in 0u8..32, words in any::<u16>(), body in proptest::collection::vec(any::<u8>(), 0..80)) {
-            let mut datagram = vec![0x80 | count, 201];
+        fn no_claimed_length_makes_the_reader_panic(count in 0u8..32, kind in 200u8..=204, words in any::<u16>(), body in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let mut datagram = vec![0x80 | count, kind];
             datagram.extend(words.to_be_bytes());
             datagram.extend(body);
-            let _ = reported_loss(&datagram, 0);
+            let _ = read(&datagram, 0);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::codec::Codec;
 use crate::rtp::SequenceUnwrap;
 
 /// What one leg received and sent. Complete once the leg is closed.
@@ -13,11 +14,16 @@ pub struct LegStats {
     pub sent: Sent,
     /// Datagrams that came for this leg and were thrown away, by reason.
     pub dropped: Drops,
+    /// The last round trip to the peer and back, by RTCP (RFC 3550 section 6.4.1); to a browser that reports none, by
+    /// its ICE checks.
+    pub round_trip: Option<Duration>,
 }
 
 /// The receiving direction of a leg.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Received {
+    /// The codec of the last packet of audio.
+    pub codec: Option<Codec>,
     /// RTP packets, audio and telephone-events.
     pub packets: u64,
     /// Bytes of RTP payload.
@@ -48,6 +54,8 @@ pub struct Received {
 /// The sending direction of a leg.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sent {
+    /// The codec of the last packet of audio.
+    pub codec: Option<Codec>,
     /// RTP packets, audio and telephone-events.
     pub packets: u64,
     /// Bytes of RTP payload.
@@ -56,8 +64,27 @@ pub struct Sent {
     pub carried: u64,
     /// DTMF digits sent.
     pub digits: u64,
-    /// The share of our packets that the peer last reported lost (RTCP), 0 to 255 for none to all.
-    pub reported_loss: u8,
+    /// What the peer says that it received of them.
+    pub reported: Option<Reported>,
+}
+
+/// A peer's last report about what we sent it (RTCP).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reported {
+    /// Packets lost on the way so far. Gaps of another leg that we passed on to a browser are not among them.
+    pub lost: u64,
+    /// Packets that we had sent by then.
+    pub of: u64,
+    /// Interarrival jitter at the peer.
+    pub jitter: Duration,
+}
+
+/// A part of a whole, 0.0 to 1.0; nothing of nothing is 0.
+pub(crate) fn share(part: u64, whole: u64) -> f32 {
+    match whole {
+        0 => 0.0,
+        _ => part as f32 / whole as f32,
+    }
 }
 
 /// Datagrams thrown away, by reason.
@@ -77,7 +104,9 @@ pub struct Drops {
     pub late: u64,
     /// The codec refused the payload.
     pub undecodable: u64,
-    /// Candidates that could not be read or used (`.local`, TCP).
+    /// STUN messages whose integrity was wrong, or that answered nothing.
+    pub unproven: u64,
+    /// Candidates that could not be read or used (`.local`), or were too many.
     pub candidates: u64,
     /// Digits beyond the bounded queue.
     pub digits: u64,

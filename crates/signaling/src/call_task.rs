@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use mxtrunk_call::{Action, Call, Input, LegAction, LegEvent, LegId, MediaEvent, Reason};
+use mxtrunk_call::{
+    Action, Call, Input, LegAction, LegEvent, LegId, MediaEvent, MediaFault, Reason,
+};
 use mxtrunk_matrix::call_events::CallEventOut;
 use mxtrunk_matrix::voip_v1::{self, SendOutcome};
 use mxtrunk_media_io as media;
@@ -16,6 +18,7 @@ use crate::inbox::{CallMail, Told};
 use crate::legs::{self, SipNews, SipTarget};
 use crate::record::{Heard, OpenRecord};
 use crate::room_sender::{Letter, RoomSender};
+use crate::silence::Towards;
 
 /// How long a call waits for the database where a person waits for the call.
 const DATABASE: Duration = Duration::from_millis(250);
@@ -164,6 +167,7 @@ impl CallTask {
                     };
                     *side = Some(stats.clone());
                 }
+                self.note_silence(now, leg, &happened, heard);
                 if let media::Happened::Heard { ago } = happened {
                     self.take_silence(now, ago).await;
                 } else if let Some(event) = legs::from_media(&happened) {
@@ -171,6 +175,33 @@ impl CallTask {
                 }
             }
             Told::Finish(reason) => self.call.handle(now, Input::Finish(reason)),
+        }
+    }
+
+    /// One-way sound is told while the call lives, not only when it is over.
+    fn note_silence(
+        &self,
+        now: Instant,
+        leg: LegId,
+        happened: &media::Happened,
+        heard: &mut Heard,
+    ) {
+        let direction = if leg == self.matrix.id {
+            Towards::Phone
+        } else {
+            Towards::Browser
+        };
+        let call = &self.record.id().0;
+        match happened {
+            media::Happened::Silent { lasted } => {
+                debug!(%call, silent = %direction, "one direction is silent on the wire");
+                heard.silence_began(direction, now, *lasted);
+            }
+            media::Happened::SilenceOver { lasted } => {
+                debug!(%call, heard = %direction, ?lasted, "a silent direction is over");
+                heard.silence_ended(direction, *lasted);
+            }
+            _ => {}
         }
     }
 
@@ -346,7 +377,10 @@ impl CallTask {
                 (_, media::Refused::NoSuchLeg) => continue,
                 (_, refused) => MediaEvent::Failed {
                     why: refused.to_string(),
-                    by_description: false,
+                    fault: match refused {
+                        media::Refused::Busy => MediaFault::Capacity,
+                        _ => MediaFault::Other,
+                    },
                 },
             };
             self.call.handle(now, Input::Media(LegId(leg.0), event));

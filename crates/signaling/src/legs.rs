@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use mxtrunk_call::{LegAction, LegEvent, LegId, LegKind, MediaAction, MediaEvent, Reason};
+use mxtrunk_call::{
+    LegAction, LegEvent, LegId, LegKind, MediaAction, MediaEvent, MediaFault, Reason,
+};
 use mxtrunk_media_io::{self as media, MediaError, PhoneProfile, Priority};
 use mxtrunk_sip::{self as sip, ReasonHeader};
 
@@ -135,6 +137,7 @@ pub(crate) fn to_media(
             one(leg.id, command)
         }
         MediaAction::ApplyAnswer { leg, sdp } => one(leg, Command::ApplyAnswer { sdp: sdp.0 }),
+        MediaAction::Describe { leg } => one(leg, Command::Describe),
         MediaAction::Reoffer { leg, sdp } => one(leg, Command::ApplyOffer { sdp: sdp.0 }),
         MediaAction::AddCandidates { leg, candidates } => candidates
             .into_iter()
@@ -159,17 +162,28 @@ pub(crate) fn from_media(happened: &media::Happened) -> Option<MediaEvent> {
         }
         Happened::Failed { why, .. } => MediaEvent::Failed {
             why: why.to_string(),
-            by_description: matches!(
-                why,
-                MediaError::BadDescription(_)
-                    | MediaError::NoCommonCodec
-                    | MediaError::UnsupportedTransport(_)
-            ),
+            fault: fault(why),
         },
         Happened::Lost => MediaEvent::Lost,
-        Happened::Heard { .. } => return None,
+        Happened::TimedOut { which } => MediaEvent::TimedOut {
+            why: which.to_string(),
+        },
+        Happened::Heard { .. }
+        | Happened::Report { .. }
+        | Happened::Silent { .. }
+        | Happened::SilenceOver { .. } => return None,
         Happened::Closed { .. } => MediaEvent::Closed,
     })
+}
+
+fn fault(why: &MediaError) -> MediaFault {
+    match why {
+        MediaError::BadDescription(_)
+        | MediaError::NoCommonCodec
+        | MediaError::UnsupportedTransport(_) => MediaFault::Description,
+        MediaError::NoPort | MediaError::NoSocket => MediaFault::Capacity,
+        _ => MediaFault::Other,
+    }
 }
 
 /// What flowed over a leg, from its last event.
@@ -261,6 +275,23 @@ mod tests {
         let refused = media::Happened::OfferRefused { why };
         assert_eq!(from_media(&refused), Some(MediaEvent::ReofferRefused));
         assert_eq!(last_stats(&refused), None);
+    }
+
+    #[test]
+    fn a_call_without_a_port_or_a_descriptor_is_refused_with_503() {
+        for why in [MediaError::NoPort, MediaError::NoSocket] {
+            let failed = media::Happened::Failed { why, stats: None };
+            let event = from_media(&failed);
+            let Some(MediaEvent::Failed { fault, .. }) = event else {
+                panic!("{event:?}");
+            };
+            assert_eq!(fault, MediaFault::Capacity);
+        }
+        let refusal = to_sip(LegAction::Refuse(Reason::Overloaded), None);
+        assert!(matches!(
+            refusal,
+            Some(sip::Command::Refuse { status: 503, .. })
+        ));
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! - [`legs`]: the words of the call machine in the words of SIP, Matrix and media, and back;
 //! - [`room_sender`]: a call's events on their way into the room, in order;
 //! - [`record`]: what stays of a call, and its one line in the log;
+//! - [`silence`]: for how long a direction that should carry sound was silent;
 //! - [`recovery`]: ends what a crash has left behind;
 //! - [`directory`], [`numbers`], [`emergency`]: lines, what may be dialled, and what nothing may stand in the way of.
 
@@ -29,6 +30,7 @@ mod record;
 mod recovery;
 mod room_sender;
 mod router;
+mod silence;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,14 +1,15 @@
 //! What stays of a call: its record, and its one line in the log.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mxtrunk_call::{Reason, Side, Story};
-use mxtrunk_media_io::{AudioVerdict, LegStats};
+use mxtrunk_media_io::{AudioVerdict, LegStats, Quality};
 use mxtrunk_store::{CallRecord, Direction, EndedBy, LiveCall, RecordId, Store, UnixMillis};
 use serde_json::json;
 use tracing::{debug, info, warn};
 
 use crate::ids::new_record_id;
+use crate::silence::{Silences, Towards};
 
 /// A call's record while the call lives.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub(crate) struct OpenRecord {
 pub(crate) struct Heard {
     pub(crate) browser: Option<LegStats>,
     pub(crate) phone: Option<LegStats>,
+    to_phone: Silences,
+    to_browser: Silences,
 }
 
 impl OpenRecord {
@@ -64,7 +67,7 @@ impl OpenRecord {
         self.record.sip_status = sip_status;
         let audio = heard.verdict();
         self.record.audio = audio.map(|audio| audio.to_string());
-        self.record.stats = Some(heard.to_json(detail).to_string());
+        self.record.stats = Some(heard.to_json(at, detail).to_string());
         self.log(story, at, by, reason, detail, sip_status, heard);
         self.record
     }
@@ -150,8 +153,8 @@ impl OpenRecord {
             answered_after_ms = story.answered.map(since_start),
             talked_ms = story.answered.map(|answered| at.duration_since(answered).as_millis() as u64),
             audio = heard.verdict().map(tracing::field::display),
-            to_phone = heard.browser.as_ref().map(|leg| tracing::field::display(OneWay(leg))),
-            to_browser = heard.phone.as_ref().map(|leg| tracing::field::display(OneWay(leg))),
+            to_phone = heard.to_phone(at).map(tracing::field::display),
+            to_browser = heard.to_browser(at).map(tracing::field::display),
             detail,
             "call ended: audio flowed {}",
             heard.verdict().map_or_else(|| "none".to_owned(), |audio| audio.to_string()),
@@ -173,42 +176,115 @@ impl Heard {
         ))
     }
 
-    fn to_json(&self, detail: Option<&str>) -> serde_json::Value {
+    /// A direction has been silent for so long, and still is.
+    pub(crate) fn silence_began(&mut self, direction: Towards, now: Instant, lasted: Duration) {
+        self.silences(direction).began(now, lasted);
+    }
+
+    /// A direction is silent no more.
+    pub(crate) fn silence_ended(&mut self, direction: Towards, lasted: Duration) {
+        self.silences(direction).ended(lasted);
+    }
+
+    fn silences(&mut self, direction: Towards) -> &mut Silences {
+        match direction {
+            Towards::Phone => &mut self.to_phone,
+            Towards::Browser => &mut self.to_browser,
+        }
+    }
+
+    fn to_json(&self, end: Instant, detail: Option<&str>) -> serde_json::Value {
         json!({
-            "to_phone": self.browser.as_ref().map(direction_json),
-            "to_browser": self.phone.as_ref().map(direction_json),
+            "to_phone": self.to_phone(end).map(OneWay::to_json),
+            "to_browser": self.to_browser(end).map(OneWay::to_json),
             "detail": detail,
+        })
+    }
+
+    fn to_phone(&self, end: Instant) -> Option<OneWay<'_>> {
+        let from = self.browser.as_ref()?;
+        let to = self.phone.as_ref();
+        let silent = self.to_phone.total(end);
+        Some(OneWay { from, to, silent })
+    }
+
+    fn to_browser(&self, end: Instant) -> Option<OneWay<'_>> {
+        let from = self.phone.as_ref()?;
+        let to = self.browser.as_ref();
+        let silent = self.to_browser.total(end);
+        Some(OneWay { from, to, silent })
+    }
+}
+
+/// One direction: what came in over one leg, and how it went out over the other.
+#[derive(Clone, Copy)]
+struct OneWay<'a> {
+    from: &'a LegStats,
+    to: Option<&'a LegStats>,
+    /// How long it was silent though it should not have been.
+    silent: Duration,
+}
+
+impl OneWay<'_> {
+    fn quality(&self) -> Option<Quality> {
+        Quality::of(self.from, self.to?)
+    }
+
+    fn to_json(self) -> serde_json::Value {
+        let received = &self.from.received;
+        let quality = self.quality();
+        let reported = self.to.and_then(|to| to.sent.reported);
+        json!({
+            "silent_s": self.silent.as_secs(),
+            "packets": received.packets,
+            "bytes": received.bytes,
+            "lost": received.lost,
+            "jitter_ms": millis(received.jitter),
+            "concealed": received.concealed,
+            "digits": received.digits,
+            "level_dbov": received.level_dbov,
+            "rtt_ms": self.from.round_trip.map(millis),
+            "mos": quality.map(|quality| quality.mos),
+            "delay_ms": quality.map(|quality| millis(quality.delay)),
+            "far_end": reported.map(|reported| json!({
+                "lost": reported.lost,
+                "of": reported.of,
+                "jitter_ms": millis(reported.jitter),
+            })),
         })
     }
 }
 
-fn direction_json(leg: &LegStats) -> serde_json::Value {
-    json!({
-        "packets": leg.received.packets,
-        "bytes": leg.received.bytes,
-        "lost": leg.received.lost,
-        "jitter_ms": leg.received.jitter.as_secs_f64() * 1000.0,
-        "concealed": leg.received.concealed,
-        "digits": leg.received.digits,
-        "level_dbov": leg.received.level_dbov,
-    })
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
-
-/// One direction in a few words, for the log.
-struct OneWay<'a>(&'a LegStats);
 
 impl std::fmt::Display for OneWay<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let received = &self.0.received;
+        let received = &self.from.received;
         write!(
             f,
             "{} packets, {} lost, jitter {:.1} ms",
             received.packets,
             received.lost,
-            received.jitter.as_secs_f64() * 1000.0
+            millis(received.jitter)
         )?;
-        match received.level_dbov {
-            Some(level) => write!(f, ", {level:.1} dBov"),
+        if let Some(level) = received.level_dbov {
+            write!(f, ", {level:.1} dBov")?;
+        }
+        match self.silent.as_secs() {
+            0 => {}
+            silent => write!(f, ", silent for {silent} s")?,
+        }
+        if let Some(reported) = self.to.and_then(|to| to.sent.reported) {
+            write!(
+                f,
+                ", {} of {} lost at the far end",
+                reported.lost, reported.of
+            )?;
+        }
+        match self.quality() {
+            Some(quality) => write!(f, ", MOS {:.1}", quality.mos),
             None => Ok(()),
         }
     }
@@ -234,5 +310,69 @@ fn direction(direction: Direction) -> &'static str {
     match direction {
         Direction::Outgoing => "outgoing",
         Direction::Incoming => "incoming",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mxtrunk_media_io::{Codec, Reported};
+
+    fn heard() -> Heard {
+        let leg = || {
+            let mut leg = LegStats::default();
+            leg.received.packets = 500;
+            leg.received.codec = Some(Codec::Pcmu);
+            leg.sent.packets = 500;
+            leg.sent.codec = Some(Codec::Pcmu);
+            leg
+        };
+        let (mut browser, mut phone) = (leg(), leg());
+        browser.round_trip = Some(Duration::from_millis(30));
+        phone.sent.reported = Some(Reported {
+            lost: 25,
+            of: 500,
+            jitter: Duration::from_millis(3),
+        });
+        Heard {
+            browser: Some(browser),
+            phone: Some(phone),
+            ..Heard::default()
+        }
+    }
+
+    #[test]
+    fn the_record_tells_how_each_direction_sounded_and_what_its_far_end_reported() {
+        let json = heard().to_json(Instant::now(), None);
+        let to_phone = &json["to_phone"];
+        assert_eq!(to_phone["rtt_ms"], 30.0);
+        assert_eq!(to_phone["far_end"]["lost"], 25);
+        assert_eq!(to_phone["far_end"]["jitter_ms"], 3.0);
+        let (lossy, clean) = (&to_phone["mos"], &json["to_browser"]["mos"]);
+        assert!(lossy.as_f64() < clean.as_f64(), "{json}");
+        assert_eq!(json["to_browser"]["far_end"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn the_calls_line_in_the_log_has_the_score_of_each_direction() {
+        let heard = heard();
+        let line = heard.to_phone(Instant::now()).unwrap().to_string();
+        assert!(
+            line.contains("25 of 500 lost at the far end, MOS 3."),
+            "{line}"
+        );
+        let line = heard.to_browser(Instant::now()).unwrap().to_string();
+        assert!(line.ends_with("MOS 4.4"), "{line}");
+    }
+
+    #[test]
+    fn a_leg_that_never_came_to_be_has_no_score() {
+        let heard = Heard {
+            browser: Some(LegStats::default()),
+            ..Heard::default()
+        };
+        let json = heard.to_json(Instant::now(), Some("why"));
+        assert_eq!(json["to_phone"]["mos"], serde_json::Value::Null);
+        assert_eq!(json["to_browser"], serde_json::Value::Null);
     }
 }

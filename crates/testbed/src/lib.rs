@@ -11,9 +11,12 @@ pub mod browser;
 pub mod demo;
 pub mod gateway;
 pub mod judge;
+pub mod link;
 pub mod namespace;
 pub mod process;
+pub mod quality;
 pub mod run;
+pub mod simulated;
 pub mod sipp;
 pub mod synapse;
 

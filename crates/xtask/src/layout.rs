@@ -38,7 +38,7 @@ pub fn debian_sid() -> PathBuf {
     testbed().join("debian")
 }
 
-/// The prefix with Debian 12's Chromium, its driver, baresip and the codec2 voices.
+/// The prefix with Debian 12's Chromium, its driver, Firefox, PulseAudio, baresip and the codec2 voices.
 pub fn debian_bookworm() -> PathBuf {
     testbed().join("debian-bookworm")
 }
@@ -66,14 +66,25 @@ pub fn softphone() -> PathBuf {
 /// The variables that let a program of [`debian_bookworm`] run where it was unpacked:
 /// its libraries and its fonts, beside the machine's own C library.
 pub fn bookworm_env() -> Vec<(&'static str, PathBuf)> {
+    env_with(&[])
+}
+
+/// As [`bookworm_env`], for Firefox: the libraries it brings along (a newer NSS) go first.
+pub fn firefox_env() -> Vec<(&'static str, PathBuf)> {
+    env_with(&["usr/lib/firefox-esr"])
+}
+
+fn env_with(first: &[&str]) -> Vec<(&'static str, PathBuf)> {
     let prefix = debian_bookworm();
     let folders = [
         "usr/lib/x86_64-linux-gnu",
         "lib/x86_64-linux-gnu",
         "usr/lib/x86_64-linux-gnu/pulseaudio",
+        "usr/lib/pulse-16.1+dfsg1/modules",
     ];
-    let libraries: Vec<String> = folders
+    let libraries: Vec<String> = first
         .iter()
+        .chain(&folders)
         .map(|folder| prefix.join(folder).display().to_string())
         .collect();
     vec![
@@ -95,6 +106,21 @@ pub fn chromium() -> PathBuf {
 /// Chromium's WebDriver server; run it with [`bookworm_env`].
 pub fn chromedriver() -> PathBuf {
     debian_bookworm().join("usr/bin/chromedriver")
+}
+
+/// Firefox itself; run it with [`firefox_env`] and `--headless`.
+pub fn firefox() -> PathBuf {
+    debian_bookworm().join("usr/lib/firefox-esr/firefox-esr")
+}
+
+/// The sound server; run it with [`bookworm_env`].
+pub fn pulseaudio() -> PathBuf {
+    debian_bookworm().join("usr/bin/pulseaudio")
+}
+
+/// Where the sound server's modules lie.
+pub fn pulseaudio_modules() -> PathBuf {
+    debian_bookworm().join("usr/lib/pulse-16.1+dfsg1/modules")
 }
 
 /// The desk phone; run it with [`bookworm_env`].

@@ -15,8 +15,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::{
-    Action, Input, Leg, LegAction, LegEvent, LegId, MediaAction, MediaEvent, Reason, Sdp, Side,
-    Story,
+    Action, Input, Leg, LegAction, LegEvent, LegId, MediaAction, MediaEvent, MediaFault, Reason,
+    Sdp, Side, Story,
 };
 
 /// How long a call waits for what. Every wait of a call is here, so that none is endless.
@@ -72,22 +72,31 @@ pub enum Deadline {
 /// Where a call stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
-    /// The media plane is asked for our answer to the caller and our offer to the callee.
+    /// The media plane is asked whether the caller's offer can be answered, and for our offer to the callee.
     Describing {
-        answer: Option<Sdp>,
+        answerable: bool,
         offer: Option<Sdp>,
         until: Instant,
     },
     /// The callee has our offer.
-    Offered { answer: Sdp, until: Instant },
-    /// The callee picked up; the caller is told once the callee's sound is up.
-    Connecting { answer: Sdp, until: Instant },
+    Offered { until: Instant },
+    /// The callee picked up; the caller is told once our answer is there and the callee's sound is up.
+    Connecting { answer: Answer, until: Instant },
     /// Both sides have answered.
     Talking { sound: Sound },
     /// Both legs are told; the media plane is closing.
     Ending { until: Instant },
     /// Nothing is left.
     Ended,
+}
+
+/// Our answer to the caller, which depends on what the callee answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Answer {
+    /// The media plane is asked for it.
+    Awaited { until: Instant },
+    /// It is there.
+    Ready(Sdp),
 }
 
 /// Whether sound can flow between two people who talk.
@@ -173,7 +182,7 @@ impl Call {
             caller: CallSide::new(caller, Signalled::Offered),
             callee: CallSide::new(callee, Signalled::Nothing),
             state: State::Describing {
-                answer: None,
+                answerable: false,
                 offer: None,
                 until: now + timings.describe,
             },
@@ -240,6 +249,10 @@ impl Call {
         match self.state {
             State::Describing { until, .. } => Some((until, Deadline::Describe)),
             State::Offered { until, .. } => Some((until, Deadline::Answer)),
+            State::Connecting {
+                answer: Answer::Awaited { until },
+                ..
+            } => Some((until, Deadline::Describe)),
             State::Connecting { until, .. } => Some((until, Deadline::Connect)),
             State::Talking {
                 sound: Sound::Awaited { until },
@@ -284,16 +297,16 @@ impl Call {
             MediaEvent::LocalDescription { sdp } => self.on_description(now, end, sdp),
             MediaEvent::Connected => self.on_connected(now, end),
             MediaEvent::ReofferRefused => self.on_reoffer_refused(end),
-            MediaEvent::Failed {
-                why,
-                by_description,
-            } => {
-                let reason = if by_description {
-                    Reason::Incompatible
-                } else {
-                    Reason::MediaFailed
+            MediaEvent::Failed { why, fault } => {
+                let reason = match fault {
+                    MediaFault::Description => Reason::Incompatible,
+                    MediaFault::Capacity => Reason::Overloaded,
+                    MediaFault::Other => Reason::MediaFailed,
                 };
                 self.end(now, Side::Gateway, reason, Some(why));
+            }
+            MediaEvent::TimedOut { why } => {
+                self.end(now, Side::Gateway, Reason::MediaTimeout, Some(why));
             }
             MediaEvent::Lost => self.on_lost(now, end),
             MediaEvent::Closed => self.on_closed(end),

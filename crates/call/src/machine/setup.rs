@@ -2,30 +2,39 @@
 
 use std::time::Instant;
 
-use super::{Call, End, Signalled, Sound, State};
+use super::{Answer, Call, End, Signalled, Sound, State};
 use crate::{Device, LegAction, MediaAction, Sdp};
 
 impl Call {
-    /// One of our descriptions is ready. The callee is called when both are: an answer that comes
-    /// back at once must find the caller's ready.
+    /// One of our descriptions is ready. The callee is called when it is certain that the caller can be answered.
     pub(super) fn on_description(&mut self, now: Instant, end: End, sdp: Sdp) {
-        let State::Describing { answer, offer, .. } = &mut self.state else {
-            self.on_reoffer_described(end, sdp);
-            return;
-        };
-        match end {
-            End::Caller => *answer = Some(sdp),
-            End::Callee => *offer = Some(sdp),
+        match (&mut self.state, end) {
+            (State::Describing { answerable, .. }, End::Caller) => *answerable = true,
+            (State::Describing { offer, .. }, End::Callee) => *offer = Some(sdp),
+            (State::Connecting { answer, .. }, End::Caller) => {
+                *answer = Answer::Ready(sdp);
+                self.tell_caller_in_time(now);
+                return;
+            }
+            _ => {
+                self.on_reoffer_described(end, sdp);
+                return;
+            }
         }
-        let (Some(answer), Some(offer)) = (answer.clone(), offer.clone()) else {
+        let State::Describing {
+            answerable: true,
+            offer: Some(offer),
+            ..
+        } = &self.state
+        else {
             return;
         };
+        let sdp = offer.clone();
         self.state = State::Offered {
-            answer,
             until: now + self.timings.answer,
         };
         self.callee.signalled = Signalled::Offered;
-        self.leg(End::Callee, LegAction::Offer { sdp: offer });
+        self.leg(End::Callee, LegAction::Offer { sdp });
     }
 
     /// The callee rings. The caller is told once: a phone that gets a second 180 starts its
@@ -43,32 +52,45 @@ impl Call {
     }
 
     pub(super) fn on_answered(&mut self, now: Instant, end: End, sdp: Sdp, device: Option<Device>) {
-        let (State::Offered { answer, .. }, End::Callee) = (&self.state, end) else {
+        let (State::Offered { .. }, End::Callee) = (&self.state, end) else {
             // A second answer, or one that our CANCEL has crossed: the leg's own machine ends that dialog.
             return;
         };
-        let answer = answer.clone();
         self.callee.signalled = Signalled::Answered;
         self.story.answered = Some(now);
         self.story.device = device;
-        let leg = self.callee.leg.id;
-        self.media(MediaAction::ApplyAnswer { leg, sdp });
+        let (caller, callee) = (self.caller.leg.id, self.callee.leg.id);
+        self.media(MediaAction::ApplyAnswer { leg: callee, sdp });
         self.media(MediaAction::Bridge {
-            a: self.caller.leg.id,
-            b: leg,
+            a: caller,
+            b: callee,
         });
+        self.media(MediaAction::Describe { leg: caller });
         self.state = State::Connecting {
-            answer,
+            answer: Answer::Awaited {
+                until: now + self.timings.describe,
+            },
             until: now + self.timings.connect,
         };
-        if self.callee.connected {
-            self.tell_caller_answered(now);
+    }
+
+    /// Tells the caller once the callee's sound is up, or has kept the caller waiting for long enough.
+    fn tell_caller_in_time(&mut self, now: Instant) {
+        match self.state {
+            State::Connecting { until, .. } if self.callee.connected || now >= until => {
+                self.tell_caller_answered(now);
+            }
+            _ => {}
         }
     }
 
-    /// The caller hears that the call is answered.
+    /// The caller hears that the call is answered, as soon as there is an answer.
     pub(super) fn tell_caller_answered(&mut self, now: Instant) {
-        let State::Connecting { answer, .. } = &self.state else {
+        let State::Connecting {
+            answer: Answer::Ready(answer),
+            ..
+        } = &self.state
+        else {
             return;
         };
         let answer = answer.clone();

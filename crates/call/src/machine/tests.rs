@@ -44,8 +44,15 @@ impl Scene {
     /// Up to the point where the callee has our offer.
     fn offered(mut self) -> Scene {
         self.actions();
-        self.media(CALLER, described("our answer"));
+        self.media(CALLER, described("that it can be answered"));
         self.media(CALLEE, described("our offer"));
+        self
+    }
+
+    /// Up to the point where the callee has picked up, and our answer to the caller is there.
+    fn picked_up(mut self) -> Scene {
+        self.leg(CALLEE, answered());
+        self.media(CALLER, described("our answer"));
         self
     }
 
@@ -53,7 +60,7 @@ impl Scene {
     fn talking(self) -> Scene {
         let mut scene = self.offered();
         scene.leg(CALLEE, LegEvent::Ringing);
-        scene.leg(CALLEE, answered());
+        let mut scene = scene.picked_up();
         scene.media(CALLEE, MediaEvent::Connected);
         scene.media(CALLER, MediaEvent::Connected);
         assert!(scene.call.is_talking());
@@ -116,7 +123,7 @@ fn ends(leg: LegId, action: LegAction) -> Vec<Action> {
     actions
 }
 
-fn apply_and_bridge() -> [Action; 2] {
+fn apply_bridge_and_describe() -> [Action; 3] {
     [
         Action::Media(MediaAction::ApplyAnswer {
             leg: CALLEE,
@@ -126,6 +133,7 @@ fn apply_and_bridge() -> [Action; 2] {
             a: CALLER,
             b: CALLEE,
         }),
+        Action::Media(MediaAction::Describe { leg: CALLER }),
     ]
 }
 
@@ -191,18 +199,21 @@ fn the_callee_is_called_once_both_descriptions_are_ready() {
 }
 
 #[test]
-fn a_telephone_that_answers_is_bridged_and_the_browser_told_at_once() {
+fn a_telephone_that_answers_is_bridged_and_the_browser_told_with_what_suits_both() {
     let mut scene = Scene::outgoing().offered();
-    let mut expected = apply_and_bridge().to_vec();
-    expected.push(answer_caller());
-    assert_eq!(scene.leg(CALLEE, answered()), expected);
+    assert_eq!(scene.leg(CALLEE, answered()), apply_bridge_and_describe());
+    assert_eq!(
+        scene.media(CALLER, described("our answer")),
+        [answer_caller()]
+    );
     assert_eq!(scene.call.story().device, Some(Device("DESK".into())));
 }
 
 #[test]
 fn a_telephone_caller_hears_the_answer_when_the_browser_is_connected() {
     let mut scene = Scene::incoming().offered();
-    assert_eq!(scene.leg(CALLEE, answered()), apply_and_bridge());
+    assert_eq!(scene.leg(CALLEE, answered()), apply_bridge_and_describe());
+    assert_eq!(scene.media(CALLER, described("our answer")), []);
     assert_eq!(
         scene.media(CALLEE, MediaEvent::Connected),
         [answer_caller()]
@@ -211,12 +222,49 @@ fn a_telephone_caller_hears_the_answer_when_the_browser_is_connected() {
 }
 
 #[test]
-fn a_telephone_caller_hears_the_answer_one_second_after_it_at_the_latest() {
+fn a_browser_that_connects_before_our_answer_is_described_waits_for_it() {
     let mut scene = Scene::incoming().offered();
-    let picked_up = scene.now;
     scene.leg(CALLEE, answered());
+    assert_eq!(scene.media(CALLEE, MediaEvent::Connected), []);
+    assert_eq!(
+        scene.media(CALLER, described("our answer")),
+        [answer_caller()]
+    );
+}
+
+#[test]
+fn a_telephone_caller_hears_the_answer_one_second_after_it_at_the_latest() {
+    let scene = Scene::incoming().offered();
+    let picked_up = scene.now;
+    let mut scene = scene.picked_up();
     assert_eq!(scene.wait(), (Deadline::Connect, vec![answer_caller()]));
     assert_eq!(scene.now - picked_up, Duration::from_secs(1));
+}
+
+#[test]
+fn a_description_that_comes_late_is_passed_on_without_waiting_any_longer() {
+    let mut scene = Scene::incoming().offered();
+    scene.leg(CALLEE, answered());
+    scene.now += Duration::from_secs(2);
+    assert_eq!(
+        scene.media(CALLER, described("our answer")),
+        [answer_caller()]
+    );
+}
+
+#[test]
+fn an_answer_that_the_media_plane_never_describes_ends_the_call() {
+    let mut scene = Scene::outgoing().offered();
+    scene.leg(CALLEE, answered());
+    let (deadline, actions) = scene.wait();
+    assert_eq!(deadline, Deadline::Describe);
+    assert_eq!(
+        actions[..2],
+        [
+            Action::Leg(CALLER, LegAction::Refuse(Reason::MediaFailed)),
+            Action::Leg(CALLEE, LegAction::HangUp(Reason::MediaFailed)),
+        ]
+    );
 }
 
 #[test]
@@ -381,7 +429,7 @@ fn an_offer_without_a_common_codec_is_refused_as_incompatible() {
     scene.actions();
     let failed = MediaEvent::Failed {
         why: "no common codec".into(),
-        by_description: true,
+        fault: MediaFault::Description,
     };
     assert_eq!(
         scene.media(CALLER, failed),
@@ -392,9 +440,41 @@ fn an_offer_without_a_common_codec_is_refused_as_incompatible() {
 }
 
 #[test]
+fn a_call_for_which_no_port_is_left_is_refused_as_overload() {
+    for (mut scene, leg) in [(Scene::incoming(), CALLER), (Scene::outgoing(), CALLEE)] {
+        scene.actions();
+        let failed = MediaEvent::Failed {
+            why: "no media port is left".into(),
+            fault: MediaFault::Capacity,
+        };
+        let refused = ends(CALLER, LegAction::Refuse(Reason::Overloaded));
+        assert_eq!(scene.media(leg, failed), refused);
+        assert_eq!(Reason::Overloaded.sip_status(), 503);
+    }
+}
+
+#[test]
+fn a_telephone_side_that_fell_silent_for_too_long_ends_the_call_on_both_sides() {
+    let mut scene = Scene::outgoing().talking();
+    let timed_out = MediaEvent::TimedOut {
+        why: "media stopped in mid-call".into(),
+    };
+    let actions = scene.media(CALLEE, timed_out);
+    let hang_up = LegAction::HangUp(Reason::MediaTimeout);
+    for leg in [CALLER, CALLEE] {
+        assert!(actions.contains(&Action::Leg(leg, hang_up.clone())));
+    }
+    let ended = scene.call.story().ended.clone().expect("ended");
+    assert_eq!(
+        (ended.by, ended.reason),
+        (Side::Gateway, Reason::MediaTimeout)
+    );
+    assert_eq!(ended.detail.as_deref(), Some("media stopped in mid-call"));
+}
+
+#[test]
 fn a_browser_that_never_connects_ends_the_call_on_both_sides() {
-    let mut scene = Scene::outgoing().offered();
-    scene.leg(CALLEE, answered());
+    let mut scene = Scene::outgoing().offered().picked_up();
     let (deadline, actions) = scene.wait();
     assert_eq!(deadline, Deadline::Media);
     assert_eq!(

@@ -74,7 +74,7 @@ fn a_worker_that_is_made_busy_says_so_refuses_and_takes_calls_again_when_it_is_o
     let only = || media.loads()[0];
     assert_eq!((only().busy, only().pressure), (0.0, Pressure::Normal));
     assert!(media.headroom().fits_one_more(0));
-    let flood = Flood::of(media.browser_addresses()[0]);
+    let flood = Flood::of(media.browser_addresses()[0][0]);
     until("the worker does not say that it is busy", || {
         only().busy >= 0.04 && only().pressure == Pressure::Refuse
     });
@@ -93,6 +93,11 @@ fn a_worker_that_is_made_busy_says_so_refuses_and_takes_calls_again_when_it_is_o
         let counters = media.counters();
         (counters.shed_calls, counters.emergencies_under_load) == (1, 1)
     });
+    // Their own deadlines would wake the worker.
+    for leg in [1, 2] {
+        media.send(LegId(leg), Command::Close).unwrap();
+    }
+    until("a call was not closed", || media.legs() == 0);
     drop(flood);
     // Nothing wakes it any more but its own wish to be seen at rest.
     until("the worker still refuses", || {
@@ -111,7 +116,7 @@ fn a_worker_that_may_be_as_busy_as_it_likes_refuses_nobody() {
         ..LoadLimits::default()
     };
     let media = media(never, 21_310..=21_319);
-    let flood = Flood::of(media.browser_addresses()[0]);
+    let flood = Flood::of(media.browser_addresses()[0][0]);
     until("the worker does not say that it is busy", || {
         media.loads()[0].busy >= 0.02
     });

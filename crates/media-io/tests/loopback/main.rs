@@ -6,10 +6,13 @@
     reason = "this is all test code; clippy sees only the functions marked so"
 )]
 
+mod floods;
+mod lifecycle;
 mod load;
 mod peers;
+mod streams;
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -31,11 +34,15 @@ struct Site {
 
 impl Site {
     fn start(ports: RangeInclusive<u16>, workers: usize) -> Self {
-        let config = MediaIoConfig {
+        Self::start_with(MediaIoConfig {
             phone_ports: ports,
+            port_quarantine: Duration::ZERO,
             workers,
             ..MediaIoConfig::default()
-        };
+        })
+    }
+
+    fn start_with(config: MediaIoConfig) -> Self {
         let (sender, events) = channel(64);
         Site {
             media: MediaIo::start(config, sender).unwrap(),
@@ -82,6 +89,17 @@ impl Site {
             .await;
     }
 
+    /// A browser leg that answers this offer.
+    async fn answer(&mut self, leg: LegId, offer: String) -> String {
+        let open = Command::OpenBrowser {
+            beside: None,
+            offer: Some(offer),
+            priority: Priority::Normal,
+        };
+        self.media.send(leg, open).unwrap();
+        self.description(leg).await
+    }
+
     async fn close(&mut self, leg: LegId) -> LegStats {
         self.media.send(leg, Command::Close).unwrap();
         self.wait(leg, |what| match what {
@@ -116,14 +134,8 @@ async fn a_browser_and_a_phone_hear_each_other() {
     let mut site = Site::start(21_000..=21_019, 1);
     let (browser_leg, phone_leg) = (LegId(1), LegId(2));
     let mut browser = Browser::new().await;
-    let offer = Some(browser.offer());
-    let open = Command::OpenBrowser {
-        beside: None,
-        offer,
-        priority: Priority::Normal,
-    };
-    site.media.send(browser_leg, open).unwrap();
-    browser.accept_answer(&site.description(browser_leg).await);
+    let answer = site.answer(browser_leg, browser.offer()).await;
+    browser.accept_answer(&answer);
     let phone = site.phone(phone_leg, Some(browser_leg)).await;
     let bridge = Command::Bridge { with: phone_leg };
     site.media.send(browser_leg, bridge).unwrap();
@@ -137,6 +149,29 @@ async fn a_browser_and_a_phone_hear_each_other() {
     let at_phone = site.close(phone_leg).await;
     assert_eq!(AudioVerdict::of(&at_browser, &at_phone), AudioVerdict::Both);
     assert_eq!(site.media.legs(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_and_a_phone_hear_each_other_over_ipv6() {
+    let mut site = Site::start_with(MediaIoConfig {
+        browser_bind: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        phone_bind: Ipv6Addr::LOCALHOST.into(),
+        phone_advertise: Ipv6Addr::LOCALHOST.into(),
+        phone_ports: 21_260..=21_279,
+        ..MediaIoConfig::default()
+    });
+    let (browser_leg, phone_leg) = (LegId(1), LegId(2));
+    let mut browser = Browser::at(Ipv6Addr::LOCALHOST.into()).await;
+    let answer = site.answer(browser_leg, browser.offer()).await;
+    browser.accept_answer(&answer);
+    let phone = site.phone(phone_leg, Some(browser_leg)).await;
+    let bridge = Command::Bridge { with: phone_leg };
+    site.media.send(browser_leg, bridge).unwrap();
+    let talk = Conversation::default();
+    let browser = tokio::spawn(browser.talk(talk.clone(), 50));
+    let phone = tokio::spawn(phone.talk(talk, 50));
+    assert!(browser.await.unwrap() >= 50);
+    assert!(phone.await.unwrap() >= 50);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -271,10 +306,15 @@ async fn commands_that_make_no_sense_are_refused() {
         site.media.send(LegId(1), beside_nobody),
         Err(Refused::NoSuchLeg)
     );
-    open_phone(&site.media, LegId(1));
-    open_phone(&site.media, LegId(2));
-    site.description(LegId(1)).await;
-    site.description(LegId(2)).await;
+    for leg in [LegId(1), LegId(2)] {
+        let open = Command::OpenBrowser {
+            beside: None,
+            offer: None,
+            priority: Priority::Normal,
+        };
+        site.media.send(leg, open).unwrap();
+        site.description(leg).await;
+    }
     let again = Command::OpenPhone {
         beside: None,
         offer: None,
@@ -283,6 +323,8 @@ async fn commands_that_make_no_sense_are_refused() {
     assert_eq!(site.media.send(LegId(1), again), Err(Refused::DuplicateLeg));
     let bridge = Command::Bridge { with: LegId(2) };
     assert_eq!(site.media.send(LegId(1), bridge), Err(Refused::OtherWorker));
+    let beside = Command::Move { beside: LegId(2) };
+    assert_eq!(site.media.send(LegId(1), beside), Err(Refused::OtherWorker));
     let to_nobody = Command::Bridge { with: nobody };
     assert_eq!(
         site.media.send(LegId(1), to_nobody),
@@ -336,12 +378,29 @@ fn settings_that_cannot_work_are_refused_at_the_start() {
             .unwrap_err()
     };
     let nowhere = MediaIoConfig {
-        browser_bind: Ipv4Addr::UNSPECIFIED.into(),
+        browser_bind: vec![Ipv4Addr::UNSPECIFIED.into()],
         ..MediaIoConfig::default()
     };
     assert!(matches!(
         start(nowhere),
         StartError::NothingToAdvertise("browsers")
+    ));
+    let not_all = MediaIoConfig {
+        browser_bind: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::UNSPECIFIED.into()],
+        browser_advertise: vec![Ipv4Addr::LOCALHOST.into()],
+        ..MediaIoConfig::default()
+    };
+    assert!(matches!(
+        start(not_all),
+        StartError::NothingToAdvertise("browsers")
+    ));
+    let behind_neither = MediaIoConfig {
+        browser_advertise: vec![Ipv6Addr::LOCALHOST.into()],
+        ..MediaIoConfig::default()
+    };
+    assert!(matches!(
+        start(behind_neither),
+        StartError::AdvertisedNowhere(_)
     ));
     let no_pair = MediaIoConfig {
         phone_ports: 21_001..=21_002,

@@ -1,26 +1,35 @@
-//! The browser leg: str0m for ICE, DTLS and SRTP; Opus and telephone-events in and out.
+//! The browser leg: str0m for ICE, DTLS and SRTP; audio and telephone-events in and out.
 
+mod link;
 mod negotiate;
+mod pass;
+mod transport;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, RtpWrite, Ssrc};
-use str0m::{Candidate, IceConnectionState, Input, Output, Rtc};
+use str0m::stats::MediaEgressStats;
+use str0m::{IceConnectionState, Input, Output, Rtc};
 
 use crate::browser_sdp::StreamName;
+use crate::codec::Codec;
 use crate::demux::TransactionId;
 use crate::dtmf::{DigitSender, EventClock, Press, UPDATE};
 use crate::error::MediaError;
+use crate::fec::Reception;
 use crate::leg::{Happened, IceMode, Settings, Why};
 use crate::outbox::Outbox;
 use crate::phone::RtpSeed;
+use crate::profile::CodecPolicy;
 use crate::receiver::{Coded, DirectFrame, Receiver, Stamp};
-use crate::stats::{LegStats, Sent};
-use crate::voice::Voice;
-use negotiate::{Negotiation, engine};
+use crate::relay::Relay;
+use crate::stats::{LegStats, Reported, Sent};
+use crate::voice::{Voice, VoicePacket};
+use crate::watch::Expected;
+use link::Link;
+use negotiate::{Encoded, Negotiation, engine};
+use transport::Transport;
 
 /// Streams that a browser may send without announcing their SSRC.
 const UNANNOUNCED: u8 = 4;
@@ -30,21 +39,28 @@ const DRAIN: usize = 10_000;
 #[derive(Debug)]
 pub(crate) struct BrowserLeg {
     rtc: Rtc,
-    addresses: Vec<SocketAddr>,
+    transport: Transport,
+    link: Link,
     stream: StreamName,
     ice: IceMode,
+    policy: CodecPolicy,
     negotiation: Negotiation,
+    /// What is spoken is decided: by the browser's answer, or by ours, made in knowledge of the other side.
+    settled: bool,
     /// The MIDs of all media lines, in their order.
     lines: Vec<String>,
     voice: Voice,
+    relay: Relay,
     pub(crate) receiver: Receiver,
     digits: DigitSender,
     digit_due: Option<Instant>,
     engine_due: Instant,
-    connected: bool,
-    lost: bool,
     unannounced: u8,
     sent: Sent,
+    /// By the browser's receiver reports.
+    round_trip: Option<Duration>,
+    /// By ICE.
+    checked: Option<Duration>,
     /// What drains brought to light, for the owner to take.
     pub(crate) happened: VecDeque<Happened>,
     pub(crate) presses: VecDeque<Press>,
@@ -67,19 +83,23 @@ impl BrowserLeg {
         seed: RtpSeed,
     ) -> Result<Self, MediaError> {
         let mut rtc = engine(settings.ice).build(now);
-        for address in &settings.candidates {
-            let candidate = Candidate::host(*address, Protocol::Udp)
-                .map_err(|error| MediaError::Engine(error.to_string()))?;
+        let transport = Transport::new(settings);
+        for candidate in transport.host_candidates() {
+            let candidate = candidate.map_err(|error| MediaError::Engine(error.to_string()))?;
             rtc.add_local_candidate(candidate);
         }
         Ok(BrowserLeg {
             rtc,
-            addresses: settings.candidates.clone(),
+            transport,
+            link: Link::Connecting,
             stream: StreamName::new(seed.session, seed.ssrc),
             ice: settings.ice,
+            policy: settings.policy,
             negotiation: Negotiation::Idle,
+            settled: false,
             lines: Vec::new(),
             voice: Voice::new(&settings.opus, seed.sequence, seed.timestamp)?,
+            relay: Relay::default(),
             receiver: Receiver::new(settings.jitter),
             digits: DigitSender::new(EventClock {
                 event: 48_000,
@@ -87,10 +107,10 @@ impl BrowserLeg {
             }),
             digit_due: None,
             engine_due: now,
-            connected: false,
-            lost: false,
             unannounced: 0,
             sent: Sent::default(),
+            round_trip: None,
+            checked: None,
             happened: VecDeque::new(),
             presses: VecDeque::new(),
             checks: Vec::new(),
@@ -106,65 +126,15 @@ impl BrowserLeg {
         matches!(self.negotiation, Negotiation::Agreed(_))
     }
 
-    /// A trickled candidate; whatever cannot be used (`.local`, TCP, rubbish) is counted.
-    pub(crate) fn add_candidate(
-        &mut self,
-        now: Instant,
-        line: &str,
-        out: &mut Outbox,
-    ) -> Result<(), MediaError> {
-        let line = line.strip_prefix("a=").unwrap_or(line).trim();
-        if line.is_empty() {
-            // End of candidates; often never sent, so nothing may depend on it.
-            return Ok(());
-        }
-        match Candidate::from_sdp_string(line) {
-            Ok(candidate) if candidate.proto() == Protocol::Udp => {
-                self.rtc.add_remote_candidate(candidate);
-                self.advance(now, out)
-            }
-            _ => {
-                self.receiver.drops().candidates += 1;
-                Ok(())
-            }
-        }
-    }
-
     pub(crate) fn deadline(&self) -> (Instant, Why) {
-        match self.digit_due {
-            Some(digit) if digit < self.engine_due => (digit, Why::Digit),
-            _ => (self.engine_due, Why::Engine),
-        }
-    }
-
-    pub(crate) fn receive(
-        &mut self,
-        now: Instant,
-        source: SocketAddr,
-        datagram: &[u8],
-        out: &mut Outbox,
-    ) -> Result<Trust, MediaError> {
-        let destination = self.address_towards(source);
-        let received = Receive::new(Protocol::Udp, source, destination, datagram);
-        let Ok(received) = received else {
-            self.receiver.drops().malformed += 1;
-            return Ok(Trust::Unproven);
-        };
-        self.expect_unannounced(datagram);
-        let input = Input::Receive(now, received);
-        let is_stun = datagram[0] < 4;
-        let trust = match is_stun && self.rtc.accepts(&input) {
-            true => Trust::Proven,
-            false => Trust::Unproven,
-        };
-        if let Err(error) = self.rtc.handle_input(input) {
-            if !self.rtc.is_alive() {
-                return Err(MediaError::Engine(error.to_string()));
-            }
-            self.receiver.drops().malformed += 1;
-        }
-        self.drain(out)?;
-        Ok(trust)
+        let digit = self.digit_due.map(|at| (at, Why::Digit));
+        let consent = self.consent_ends().map(|at| (at, Why::Consent));
+        let engine = (self.engine_due, Why::Engine);
+        let due = [digit, consent].into_iter().flatten();
+        due.fold(
+            engine,
+            |first, next| if next.0 < first.0 { next } else { first },
+        )
     }
 
     /// A client that writes neither `a=ssrc` nor the MID extension still means the only line there is.
@@ -173,10 +143,9 @@ impl BrowserLeg {
             return;
         };
         let kind = datagram.get(1).map(|byte| byte & 0x7f);
-        let ours = [Some(agreed.opus), agreed.wide, agreed.narrow]
-            .into_iter()
-            .flatten()
-            .any(|pt| Some(*pt) == kind);
+        let audio = agreed.formats.iter().map(|format| format.1);
+        let mut ours = audio.chain(agreed.wide).chain(agreed.narrow);
+        let ours = ours.any(|pt| Some(*pt) == kind);
         let is_rtp = matches!(datagram.first(), Some(128..=191));
         if !ours || !is_rtp || self.unannounced >= UNANNOUNCED {
             return;
@@ -193,17 +162,6 @@ impl BrowserLeg {
         }
     }
 
-    /// Which of our advertised addresses a datagram from `source` was sent to. One socket serves all; ICE only
-    /// asks that it be one that we offered.
-    fn address_towards(&self, source: SocketAddr) -> SocketAddr {
-        let same_family = |address: &&SocketAddr| address.is_ipv4() == source.is_ipv4();
-        let mut candidates = self.addresses.iter().filter(same_family);
-        let alike = candidates
-            .clone()
-            .find(|address| address.ip().is_loopback() == source.ip().is_loopback());
-        *alike.or(candidates.next()).unwrap_or(&source)
-    }
-
     pub(crate) fn handle_timeout(
         &mut self,
         now: Instant,
@@ -211,6 +169,9 @@ impl BrowserLeg {
     ) -> Result<(), MediaError> {
         if self.digit_due.is_some_and(|due| due <= now) {
             self.send_digit(now);
+        }
+        if self.consent_ends().is_some_and(|end| end <= now) {
+            self.lose();
         }
         self.advance(now, out)
     }
@@ -220,6 +181,24 @@ impl BrowserLeg {
             .handle_input(Input::Timeout(now))
             .map_err(|error| MediaError::Engine(error.to_string()))?;
         self.drain(out)
+    }
+
+    /// False when the browser has said that it sends nothing.
+    pub(crate) fn talks(&self) -> bool {
+        matches!(&self.negotiation, Negotiation::Agreed(agreed) if agreed.direction.is_receiving())
+    }
+
+    /// What the browser should be sending. A muted one sends silence, or a packet of it now and then (DTX).
+    pub(crate) fn expected(&self) -> Expected {
+        match &self.negotiation {
+            Negotiation::Agreed(agreed) if self.link == Link::Up => {
+                match agreed.direction.is_receiving() && agreed.direction.is_sending() {
+                    true => Expected::Sound,
+                    false => Expected::Held,
+                }
+            }
+            _ => Expected::Nothing,
+        }
     }
 
     pub(crate) fn set_encoder_complexity(&mut self, complexity: u8) -> Result<(), MediaError> {
@@ -234,6 +213,7 @@ impl BrowserLeg {
     /// The bridged leg is another one now.
     pub(crate) fn forget_source(&mut self) {
         self.voice.forget_source();
+        self.relay.forget_source();
     }
 
     /// Sends a frame that the bridged leg heard.
@@ -247,28 +227,44 @@ impl BrowserLeg {
             return Ok(());
         };
         // RFC 4733 section 2.5.1.1: an event stands in the place of the audio.
-        if !self.connected || self.digits.is_busy() {
+        if self.link != Link::Up || !agreed.direction.is_sending() || self.digits.is_busy() {
             return Ok(());
         }
-        let packet = self
-            .voice
-            .encode(now, &frame.pcm, frame.at, frame.lost_before)?;
-        let write = RtpWrite::new(
-            agreed.opus,
-            packet.sequence.into(),
-            packet.timestamp,
-            now,
-            packet.payload,
-        )
-        .marker(packet.marker);
-        let len = packet.payload.len();
-        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(agreed.mid, None) {
-            stream.write_rtp(write);
-            self.sent.packets += 1;
-            self.sent.carried += 1;
-            self.sent.bytes += len as u64;
+        let Some(encoded) = agreed.encoded() else {
+            // Only what passes straight through can be sent.
+            return Ok(());
+        };
+        let mut direct = self.rtc.direct_api();
+        let Some(stream) = direct.stream_tx_by_mid(agreed.mid, None) else {
+            return Ok(());
+        };
+        self.sent.carried += 1;
+        let (number, codec) = match encoded {
+            Encoded::Opus(number) => (number, Codec::Opus),
+            Encoded::Law(law, number) => (number, law.codec()),
+        };
+        self.sent.codec = Some(codec);
+        let sent = &mut self.sent;
+        let mut is_sent = false;
+        let mut send = |packet: VoicePacket<'_>| {
+            let (sequence, payload) = (packet.sequence.into(), packet.payload);
+            let write = RtpWrite::new(number, sequence, packet.timestamp, now, payload);
+            stream.write_rtp(write.marker(packet.marker));
+            sent.packets += 1;
+            sent.bytes += payload.len() as u64;
+            is_sent = true;
+        };
+        match encoded {
+            Encoded::Opus(_) => self.voice.take(now, frame, send)?,
+            Encoded::Law(law, _) => {
+                let (pcm, at, lost) = (&frame.pcm, frame.at, frame.lost_before);
+                send(self.voice.encode_law(now, law, pcm, at, lost));
+            }
         }
-        self.advance(now, out)
+        if is_sent {
+            self.advance(now, out)?;
+        }
+        Ok(())
     }
 
     /// Takes over a digit that the bridged leg heard.
@@ -278,9 +274,12 @@ impl BrowserLeg {
         press: Press,
         out: &mut Outbox,
     ) -> Result<(), MediaError> {
-        let has_event =
-            matches!(&self.negotiation, Negotiation::Agreed(agreed) if agreed.event().is_some());
-        if !has_event || !self.connected || !self.digits.press(now, press) {
+        // On hold nobody listens: a key kept until the resume would be pressed minutes after it was meant.
+        let is_heard = matches!(
+            &self.negotiation,
+            Negotiation::Agreed(agreed) if agreed.event().is_some() && agreed.direction.is_sending()
+        );
+        if !is_heard || self.link != Link::Up || !self.digits.press(now, press) {
             self.receiver.drops().digits += 1;
             return Ok(());
         }
@@ -298,7 +297,8 @@ impl BrowserLeg {
         let Negotiation::Agreed(agreed) = &self.negotiation else {
             return;
         };
-        let (Some(packet), Some((pt, _))) = (packet, agreed.event()) else {
+        let event = agreed.event().filter(|_| agreed.direction.is_sending());
+        let (Some(packet), Some((pt, _))) = (packet, event) else {
             return;
         };
         let sequence = self.voice.next_sequence();
@@ -338,37 +338,58 @@ impl BrowserLeg {
                     self.engine_due = at;
                     return Ok(());
                 }
-                Output::Transmit(transmit) => {
-                    self.checks
-                        .extend(TransactionId::of_request(&transmit.contents));
-                    out.push_engine(transmit.destination, transmit.contents);
-                }
-                Output::Event(event) => self.note(event),
+                Output::Transmit(transmit) => self.send(transmit, out),
+                Output::Event(event) => self.note(event)?,
             }
         }
         Err(MediaError::Engine("it never comes to rest".to_owned()))
     }
 
-    fn note(&mut self, event: str0m::Event) {
+    fn note(&mut self, event: str0m::Event) -> Result<(), MediaError> {
         match event {
             str0m::Event::RtpPacket(packet) => self.note_packet(&packet),
-            str0m::Event::Connected => {
-                self.connected = true;
-                self.happened.push_back(Happened::Connected);
+            str0m::Event::Connected => self.link_is_up(),
+            str0m::Event::IceConnectionStateChange(IceConnectionState::Disconnected) => self.lose(),
+            str0m::Event::IceConnectionStateChange(state)
+                if state.is_connected() && self.link == Link::Lost =>
+            {
+                self.link_is_up();
             }
-            str0m::Event::IceConnectionStateChange(IceConnectionState::Disconnected)
-            | str0m::Event::Closed => {
-                self.lost = true;
+            str0m::Event::Closed => {
+                self.link = Link::Closed;
                 self.happened.push_back(Happened::Lost);
             }
-            str0m::Event::IceConnectionStateChange(state)
-                if state.is_connected() && self.connected && self.lost =>
-            {
-                self.lost = false;
-                self.happened.push_back(Happened::Connected);
+            str0m::Event::MediaEgressStats(stats) => self.note_report(&stats)?,
+            str0m::Event::PeerStats(stats) => {
+                let pair = stats.selected_candidate_pair;
+                self.checked = pair.and_then(|pair| pair.current_round_trip_time);
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// What the browser's last receiver report says.
+    fn note_report(&mut self, stats: &MediaEgressStats) -> Result<(), MediaError> {
+        let Some(remote) = &stats.remote else {
+            return Ok(());
+        };
+        // The engine reads the signed 24 bits of RFC 3550 as unsigned.
+        let lost = match remote.packets_lost {
+            below_nought @ 0x80_0000.. => below_nought as i64 - 0x100_0000,
+            lost => lost as i64,
+        };
+        self.voice.report(Reception {
+            highest: *remote.maximum_sequence_number,
+            lost,
+        })?;
+        self.round_trip = stats.rtt.or(self.round_trip);
+        self.sent.reported = Some(Reported {
+            lost: self.voice.lost(),
+            of: self.sent.packets,
+            jitter: Duration::from_secs_f64(f64::from(remote.jitter) / 48_000.0),
+        });
+        Ok(())
     }
 
     fn note_packet(&mut self, packet: &RtpPacket) {
@@ -380,13 +401,18 @@ impl BrowserLeg {
             ssrc: *packet.header.ssrc,
             sequence: packet.header.sequence_number,
             timestamp: packet.header.timestamp,
+            marker: packet.header.marker,
         };
-        let kind = Some(packet.header.payload_type);
+        let number = packet.header.payload_type;
+        if let Some(codec) = agreed.codec_of(number) {
+            let coded = match codec {
+                crate::Codec::Opus => Coded::Opus(&packet.payload),
+                other => Coded::Plain(other, &packet.payload),
+            };
+            return self.receiver.receive_audio(now, stamp, coded);
+        }
+        let kind = Some(number);
         let clock = match kind {
-            _ if kind == Some(agreed.opus) => {
-                let coded = Coded::Opus(&packet.payload);
-                return self.receiver.receive_audio(now, stamp, coded);
-            }
             _ if kind == agreed.wide => 48_000,
             _ if kind == agreed.narrow => 8000,
             _ => {
@@ -406,6 +432,7 @@ impl BrowserLeg {
             received,
             sent: self.sent.clone(),
             dropped,
+            round_trip: self.round_trip.or(self.checked),
         }
     }
 }

@@ -1,15 +1,18 @@
 //! Offer and answer of a browser leg, by str0m with our own touches.
 
-use std::time::Instant;
-use str0m::RtcConfig;
+use std::time::{Duration, Instant};
 
+use str0m::RtcConfig;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
-use str0m::format::{Codec, FormatParams};
+use str0m::config::DtlsVersion;
+use str0m::format::{Codec, FormatParams, PayloadParams};
 use str0m::media::{Direction, Frequency, MediaKind, Mid, Pt};
 use str0m::rtp::{Extension, ExtensionMap};
 
 use super::BrowserLeg;
 use crate::browser_sdp::{self, Offered};
+use crate::codec::Law;
+use crate::codec_choice::{Kind, Speaker};
 use crate::dtmf::EventClock;
 use crate::error::MediaError;
 use crate::leg::IceMode;
@@ -18,63 +21,231 @@ use crate::outbox::Outbox;
 /// Our numbers in offers; in answers the browser's own are used.
 const EVENT_WIDE: u8 = 110;
 const EVENT_NARROW: u8 = 126;
+/// How often the engine tells what the browser reports; browsers report every 2.5 to 7.5 s.
+const STATISTICS: Duration = Duration::from_secs(2);
+
 #[derive(Debug)]
 pub(super) enum Negotiation {
     Idle,
-    Offered { mid: Mid, pending: SdpPendingOffer },
+    Offered {
+        mid: Mid,
+        pending: SdpPendingOffer,
+        codecs: Vec<crate::Codec>,
+    },
     Agreed(Agreed),
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Agreed {
     pub(super) mid: Mid,
-    pub(super) opus: Pt,
+    /// Which way audio may go, seen from us.
+    pub(super) direction: Direction,
+    /// What browser and engine have in common, in the browser's order.
+    pub(super) formats: Vec<(crate::Codec, Pt)>,
+    /// What we may send of it; the browser sends the first.
+    pub(super) hears: Vec<crate::Codec>,
     /// Telephone-event at 48 and at 8 kHz, as far as the browser has them.
     pub(super) wide: Option<Pt>,
     pub(super) narrow: Option<Pt>,
+    /// The engine's answer to the browser's offer, from which ours is made.
+    answer: String,
 }
 
 impl Agreed {
-    /// The kind that we send.
+    pub(super) fn number_of(&self, codec: crate::Codec) -> Option<Pt> {
+        let found = self.formats.iter().find(|format| format.0 == codec);
+        found.map(|format| format.1)
+    }
+
+    /// What a received number means; `None` for telephone-events too.
+    pub(super) fn codec_of(&self, number: Pt) -> Option<crate::Codec> {
+        let found = self.formats.iter().find(|format| format.1 == number);
+        found.map(|format| format.0)
+    }
+
+    /// What samples are encoded in.
+    pub(super) fn encoded(&self) -> Option<Encoded> {
+        self.hears.iter().find_map(|codec| {
+            let number = self.number_of(*codec)?;
+            match (codec, codec.law()) {
+                (crate::Codec::Opus, _) => Some(Encoded::Opus(number)),
+                (_, Some(law)) => Some(Encoded::Law(law, number)),
+                _ => None,
+            }
+        })
+    }
+
+    /// The kind that we send: libwebrtc takes keys only on the clock of the audio, and Firefox has but one.
     pub(super) fn event(&self) -> Option<(Pt, EventClock)> {
-        let clock = |event| EventClock {
-            event,
-            audio: 48_000,
-        };
-        let wide = self.wide.map(|pt| (pt, clock(48_000)));
-        wide.or(self.narrow.map(|pt| (pt, clock(8000))))
+        let audio = self.hears.first().map_or(48_000, |codec| codec.clock());
+        let with = |event| move |pt| (pt, EventClock { event, audio });
+        let wide = self.wide.map(with(48_000));
+        let narrow = self.narrow.map(with(8000));
+        match audio {
+            8000 => narrow.or(wide),
+            _ => wide.or(narrow),
+        }
+    }
+
+    /// The numbers to list for these codecs, with the telephone-events that go with them.
+    fn listed(&self, codecs: &[crate::Codec]) -> Vec<u8> {
+        let numbers = codecs.iter().filter_map(|codec| self.number_of(*codec));
+        let has_opus = codecs.contains(&crate::Codec::Opus);
+        let wide = self.wide.filter(|_| has_opus);
+        numbers
+            .chain(wide)
+            .chain(self.narrow)
+            .map(|pt| *pt)
+            .collect()
     }
 }
 
+/// How samples are sent, and under which number.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Encoded {
+    Opus(Pt),
+    Law(Law, Pt),
+}
+
 impl BrowserLeg {
-    pub(crate) fn offer(&mut self, now: Instant, out: &mut Outbox) -> Result<String, MediaError> {
+    /// What the leg speaks, or may come to speak.
+    pub(crate) fn speaks(&self) -> Speaker {
+        let codecs = match &self.negotiation {
+            Negotiation::Offered { codecs, .. } => codecs.clone(),
+            Negotiation::Agreed(agreed) if self.settled => agreed.hears.clone(),
+            Negotiation::Idle | Negotiation::Agreed(_) => return self.options(),
+        };
+        Speaker {
+            kind: Kind::Browser(self.policy),
+            codecs,
+        }
+    }
+
+    /// Everything that policy and browser allow.
+    fn options(&self) -> Speaker {
+        let allowed = self.policy.codecs().iter().copied();
+        let codecs = match &self.negotiation {
+            Negotiation::Agreed(agreed) => {
+                let has = |codec: &crate::Codec| agreed.number_of(*codec).is_some();
+                allowed.filter(has).collect()
+            }
+            _ => allowed.collect(),
+        };
+        Speaker {
+            kind: Kind::Browser(self.policy),
+            codecs,
+        }
+    }
+
+    /// What the browser takes as it is.
+    pub(crate) fn hears(&self) -> &[crate::Codec] {
+        match &self.negotiation {
+            Negotiation::Agreed(agreed) => &agreed.hears,
+            _ => &[],
+        }
+    }
+
+    pub(crate) fn offer(
+        &mut self,
+        now: Instant,
+        other: Option<&Speaker>,
+        out: &mut Outbox,
+    ) -> Result<String, MediaError> {
+        let own = self.options();
+        let unknown = Speaker::unknown(own.kind);
+        let codecs = own.offer(other.unwrap_or(&unknown));
+        if codecs.is_empty() {
+            return Err(MediaError::NoCommonCodec);
+        }
         let mut changes = self.rtc.sdp_api();
         let mid = changes.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None);
         let Some((offer, pending)) = changes.apply() else {
             return Err(MediaError::Engine("no offer came of it".to_owned()));
         };
-        self.negotiation = Negotiation::Offered { mid, pending };
+        let numbers = self.offered_numbers(&codecs);
+        self.negotiation = Negotiation::Offered {
+            mid,
+            pending,
+            codecs,
+        };
         self.advance(now, out)?;
-        Ok(browser_sdp::with_narrow_events(
+        Ok(browser_sdp::narrowed(
             &offer.to_sdp_string(),
-            EVENT_WIDE,
-            EVENT_NARROW,
+            &mid.to_string(),
+            &numbers,
         ))
     }
 
+    fn offered_numbers(&self, codecs: &[crate::Codec]) -> Vec<u8> {
+        let all = self.rtc.codec_config().iter();
+        let ours = Agreed {
+            mid: Mid::from(""),
+            direction: Direction::SendRecv,
+            formats: all
+                .filter_map(|params| Some((codec_of(params)?, params.pt())))
+                .collect(),
+            hears: Vec::new(),
+            wide: Some(EVENT_WIDE.into()),
+            narrow: Some(EVENT_NARROW.into()),
+            answer: String::new(),
+        };
+        ours.listed(codecs)
+    }
+
+    /// Our answer to an offer. The first is provisional where it is not yet known what the other side speaks; that to
+    /// a later one keeps the codecs.
     pub(crate) fn answer(
         &mut self,
         now: Instant,
         offer: &str,
+        other: Option<&Speaker>,
         out: &mut Outbox,
     ) -> Result<String, MediaError> {
         let offered = Offered::parse(offer)?;
-        let offer = SdpOffer::from_sdp_string(offer).map_err(bad)?;
+        let (bare, candidates) = self.transport.take_candidates(offer);
+        let offer = SdpOffer::from_sdp_string(&bare).map_err(bad)?;
         let answer = self.rtc.sdp_api().accept_offer(offer).map_err(bad)?;
-        let answer = answer.to_sdp_string();
-        self.agree(Mid::from(offered.audio.as_str()))?;
+        self.take_candidates(&candidates);
+        let before = match std::mem::replace(&mut self.negotiation, Negotiation::Idle) {
+            Negotiation::Agreed(agreed) => Some(agreed.hears),
+            Negotiation::Idle | Negotiation::Offered { .. } => None,
+        };
+        self.agree(Mid::from(offered.audio.as_str()), answer.to_sdp_string())?;
         self.lines = offered.lines.into_iter().map(|line| line.mid).collect();
         self.advance(now, out)?;
+        match before {
+            Some(hears) => self.answer_with(hears),
+            None => {
+                let own = self.options();
+                let unknown = Speaker::unknown(own.kind);
+                self.answer_with(own.answer(other.unwrap_or(&unknown)))
+            }
+        }
+    }
+
+    /// Our answer once more, now that it is known what the other side speaks.
+    pub(crate) fn describe(&mut self, other: Option<&Speaker>) -> Result<String, MediaError> {
+        let own = self.options();
+        let unknown = Speaker::unknown(own.kind);
+        let codecs = own.answer(other.unwrap_or(&unknown));
+        self.settled = true;
+        self.answer_with(codecs)
+    }
+
+    fn answer_with(&mut self, codecs: Vec<crate::Codec>) -> Result<String, MediaError> {
+        let Negotiation::Agreed(agreed) = &mut self.negotiation else {
+            return Err(MediaError::UnexpectedAnswer);
+        };
+        let Some(first) = codecs.first() else {
+            return Err(MediaError::NoCommonCodec);
+        };
+        self.voice.set_codec(*first);
+        agreed.hears = codecs;
+        if let Some((_, clock)) = agreed.event() {
+            self.digits.set_clock(clock);
+        }
+        let listed = agreed.listed(&agreed.hears);
+        let answer = browser_sdp::narrowed(&agreed.answer, &agreed.mid.to_string(), &listed);
         let answer = browser_sdp::with_empty_lines_refused(&answer);
         Ok(self.stream.put_into(&answer))
     }
@@ -85,22 +256,51 @@ impl BrowserLeg {
         answer: &str,
         out: &mut Outbox,
     ) -> Result<(), MediaError> {
-        let (mid, pending) = match std::mem::replace(&mut self.negotiation, Negotiation::Idle) {
-            Negotiation::Offered { mid, pending } => (mid, pending),
-            Negotiation::Idle => return Err(MediaError::UnexpectedAnswer),
-            agreed @ Negotiation::Agreed(_) => {
-                // A second device that answers late must not end the call that runs.
-                self.negotiation = agreed;
-                tracing::debug!("an answer to nothing that was offered is ignored");
-                return Ok(());
-            }
-        };
-        let answer = SdpAnswer::from_sdp_string(answer).map_err(bad)?;
+        let (mid, pending, codecs) =
+            match std::mem::replace(&mut self.negotiation, Negotiation::Idle) {
+                Negotiation::Offered {
+                    mid,
+                    pending,
+                    codecs,
+                } => (mid, pending, codecs),
+                Negotiation::Idle => return Err(MediaError::UnexpectedAnswer),
+                agreed @ Negotiation::Agreed(_) => {
+                    // A second device that answers late must not end the call that runs.
+                    self.negotiation = agreed;
+                    tracing::debug!("an answer to nothing that was offered is ignored");
+                    return Ok(());
+                }
+            };
+        // The engine takes all that it offered for answered.
+        let answered = browser_sdp::answered(answer, &mid.to_string())?;
+        let (bare, candidates) = self.transport.take_candidates(answer);
+        let answer = SdpAnswer::from_sdp_string(&bare).map_err(bad)?;
         self.rtc
             .sdp_api()
             .accept_answer(pending, answer)
             .map_err(bad)?;
-        self.agree(mid)?;
+        self.take_candidates(&candidates);
+        let agreed = self.agree(mid, String::new())?;
+        let is_answered = |pt: &Pt, number: Option<u8>| number == Some(**pt);
+        agreed
+            .formats
+            .retain(|(codec, pt)| is_answered(pt, answered.number_of(*codec)));
+        agreed.wide = agreed
+            .wide
+            .filter(|pt| is_answered(pt, answered.wide_event));
+        agreed.narrow = agreed.narrow.filter(|pt| is_answered(pt, answered.event));
+        let listed = answered.audio.iter().map(|format| format.codec);
+        let listed = listed.filter(|codec| codecs.contains(codec));
+        agreed.hears = listed
+            .filter(|codec| agreed.formats.iter().any(|format| format.0 == *codec))
+            .collect();
+        let first = *agreed.hears.first().ok_or(MediaError::NoCommonCodec)?;
+        let event = agreed.event();
+        self.voice.set_codec(first);
+        if let Some((_, clock)) = event {
+            self.digits.set_clock(clock);
+        }
+        self.settled = true;
         self.lines = vec![mid.to_string()];
         self.advance(now, out)
     }
@@ -116,13 +316,23 @@ impl BrowserLeg {
 
     fn rehearse(&self, now: Instant, agreed: &Agreed, offer: &str) -> Result<(), MediaError> {
         let offered = Offered::parse(offer)?;
-        // RFC 3264 section 8.3.2: a payload type keeps its codec to the end of the session.
-        if !offered.opus.contains(&*agreed.opus) {
+        // RFC 3264 section 8.3.2: a payload type keeps its codec to the end of the session. The engine gives a codec no
+        // second number either; no browser asks for one (RFC 8829 section 5.2.2).
+        let keeps = |codec: &crate::Codec| {
+            let number = agreed.number_of(*codec).map(|pt| *pt);
+            number.is_some() && offered.formats.number_of(*codec) == number
+        };
+        if !agreed.hears.iter().all(keeps) {
             return Err(MediaError::NoCommonCodec);
         }
         if !self.keeps_lines(&offered) {
             return Err(MediaError::BadDescription(
                 "a media line is gone or moved".to_owned(),
+            ));
+        }
+        if self.transport.is_of_another(offer) {
+            return Err(MediaError::BadDescription(
+                "the fingerprint has changed".to_owned(),
             ));
         }
         let offer = SdpOffer::from_sdp_string(offer).map_err(bad)?;
@@ -145,35 +355,48 @@ impl BrowserLeg {
             })
     }
 
-    fn agree(&mut self, mid: Mid) -> Result<(), MediaError> {
+    fn agree(&mut self, mid: Mid, answer: String) -> Result<&mut Agreed, MediaError> {
         let media = self.rtc.media(mid).ok_or(MediaError::NoCommonCodec)?;
-        let common: Vec<_> = self
-            .rtc
-            .codec_config()
-            .iter()
-            .filter(|params| media.remote_pts().contains(&params.pt()))
-            .collect();
-        let number = |codec: Codec, clock: Frequency| {
-            common
-                .iter()
-                .find(|params| params.spec().codec == codec && params.spec().clock_rate == clock)
-                .map(|params| params.pt())
+        let config = self.rtc.codec_config();
+        let named = |pt: &Pt| config.iter().find(|params| params.pt() == *pt);
+        let common: Vec<&PayloadParams> = media.remote_pts().iter().filter_map(named).collect();
+        let event = |clock: Frequency| {
+            let is_event = |params: &&&PayloadParams| {
+                params.spec().codec == Codec::Tele && params.spec().clock_rate == clock
+            };
+            common.iter().find(is_event).map(|params| params.pt())
         };
         let agreed = Agreed {
             mid,
-            opus: number(Codec::Opus, Frequency::FORTY_EIGHT_KHZ)
-                .ok_or(MediaError::NoCommonCodec)?,
-            wide: number(Codec::Tele, Frequency::FORTY_EIGHT_KHZ),
-            narrow: number(Codec::Tele, Frequency::EIGHT_KHZ),
+            direction: media.direction(),
+            formats: common
+                .iter()
+                .filter_map(|params| Some((codec_of(params)?, params.pt())))
+                .collect(),
+            hears: Vec::new(),
+            wide: event(Frequency::FORTY_EIGHT_KHZ),
+            narrow: event(Frequency::EIGHT_KHZ),
+            answer,
         };
-        if let Some((_, clock)) = agreed.event() {
-            self.digits.set_clock(clock);
-        }
         if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, None) {
             stream.set_unpaced(true);
         }
         self.negotiation = Negotiation::Agreed(agreed);
-        Ok(())
+        match &mut self.negotiation {
+            Negotiation::Agreed(agreed) => Ok(agreed),
+            Negotiation::Idle | Negotiation::Offered { .. } => Err(MediaError::NoCommonCodec),
+        }
+    }
+}
+
+/// The engine's name for a codec in ours.
+fn codec_of(params: &PayloadParams) -> Option<crate::Codec> {
+    match params.spec().codec {
+        Codec::Opus => Some(crate::Codec::Opus),
+        Codec::G722 => Some(crate::Codec::G722),
+        Codec::PCMU => Some(crate::Codec::Pcmu),
+        Codec::PCMA => Some(crate::Codec::Pcma),
+        _ => None,
     }
 }
 
@@ -184,9 +407,15 @@ pub(super) fn engine(ice: IceMode) -> RtcConfig {
     let mut config = RtcConfig::new()
         .clear_codecs()
         .set_rtp_mode(true)
+        .set_stats_interval(Some(STATISTICS))
         .set_ice_lite(ice == IceMode::Lite)
+        // 1.3 where the browser has it, else 1.2.
+        .set_dtls_version(DtlsVersion::Auto)
         .set_extension_map(extensions)
-        .enable_opus(true, false);
+        .enable_opus(true, false)
+        .enable_g722(true, false)
+        .enable_pcmu(true, false)
+        .enable_pcma(true, false);
     let codecs = config.codec_config();
     for (number, clock) in [
         (EVENT_WIDE, Frequency::FORTY_EIGHT_KHZ),

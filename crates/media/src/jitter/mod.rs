@@ -153,6 +153,14 @@ impl<P> JitterBuffer<P> {
         self.late_since = None;
     }
 
+    /// The source speaks a codec of this many RTP clock ticks per 1/8000 s; where that is new, the stream begins anew.
+    pub(crate) fn set_ticks(&mut self, ticks: i64) {
+        if self.ticks != ticks {
+            self.restart();
+            self.ticks = ticks;
+        }
+    }
+
     /// RTP clock ticks per 1/8000 s.
     pub(crate) fn ticks(&self) -> i64 {
         self.ticks

@@ -30,18 +30,19 @@ impl Legs {
         }
     }
 
-    /// Opens a browser leg as [`Self::open_browser`] does, with an effort of its own that no later change takes away.
+    /// Opens a browser leg as [`Self::open_browser_beside`] does, with an effort of its own that no later change takes away.
     pub fn open_exempt_browser(
         &mut self,
         now: Instant,
         id: LegId,
+        beside: Option<LegId>,
         effort: Effort,
         offer: Option<&str>,
     ) {
         let is_new = !self.legs.contains_key(&id);
         let shared = self.effort();
         self.take(effort);
-        self.open_browser(now, id, offer);
+        self.open_browser_beside(now, id, beside, offer);
         self.take(shared);
         if is_new && let Some(leg) = self.legs.get_mut(&id) {
             leg.exempt = true;
@@ -102,10 +103,10 @@ mod tests {
     fn less_work_is_done_for_calls_that_run_and_for_those_to_come_and_for_no_exempt_one() {
         let mut legs = legs();
         legs.open_browser(origin(), LegId(1), None);
-        legs.open_exempt_browser(origin(), LegId(2), AS_SET, None);
+        legs.open_exempt_browser(origin(), LegId(2), None, AS_SET, None);
         legs.set_effort(LITTLE);
         legs.open_browser(origin(), LegId(3), None);
-        legs.open_exempt_browser(origin(), LegId(4), AS_SET, None);
+        legs.open_exempt_browser(origin(), LegId(4), None, AS_SET, None);
         legs.open_browser(origin(), LegId(5), None);
         let seen = [1, 2, 3, 4, 5].map(|id| complexity(&mut legs, id));
         assert_eq!(seen, [0, 5, 0, 5, 0]);

@@ -4,20 +4,28 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::browser::BrowserLeg;
-use crate::codec::OPUS_TICKS;
+use crate::codec::{Codec, Frame, OPUS_TICKS};
+use crate::codec_choice::Speaker;
 use crate::dtmf::Press;
 use crate::error::MediaError;
 use crate::leg::{LegId, Why};
 use crate::outbox::Outbox;
 use crate::phone::PhoneLeg;
 use crate::receiver::Receiver;
+use crate::relay::Heard;
 use crate::stats::LegStats;
+use crate::watch::{Expected, LastHeard, MediaTimeouts, Watch};
 
 #[derive(Debug)]
 pub(super) struct Leg {
     pub(super) side: Side,
     pub(super) peer: Option<LegId>,
+    /// The leg that it is meant to be bridged with.
+    pub(super) beside: Option<LegId>,
     pub(super) presses: VecDeque<Press>,
+    pub(super) watch: Watch,
+    /// It has been bridged: from then on its peer owes it sound.
+    bridged: bool,
     /// The entry in `timers` that counts; others of this leg are stale.
     pub(super) armed: Option<Instant>,
     /// Load takes nothing from it.
@@ -31,11 +39,18 @@ pub(super) enum Side {
 }
 
 impl Leg {
-    pub(super) fn new(side: Side) -> Self {
+    pub(super) fn new(side: Side, beside: Option<LegId>, timeouts: MediaTimeouts) -> Self {
+        let timeouts = match &side {
+            Side::Browser(_) => MediaTimeouts::NONE,
+            Side::Phone(_) => timeouts,
+        };
         Leg {
             side,
             peer: None,
+            beside,
             presses: VecDeque::new(),
+            watch: Watch::new(timeouts),
+            bridged: false,
             armed: None,
             exempt: false,
         }
@@ -49,9 +64,39 @@ impl Leg {
     }
 
     pub(super) fn deadline(&self) -> Option<(Instant, Why)> {
-        match &self.side {
+        let own = match &self.side {
             Side::Browser(browser) => Some(browser.deadline()),
             Side::Phone(phone) => phone.deadline(),
+        };
+        let watch = self.watch.due().map(|at| (at, Why::Silence));
+        own.into_iter().chain(watch).min_by_key(|(at, _)| *at)
+    }
+
+    /// What the peer should send may have changed, or it was just heard.
+    pub(super) fn review(&mut self, now: Instant) {
+        let expected = match &self.side {
+            _ if !self.bridged => Expected::Nothing,
+            Side::Browser(browser) => browser.expected(),
+            Side::Phone(phone) => phone.expected(),
+        };
+        self.watch.expect(now, expected, self.heard());
+    }
+
+    /// Sees whether a silence has lasted too long, if it is time to.
+    pub(super) fn check_silence(&mut self, now: Instant) {
+        if self.watch.due().is_some_and(|due| due <= now) {
+            self.watch.check(now, self.heard());
+        }
+    }
+
+    fn heard(&self) -> LastHeard {
+        let receiver = match &self.side {
+            Side::Browser(browser) => &browser.receiver,
+            Side::Phone(phone) => &phone.receiver,
+        };
+        LastHeard {
+            sound: receiver.last(),
+            life: self.last_heard(),
         }
     }
 
@@ -71,15 +116,38 @@ impl Leg {
     }
 
     /// Why an offer in the middle of the call cannot be met. `None` if it can be, and before anything is agreed.
-    pub(super) fn refusal_of(&self, now: Instant, offer: &str) -> Option<MediaError> {
+    pub(super) fn refusal_of(
+        &self,
+        now: Instant,
+        offer: &str,
+        other: Option<&Speaker>,
+    ) -> Option<MediaError> {
         match &self.side {
             Side::Browser(browser) => browser.refusal_of(now, offer),
-            Side::Phone(phone) => phone.refusal_of(offer),
+            Side::Phone(phone) => phone.refusal_of(offer, other),
+        }
+    }
+
+    /// What it speaks, or may come to speak.
+    pub(super) fn speaks(&self) -> Speaker {
+        match &self.side {
+            Side::Browser(browser) => browser.speaks(),
+            Side::Phone(phone) => phone.speaks(),
+        }
+    }
+
+    /// What the peer takes as it is.
+    pub(super) fn hears(&self) -> Vec<Codec> {
+        match &self.side {
+            Side::Browser(browser) => browser.hears().to_vec(),
+            Side::Phone(phone) => phone.hears().collect(),
         }
     }
 
     /// Makes what this leg hears available in the shape that `peer` takes.
     pub(super) fn feed(&mut self, now: Instant, peer: &mut Leg) -> Result<(), MediaError> {
+        self.bridged = true;
+        self.review(now);
         let ticks = match &self.side {
             Side::Browser(_) => OPUS_TICKS,
             Side::Phone(_) => 1,
@@ -90,6 +158,7 @@ impl Leg {
                 self.receiver().feed_directly()
             }
             Side::Phone(phone) => {
+                phone.forget_source();
                 phone.start_frames(now);
                 self.receiver().feed_paced(now, ticks)
             }
@@ -104,6 +173,20 @@ impl Leg {
         self.peer
     }
 
+    /// The frame for the phone that this leg is bridged with. Who has said that nothing comes (hold) is heard as
+    /// silence, not as noise made up in the place of what was lost.
+    pub(super) fn pull(&mut self, now: Instant) -> Option<Frame> {
+        let talks = match &self.side {
+            Side::Browser(browser) => browser.talks(),
+            Side::Phone(phone) => phone.talks(),
+        };
+        if !talks {
+            self.receiver().pause();
+            return None;
+        }
+        self.receiver().pull(now)
+    }
+
     /// Gives the other leg what was heard since the last time.
     pub(super) fn carry_to(
         &mut self,
@@ -116,10 +199,22 @@ impl Leg {
                 for press in self.presses.drain(..) {
                     phone.press(now, press);
                 }
+                while let Some(heard) = self.receiver().next_through() {
+                    match heard {
+                        Heard::Audio(packet) => phone.pass(now, &packet, out),
+                        Heard::Event(stamp) => phone.skip(stamp),
+                    }
+                }
             }
             Side::Browser(browser) => {
                 for press in self.presses.drain(..) {
                     browser.press(now, press, out)?;
+                }
+                while let Some(heard) = self.receiver().next_through() {
+                    match heard {
+                        Heard::Audio(packet) => browser.pass(now, &packet, out)?,
+                        Heard::Event(stamp) => browser.skip(stamp),
+                    }
                 }
                 // Bounded by the length of one packet.
                 while let Some(frame) = self.receiver().next_direct() {

@@ -5,6 +5,9 @@ mod attacks;
 mod effort;
 mod ending;
 mod leg;
+mod live;
+mod moving;
+mod negotiate;
 #[cfg(test)]
 mod tests;
 
@@ -14,19 +17,19 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use crate::browser::{BrowserLeg, Trust};
-use crate::browser_sdp;
-use crate::demux::{Demux, Route};
+use crate::browser::Trust;
+use crate::demux::{Demux, Path, Route};
 use crate::error::MediaError;
 use crate::leg::{Event, Happened, LegId, Settings, Why};
 use crate::outbox::{Outbox, Socket, Transmit};
-use crate::phone::{Epoch, PhoneLeg};
-use crate::profile::{PhoneProfile, SrtpPolicy};
+use crate::phone::Epoch;
 use crate::seed::Seeds;
-use crate::srtp::{Srtp, SrtpSecret};
+use crate::srtp::SrtpSecret;
 use crate::stats::Drops;
 pub use effort::Effort;
 use leg::{Leg, Side};
+
+pub use moving::MovingLeg;
 
 /// Deadlines of one leg served in a row.
 const SERVED_AT_ONCE: usize = 4;
@@ -88,6 +91,16 @@ impl Legs {
         self.legs.len()
     }
 
+    /// The legs that are open, in no order.
+    pub fn ids(&self) -> impl Iterator<Item = LegId> {
+        self.legs.keys().copied()
+    }
+
+    /// Whether this leg is open.
+    pub fn contains(&self, id: LegId) -> bool {
+        self.legs.contains_key(&id)
+    }
+
     /// True if no leg is open.
     pub fn is_empty(&self) -> bool {
         self.legs.is_empty()
@@ -102,119 +115,6 @@ impl Legs {
     /// Datagrams that belonged to no leg at all.
     pub fn strangers(&self) -> Drops {
         self.drops
-    }
-
-    /// Opens a browser leg: our answer to `offer`, or without one our offer, follows as
-    /// [`Happened::LocalDescription`].
-    pub fn open_browser(&mut self, now: Instant, id: LegId, offer: Option<&str>) {
-        let seed = self.seeds.rtp();
-        let opened = match self.legs.contains_key(&id) {
-            true => Err(MediaError::DuplicateLeg),
-            false => BrowserLeg::new(now, &self.settings, seed),
-        };
-        match opened {
-            Ok(browser) => self.open(now, id, Side::Browser(Box::new(browser)), offer),
-            Err(why) => self.fail_to_open(id, why),
-        }
-    }
-
-    /// Opens a phone leg whose even port is advertised as `rtp`; else as [`Self::open_browser`].
-    pub fn open_phone(
-        &mut self,
-        now: Instant,
-        id: LegId,
-        rtp: SocketAddr,
-        profile: &PhoneProfile,
-        offer: Option<&str>,
-    ) {
-        let seed = self.seeds.rtp();
-        if self.legs.contains_key(&id) {
-            return self.fail_to_open(id, MediaError::DuplicateLeg);
-        }
-        let srtp = match self.protection(profile.srtp) {
-            Ok(srtp) => srtp,
-            Err(why) => return self.fail_to_open(id, why),
-        };
-        let phone = PhoneLeg::new(id, &self.settings, profile, srtp, rtp, seed);
-        self.open(now, id, Side::Phone(Box::new(phone)), offer);
-    }
-
-    fn protection(&mut self, policy: SrtpPolicy) -> Result<Option<Srtp>, MediaError> {
-        if policy == SrtpPolicy::Off {
-            return Ok(None);
-        }
-        let secret = self.secret.as_ref().ok_or(MediaError::NoSecret)?;
-        self.secrets += 1;
-        Ok(Some(Srtp::new(secret.child(self.secrets))))
-    }
-
-    fn open(&mut self, now: Instant, id: LegId, side: Side, offer: Option<&str>) {
-        self.legs.insert(id, Leg::new(side));
-        match offer {
-            Some(offer) => self.answer(now, id, offer),
-            None => self.describe(id, |side, out| match side {
-                Side::Browser(browser) => browser.offer(now, out),
-                Side::Phone(phone) => phone.offer(),
-            }),
-        }
-    }
-
-    /// A later remote offer (hold, ICE restart, session refresh); our answer follows as
-    /// [`Happened::LocalDescription`]. One that cannot be met changes nothing: [`Happened::OfferRefused`] follows.
-    pub fn apply_offer(&mut self, now: Instant, id: LegId, offer: &str) {
-        let mut refusal = None;
-        self.work(id, |leg, _| {
-            refusal = leg.refusal_of(now, offer);
-            Ok(())
-        });
-        match refusal {
-            Some(why) => self.report(id, Happened::OfferRefused { why }),
-            None => self.answer(now, id, offer),
-        }
-    }
-
-    fn answer(&mut self, now: Instant, id: LegId, offer: &str) {
-        self.describe(id, |side, out| match side {
-            Side::Browser(browser) => browser.answer(now, offer, out),
-            Side::Phone(phone) => phone.answer(offer),
-        });
-    }
-
-    fn describe(
-        &mut self,
-        id: LegId,
-        make: impl FnOnce(&mut Side, &mut Outbox) -> Result<String, MediaError>,
-    ) {
-        let mut description = None;
-        self.work(id, |leg, out| {
-            description = Some(make(&mut leg.side, out)?);
-            Ok(())
-        });
-        if let Some(sdp) = description.filter(|_| self.legs.contains_key(&id)) {
-            self.report(id, Happened::LocalDescription { sdp });
-            self.learn_ufrag(id);
-        }
-    }
-
-    fn learn_ufrag(&mut self, id: LegId) {
-        if let Some(Leg {
-            side: Side::Browser(browser),
-            ..
-        }) = self.legs.get_mut(&id)
-        {
-            self.demux.add(id, browser.ufrag());
-        }
-    }
-
-    /// The remote answer to our offer. A phone leg takes several (183, then 200).
-    pub fn apply_answer(&mut self, now: Instant, id: LegId, answer: &str) {
-        self.work(id, |leg, out| match &mut leg.side {
-            Side::Browser(browser) => browser.apply_answer(now, answer, out),
-            Side::Phone(phone) => phone.apply_answer(answer),
-        });
-        if let Some(remote) = browser_sdp::remote_ufrag(answer) {
-            self.demux.select_device(id, remote);
-        }
     }
 
     /// A trickled `candidate:…` line for a browser leg; the empty one means the end and changes nothing.
@@ -247,6 +147,7 @@ impl Legs {
         };
         match joined {
             Ok(()) => {
+                self.rewire(one);
                 self.settle(one);
                 self.settle(other);
             }
@@ -267,13 +168,25 @@ impl Legs {
 
     /// A datagram that came through `socket`.
     pub fn handle(&mut self, now: Instant, socket: Socket, source: SocketAddr, datagram: &[u8]) {
+        let epoch = self.epoch;
         match socket {
-            Socket::Browsers => self.handle_browser(now, source, datagram),
+            Socket::Browsers(_) | Socket::Streams(_) => {
+                let path = Path {
+                    socket,
+                    remote: source,
+                };
+                self.handle_browser(now, path, datagram);
+            }
             Socket::Rtp(id) => {
                 self.work(id, |leg, _| {
                     if let Side::Phone(phone) = &mut leg.side {
+                        if phone.is_muxed_rtcp(datagram) {
+                            phone.receive_rtcp(now, epoch, source, datagram);
+                            return Ok(());
+                        }
                         let presses = phone.receive_rtp(now, source, datagram);
                         leg.presses.extend(presses.into_iter().flatten());
+                        leg.review(now);
                     }
                     Ok(())
                 });
@@ -281,15 +194,26 @@ impl Legs {
             }
             Socket::Rtcp(id) => self.work(id, |leg, _| {
                 if let Side::Phone(phone) = &mut leg.side {
-                    phone.receive_rtcp(now, source, datagram);
+                    phone.receive_rtcp(now, epoch, source, datagram);
                 }
                 Ok(())
             }),
         }
     }
 
-    fn handle_browser(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
-        let (id, remote) = match self.demux.route(source, datagram) {
+    /// True if a browser has shown there that it belongs to a leg: a TCP connection that nobody has done so on within
+    /// seconds is worth closing.
+    pub fn knows(&self, socket: Socket, remote: SocketAddr) -> bool {
+        self.demux.knows(Path { socket, remote })
+    }
+
+    /// A TCP connection of a browser is closed.
+    pub fn forget(&mut self, socket: Socket, remote: SocketAddr) {
+        self.demux.forget(Path { socket, remote });
+    }
+
+    fn handle_browser(&mut self, now: Instant, path: Path, datagram: &[u8]) {
+        let (id, remote) = match self.demux.route(path, datagram) {
             Route::Leg(id) => (id, None),
             Route::Check { leg, remote } => (leg, Some(remote)),
             Route::Stranger => {
@@ -306,16 +230,17 @@ impl Legs {
         self.work(id, |leg, out| {
             if let Side::Browser(browser) = &mut leg.side {
                 agreed = browser.is_agreed();
-                trust = browser.receive(now, source, datagram, out)?;
+                trust = browser.receive(now, path, datagram, out)?;
+                leg.review(now);
             }
             Ok(())
         });
         match (trust, remote) {
             (Trust::Unproven, _) => {}
             (Trust::Proven, Some(remote)) if !agreed => {
-                self.demux.remember_early(id, source, remote);
+                self.demux.remember_early(id, path, remote);
             }
-            (Trust::Proven, _) => self.demux.prove(id, source),
+            (Trust::Proven, _) => self.demux.prove(id, path),
         }
         self.carry(now, id);
     }
@@ -372,14 +297,16 @@ impl Legs {
             },
         };
         let (epoch, out) = (self.epoch, &mut self.out);
-        let served = catch_unwind(AssertUnwindSafe(|| match &mut leg.side {
-            Side::Browser(browser) => browser.handle_timeout(now, out),
-            Side::Phone(phone) => {
-                phone.handle_timeout(now, epoch, out, |now| {
-                    peer.as_mut().and_then(|peer| peer.receiver().pull(now))
-                });
-                Ok(())
+        let served = catch_unwind(AssertUnwindSafe(|| {
+            match &mut leg.side {
+                Side::Browser(browser) => browser.handle_timeout(now, out)?,
+                Side::Phone(phone) => phone.handle_timeout(now, epoch, out, |now| {
+                    peer.as_mut().and_then(|peer| peer.pull(now))
+                }),
             }
+            leg.review(now);
+            leg.check_silence(now);
+            Ok(())
         }));
         self.conclude(id, served);
         self.carry(now, id);
@@ -424,6 +351,8 @@ impl Legs {
             self.events
                 .extend(happened.map(|what| Event { leg: id, what }));
         }
+        let told = leg.watch.told.drain(..);
+        self.events.extend(told.map(|what| Event { leg: id, what }));
         if let Some((due, _)) = leg.deadline()
             && leg.armed.is_none_or(|armed| due < armed)
         {

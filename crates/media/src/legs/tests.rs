@@ -1,6 +1,7 @@
 //! Faults and deadlines.
 
 use super::*;
+use crate::profile::PhoneProfile;
 use crate::virtual_time::origin;
 use std::time::Duration;
 

@@ -33,7 +33,8 @@ impl Ptime {
         Ptime { ms: ms - ms % 10 }
     }
 
-    fn samples(self) -> usize {
+    /// Samples, or bytes of a codec of 64 kbit/s.
+    pub(super) fn samples(self) -> usize {
         usize::from(self.ms) * PER_MS
     }
 
@@ -61,6 +62,8 @@ pub(super) struct Frames {
     next_packet: Option<Instant>,
     /// RTP timestamp of the next frame.
     timestamp: u32,
+    /// RTP clock ticks per 1/8000 s.
+    ticks: u32,
     samples: [i16; ROOM],
     len: usize,
 }
@@ -73,6 +76,7 @@ impl Frames {
             next_frame: None,
             next_packet: None,
             timestamp,
+            ticks: 1,
             samples: [0; ROOM],
             len: 0,
         }
@@ -87,6 +91,32 @@ impl Frames {
         if self.ptime != ptime {
             self.ptime = ptime;
             self.next_packet = None;
+        }
+    }
+
+    /// Of the codec that is spoken.
+    pub(super) fn set_ticks(&mut self, ticks: u32) {
+        self.ticks = ticks;
+    }
+
+    /// RTP timestamp of what goes out next.
+    pub(super) fn standing(&self) -> u32 {
+        self.timestamp
+            .wrapping_sub(self.ticks.wrapping_mul(self.len as u32))
+    }
+
+    /// Something else has gone out up to `timestamp`; the next frame is due at `due`, unless more of it comes.
+    pub(super) fn resume(&mut self, due: Instant, timestamp: u32) {
+        self.len = 0;
+        self.next_packet = None;
+        self.timestamp = timestamp;
+        self.next_frame = self.next_frame.map(|_| due);
+    }
+
+    /// The next frame is due now, had it been kept back.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        if self.next_frame.is_some_and(|due| due > now + FRAME_TIME) {
+            self.next_frame = Some(now);
         }
     }
 
@@ -117,11 +147,15 @@ impl Frames {
         // Media time goes on with the clock; sequence numbers do not, nothing was lost on the way.
         self.timestamp = self
             .timestamp
-            .wrapping_add(FRAME_TICKS.wrapping_mul(frames));
+            .wrapping_add(self.frame_ticks().wrapping_mul(frames));
         self.len = 0;
         self.next_packet = None;
         self.next_frame = Some(due + FRAME_TIME * frames);
         self.next_frame
+    }
+
+    fn frame_ticks(&self) -> u32 {
+        FRAME_TICKS.wrapping_mul(self.ticks)
     }
 
     fn is_full(&self) -> bool {
@@ -150,7 +184,7 @@ impl Frames {
     }
 
     fn pass_frame(&mut self) {
-        self.timestamp = self.timestamp.wrapping_add(FRAME_TICKS);
+        self.timestamp = self.timestamp.wrapping_add(self.frame_ticks());
         let Some(due) = self.next_frame else {
             return;
         };
@@ -162,7 +196,7 @@ impl Frames {
 
     /// The RTP timestamp and samples of the packet that is due.
     pub(super) fn packet(&self) -> (u32, &[i16]) {
-        let begin = self.timestamp.wrapping_sub(self.len as u32);
+        let begin = self.standing();
         let len = self.ptime.samples().min(self.len);
         (begin, &self.samples[..len])
     }

@@ -2,7 +2,8 @@
 //!
 //! Towards a phone (or any peer that needs a steady stream) audio waits in a jitter buffer and is **pulled** a
 //! frame at a time by the phone's own clock, with concealment. Towards a browser it is decoded **on arrival**: the
-//! browser has a jitter buffer of its own, and a lost packet stays a gap that it conceals.
+//! browser has a jitter buffer of its own, and a lost packet stays a gap that it conceals. What the other leg takes as
+//! it is waits nowhere and is not decoded at all: it goes **through**.
 
 mod conceal;
 mod direct;
@@ -18,10 +19,11 @@ mod waiting;
 
 use std::time::Instant;
 
-use crate::codec::{RATE, opus_decoder};
+use crate::codec::{Codec, LONGEST_OPUS, RATE, opus_decoder};
 use crate::dtmf::{DigitReceiver, Press, TelephoneEvent};
 use crate::error::MediaError;
 use crate::jitter::JitterSettings;
+use crate::relay::{Heard, Passage};
 use crate::stats::{Drops, LevelMeter, Received, ReceptionReport, StreamTally};
 use direct::Direct;
 use paced::Paced;
@@ -37,12 +39,18 @@ pub(crate) struct Stamp {
     pub(crate) ssrc: u32,
     pub(crate) sequence: u16,
     pub(crate) timestamp: u32,
+    pub(crate) marker: bool,
 }
 
 #[derive(Debug)]
 pub(crate) struct Receiver {
     jitter: JitterSettings,
     path: Path,
+    /// The codecs that the bridged leg takes as they are.
+    through: Vec<Codec>,
+    passage: Passage,
+    /// Something has been decoded since the last packet that went through.
+    decoding: bool,
     opus: Option<opus::Decoder>,
     pcm: Pcm,
     ssrc: Option<u32>,
@@ -69,6 +77,9 @@ impl Receiver {
         Receiver {
             jitter,
             path: Path::Nowhere,
+            through: Vec::with_capacity(4),
+            passage: Passage::default(),
+            decoding: false,
             opus: None,
             pcm: Pcm::default(),
             ssrc: None,
@@ -98,6 +109,19 @@ impl Receiver {
     /// Audio goes nowhere any more.
     pub(crate) fn feed_nowhere(&mut self) {
         self.path = Path::Nowhere;
+        self.through.clear();
+        self.passage.clear();
+    }
+
+    /// The bridged leg takes these codecs as they are: packets of them are taken with [`Self::next_through`].
+    pub(crate) fn feed_through(&mut self, codecs: &[Codec]) {
+        self.through.clear();
+        self.through.extend(codecs);
+    }
+
+    /// What came in and goes on as it is.
+    pub(crate) fn next_through(&mut self) -> Option<Heard<'_>> {
+        self.passage.pop()
     }
 
     fn prepare(&mut self) -> Result<(), MediaError> {
@@ -111,6 +135,15 @@ impl Receiver {
     /// Takes a packet of audio in.
     pub(crate) fn receive_audio(&mut self, now: Instant, stamp: Stamp, coded: Coded<'_>) {
         self.count(now, stamp, coded.len(), coded.clock());
+        self.stats.codec = Some(coded.codec());
+        if self.through.contains(&coded.codec()) {
+            return self.pass(stamp, coded);
+        }
+        if !coded.codec().decodes() {
+            self.drops.undecodable += 1;
+            return;
+        }
+        self.decoding = true;
         match &mut self.path {
             Path::Nowhere => {}
             Path::Direct(_) => self.decode_on_arrival(stamp, coded),
@@ -121,6 +154,9 @@ impl Receiver {
     /// Takes a packet of comfort noise (RFC 3389) in: the sender is silent from here on, until audio comes again.
     pub(crate) fn receive_noise(&mut self, now: Instant, stamp: Stamp, payload: &[u8]) {
         self.count(now, stamp, payload.len(), RATE);
+        if !self.through.is_empty() {
+            self.passage.push_event(stamp);
+        }
         match &mut self.path {
             Path::Nowhere => {}
             // A gap in time, which a browser fills in its own way.
@@ -129,6 +165,38 @@ impl Receiver {
                 let late = paced.insert(now, stamp, Waiting::noise(payload));
                 self.drops.late += u64::from(late);
             }
+        }
+    }
+
+    fn pass(&mut self, stamp: Stamp, coded: Coded<'_>) {
+        let (codec, payload) = (coded.codec(), coded.payload());
+        let units = codec
+            .units(payload)
+            .filter(|units| *units as usize <= LONGEST_OPUS);
+        let Some(units) = units else {
+            self.drops.malformed += 1;
+            return;
+        };
+        if std::mem::take(&mut self.decoding) {
+            self.restart();
+        }
+        if let Some(law) = codec.law() {
+            let mut pcm = [0; LONGEST_OPUS];
+            let samples = law.decode(payload, &mut pcm);
+            self.level.add(&pcm[..samples]);
+        }
+        self.passage.push(stamp, codec, units, payload);
+    }
+
+    /// What waits to be decoded or played belongs to a stream that is over.
+    fn restart(&mut self) {
+        match &mut self.path {
+            Path::Nowhere => {}
+            Path::Direct(direct) => {
+                *direct = Direct::default();
+                self.pcm.clear();
+            }
+            Path::Paced(paced) => paced.restart(),
         }
     }
 
@@ -149,6 +217,9 @@ impl Receiver {
         self.stats.first.get_or_insert(now);
         self.stats.last = Some(now);
         self.tally.skip(stamp.ssrc, stamp.sequence);
+        if !self.through.is_empty() {
+            self.passage.push_event(stamp);
+        }
         match &mut self.path {
             Path::Nowhere => {}
             Path::Direct(direct) => direct.skip(stamp.sequence),
@@ -167,14 +238,7 @@ impl Receiver {
 
     fn count(&mut self, now: Instant, stamp: Stamp, len: usize, clock: u32) {
         if self.ssrc.replace(stamp.ssrc) != Some(stamp.ssrc) {
-            match &mut self.path {
-                Path::Nowhere => {}
-                Path::Direct(direct) => {
-                    *direct = Direct::default();
-                    self.pcm.clear();
-                }
-                Path::Paced(paced) => paced.restart(),
-            }
+            self.restart();
         }
         self.stats.packets += 1;
         self.stats.bytes += len as u64;

@@ -5,9 +5,9 @@ use std::time::Instant;
 use super::conceal::Concealer;
 use super::payload::{Coded, decode};
 use super::playout::Playout;
-use super::waiting::{LawStore, Waiting};
+use super::waiting::{Store, Waiting};
 use super::{Path, Receiver, Stamp};
-use crate::codec::{FRAME, Frame, OPUS_TICKS, RATE};
+use crate::codec::{Codec, FRAME, Frame, OPUS_TICKS, RATE};
 use crate::jitter::{Change, Content, Due, Inserted, JitterBuffer, JitterSettings};
 use crate::stats::{Drops, LevelMeter, Received};
 
@@ -26,7 +26,7 @@ const OPUS_STEP: usize = 20;
 #[derive(Debug)]
 pub(super) struct Paced {
     buffer: JitterBuffer<Waiting>,
-    laws: LawStore,
+    store: Store,
     playout: Playout,
     concealer: Concealer,
     /// The sender said that it is silent.
@@ -62,11 +62,19 @@ impl Receiver {
         paced.pull(now, decoding)
     }
 
+    /// The sender has said that nothing comes: what does not come is not lost.
+    pub(crate) fn pause(&mut self) {
+        if let Path::Paced(paced) = &mut self.path {
+            paced.restart();
+        }
+    }
+
     pub(super) fn keep(&mut self, now: Instant, stamp: Stamp, coded: Coded<'_>) {
         let Path::Paced(paced) = &mut self.path else {
             return;
         };
-        match paced.laws.keep(coded) {
+        paced.buffer.set_ticks(coded.ticks());
+        match paced.store.keep(coded) {
             Some(waiting) => self.drops.late += u64::from(paced.insert(now, stamp, waiting)),
             None => self.drops.malformed += 1,
         }
@@ -77,7 +85,7 @@ impl Paced {
     pub(super) fn new(now: Instant, jitter: JitterSettings, ticks: i64) -> Self {
         Paced {
             buffer: JitterBuffer::new(now, jitter, ticks),
-            laws: LawStore::default(),
+            store: Store::default(),
             playout: Playout::default(),
             concealer: Concealer::default(),
             dtx: false,
@@ -176,7 +184,7 @@ impl Paced {
                 let missing = usize::try_from(units).unwrap_or(FRAME);
                 let redundancy = match next {
                     Waiting::Opus(packet) => redundancy_in(packet).map(|len| (packet, len)),
-                    Waiting::Law { .. } | Waiting::Noise { .. } => None,
+                    Waiting::Plain { .. } | Waiting::Noise { .. } => None,
                 };
                 let (covered, recovered) = match redundancy {
                     Some((packet, len)) if len == missing => {
@@ -211,18 +219,18 @@ impl Paced {
 
     fn play(&mut self, waiting: &Waiting, decoding: &mut Decoding<'_>) {
         let opus = decoding.opus.as_deref_mut();
-        let (laws, concealer) = (&self.laws, &mut self.concealer);
+        let (store, concealer) = (&self.store, &mut self.concealer);
         let (dtx, played) = match waiting {
             Waiting::Opus(packet) => {
                 let coded = Coded::Opus(packet);
                 let played = self.playout.fill(|room| decode(opus, coded, room));
                 (packet.len() <= DTX_LEN, played)
             }
-            Waiting::Law { law, start, len } => {
-                let coded = Coded::Law(*law, laws.payload(*start, *len));
-                let played = self.playout.fill(|room| decode(None, coded, room));
+            Waiting::Plain { codec, start, len } => {
+                let coded = Coded::Plain(*codec, store.payload(*start, *len));
+                let played = self.playout.fill(|room| decode(opus, coded, room));
                 concealer.hear(self.playout.newest(played.unwrap_or(0)));
-                (false, played)
+                (*codec == Codec::Opus && *len <= DTX_LEN, played)
             }
             Waiting::Noise { bytes, len } => {
                 let described = concealer.fall_silent(&bytes[..*len]);

@@ -2,38 +2,45 @@
 
 use std::sync::Arc;
 
-use crate::codec::{Law, OPUS_TICKS};
+use crate::codec::Codec;
 
-/// The most G.711 that one packet may hold: 120 ms.
-pub(super) const LONGEST_LAW: usize = 960;
+/// The most that one packet of a phone may hold: 120 ms of G.711.
+pub(super) const LONGEST: usize = 960;
 
 /// A received payload, still in the datagram.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Coded<'a> {
+    /// Opus in the WebRTC engine's own buffer, which can be kept without a copy.
     Opus(&'a Arc<[u8]>),
-    Law(Law, &'a [u8]),
+    /// Anything in the buffer of the socket.
+    Plain(Codec, &'a [u8]),
 }
 
-impl Coded<'_> {
-    pub(super) fn len(&self) -> usize {
+impl<'a> Coded<'a> {
+    pub(super) fn codec(&self) -> Codec {
         match self {
-            Coded::Opus(payload) => payload.len(),
-            Coded::Law(_, payload) => payload.len(),
+            Coded::Opus(_) => Codec::Opus,
+            Coded::Plain(codec, _) => *codec,
         }
+    }
+
+    pub(super) fn payload(&self) -> &'a [u8] {
+        match self {
+            Coded::Opus(payload) => payload,
+            Coded::Plain(_, payload) => payload,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.payload().len()
     }
 
     pub(super) fn clock(&self) -> u32 {
-        match self {
-            Coded::Opus(_) => 48_000,
-            Coded::Law(..) => 8000,
-        }
+        self.codec().clock()
     }
 
     pub(super) fn ticks(&self) -> i64 {
-        match self {
-            Coded::Opus(_) => OPUS_TICKS,
-            Coded::Law(..) => 1,
-        }
+        self.codec().ticks()
     }
 }
 
@@ -43,11 +50,12 @@ pub(super) fn decode(
     coded: Coded<'_>,
     room: &mut [i16],
 ) -> Option<usize> {
-    let samples = match coded {
+    let payload = coded.payload();
+    let samples = match (coded.codec(), coded.codec().law()) {
+        (_, Some(law)) => law.decode(payload, room),
         // libopus takes an empty packet for a lost one and would conceal.
-        Coded::Opus(payload) if payload.is_empty() => return None,
-        Coded::Opus(payload) => decoder?.decode(payload, room, false).ok()?,
-        Coded::Law(law, payload) => law.decode(payload, room),
+        (Codec::Opus, _) if !payload.is_empty() => decoder?.decode(payload, room, false).ok()?,
+        _ => return None,
     };
     (samples > 0).then_some(samples)
 }

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use super::noise::LONGEST_NOISE;
-use super::payload::{Coded, LONGEST_LAW};
-use crate::codec::Law;
+use super::payload::{Coded, LONGEST};
+use crate::codec::Codec;
 
 /// Room for G.711 that waits: a second of it, more than the buffer ever holds.
-const STORE: usize = 8 * 1024;
+const ROOM: usize = 8 * 1024;
 
 /// A payload that waits.
 #[derive(Debug)]
 pub(super) enum Waiting {
     Opus(Arc<[u8]>),
-    /// Where it is kept in the [`LawStore`].
-    Law {
-        law: Law,
+    /// Where it is kept in the [`Store`].
+    Plain {
+        codec: Codec,
         start: usize,
         len: usize,
     },
@@ -36,32 +36,32 @@ impl Waiting {
     }
 }
 
-/// The bytes of G.711 packets that wait: a ring, made when the first one comes.
+/// The bytes of a phone's packets that wait: a ring, made when the first one comes.
 #[derive(Debug, Default)]
-pub(super) struct LawStore {
+pub(super) struct Store {
     bytes: Vec<u8>,
     end: usize,
 }
 
-impl LawStore {
+impl Store {
     /// `None` if the packet is longer than one that waits may be.
     pub(super) fn keep(&mut self, coded: Coded<'_>) -> Option<Waiting> {
-        let (law, payload) = match coded {
+        let (codec, payload) = match coded {
             Coded::Opus(payload) => return Some(Waiting::Opus(Arc::clone(payload))),
-            Coded::Law(law, payload) => (law, payload),
+            Coded::Plain(codec, payload) => (codec, payload),
         };
         let len = payload.len();
-        if len > LONGEST_LAW {
+        if len > LONGEST {
             return None;
         }
-        self.bytes.resize(STORE, 0);
-        if self.end + len > STORE {
+        self.bytes.resize(ROOM, 0);
+        if self.end + len > ROOM {
             self.end = 0;
         }
         let start = self.end;
         self.end += len;
         self.bytes[start..self.end].copy_from_slice(payload);
-        Some(Waiting::Law { law, start, len })
+        Some(Waiting::Plain { codec, start, len })
     }
 
     pub(super) fn payload(&self, start: usize, len: usize) -> &[u8] {

@@ -22,14 +22,14 @@ fn dtls_and_rtp_from_an_address_without_a_check_are_dropped_and_counted() {
         let now = world.now();
         world
             .legs
-            .handle(now, Socket::Browsers, stranger(), &datagram);
+            .handle(now, Socket::Browsers(0), stranger(), &datagram);
     }
     world
         .legs
-        .handle(world.now(), Socket::Browsers, stranger(), &[]);
+        .handle(world.now(), Socket::Browsers(0), stranger(), &[]);
     world
         .legs
-        .handle(world.now(), Socket::Browsers, stranger(), &[70; 30]);
+        .handle(world.now(), Socket::Browsers(0), stranger(), &[70; 30]);
     assert!(world.legs.poll_transmit().is_none());
     let strangers = world.legs.strangers();
     assert_eq!((strangers.wrong_source, strangers.malformed), (2, 2));
@@ -133,7 +133,7 @@ proptest! {
                 *byte = first;
             }
             let now = world.now();
-            world.legs.handle(now, Socket::Browsers, from_browser, &datagram);
+            world.legs.handle(now, Socket::Browsers(0), from_browser, &datagram);
             world.legs.handle(now, Socket::Rtp(phone), from_phone, &datagram);
             world.legs.handle(now, Socket::Rtcp(phone), control, &datagram);
             world.collect();

@@ -41,7 +41,9 @@ impl Browser {
             .clear_codecs()
             .set_rtp_mode(true)
             .enable_opus(true, false)
-            .enable_pcmu(true, false);
+            .enable_pcmu(true, false)
+            .enable_pcma(true, false)
+            .enable_g722(true, false);
         let clock = Frequency::new(event_clock).unwrap();
         config.codec_config().add_config(
             100.into(),
@@ -93,6 +95,17 @@ impl Browser {
             offer = offer.replace(&group, &format!("{group} v"));
         }
         offer
+    }
+
+    /// A later offer with this direction (hold, resume). It sends no sound where that forbids it.
+    pub(crate) fn reoffer(&mut self, direction: Direction) -> String {
+        let mut api = self.rtc.sdp_api();
+        api.set_direction(self.mid.unwrap(), direction);
+        let (offer, pending) = api.apply().unwrap();
+        self.pending = Some(pending);
+        self.talks = direction.is_sending();
+        self.drain();
+        offer.to_sdp_string()
     }
 
     pub(crate) fn accept_answer(&mut self, answer: &str) {
@@ -148,7 +161,8 @@ impl Browser {
         self.write(now, 111, self.timestamp, payload);
     }
 
-    fn write(&mut self, now: Instant, kind: u8, timestamp: u32, payload: &[u8]) {
+    /// Sends a packet with the next sequence number.
+    pub(crate) fn write(&mut self, now: Instant, kind: u8, timestamp: u32, payload: &[u8]) {
         let Some(mid) = self.mid.filter(|_| self.connected) else {
             return;
         };

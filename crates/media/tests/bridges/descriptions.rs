@@ -160,7 +160,8 @@ fn the_video_of_a_video_call_is_refused_and_its_audio_taken() {
         .lines()
         .find(|line| line.starts_with("a=group:BUNDLE"))
         .unwrap();
-    assert!(!bundle.contains(" v"), "{bundle}");
+    // The engine gives its own lines names by chance, some of which begin with a v.
+    assert!(!bundle.split(' ').any(|mid| mid == "v"), "{bundle}");
 }
 
 #[test]
@@ -235,5 +236,6 @@ fn candidates_that_cannot_be_used_are_counted_and_do_no_harm() {
         world.legs.add_candidate(world.now(), LEG, line);
     }
     let stats = world.close(LEG);
-    assert_eq!(stats.dropped.candidates, 3);
+    // Not the TCP one: that browser may come to us by TCP.
+    assert_eq!(stats.dropped.candidates, 2);
 }

@@ -17,6 +17,10 @@ pub(crate) struct Phone {
     pub(crate) ptime: u32,
     /// Sends audio.
     pub(crate) talks: bool,
+    /// The audio is silence.
+    pub(crate) hushed: bool,
+    /// The tone swells and fades like syllables.
+    pub(crate) syllables: bool,
     pub(crate) received: Vec<Received>,
     /// RTCP that came.
     pub(crate) reports: Vec<Vec<u8>>,
@@ -41,6 +45,8 @@ impl Phone {
             hertz,
             ptime: 20,
             talks: true,
+            hushed: false,
+            syllables: false,
             received: Vec::new(),
             reports: Vec::new(),
             sent: 0,
@@ -76,7 +82,13 @@ impl Phone {
             self.header.timestamp = self.header.timestamp.wrapping_add(FRAME as u32);
             return None;
         }
-        let pcm = sound::tone(self.hertz, 8000, self.sent * FRAME, FRAME);
+        let mut pcm = match self.hushed {
+            true => vec![0; FRAME],
+            false => sound::tone(self.hertz, 8000, self.sent * FRAME, FRAME),
+        };
+        if self.syllables && self.sent % 12 < 5 {
+            pcm.iter_mut().for_each(|sample| *sample /= 30);
+        }
         self.sent += 1;
         let payload = self.law.encode(&pcm.try_into().unwrap());
         let mut datagram = self.header.to_bytes().to_vec();

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mxtrunk_media::{
-    Epoch, Event, Happened, IceMode, Law, LegId, LegStats, Legs, PhoneProfile, Settings, Socket,
+    CodecPolicy, Epoch, Event, Happened, IceMode, Law, LegId, LegStats, Legs, PhoneProfile,
+    Settings, Socket,
 };
 
 use crate::browser::Browser;
@@ -33,19 +34,27 @@ pub(crate) struct World {
     pub(crate) events: Vec<Event>,
     /// Applied to media from browsers and from phones.
     pub(crate) weather: [Weather; 2],
+    /// Which of the datagrams with media towards browsers get through.
+    pub(crate) downlink: Box<dyn FnMut(usize) -> bool>,
+    delivered: usize,
     sent: [usize; 2],
     flying: Vec<InFlight>,
 }
 
 impl World {
+    pub(crate) fn new(ice: IceMode) -> Self {
+        World::of(ice, CodecPolicy::default())
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "virtual time has to begin somewhere"
     )]
-    pub(crate) fn new(ice: IceMode) -> Self {
+    pub(crate) fn of(ice: IceMode, policy: CodecPolicy) -> Self {
         let start = Instant::now();
         let mut settings = Settings::new(vec![GATEWAY.into()]);
         settings.ice = ice;
+        settings.policy = policy;
         let epoch = Epoch {
             instant: start,
             since_unix: Duration::from_secs(1_800_000_000),
@@ -58,6 +67,8 @@ impl World {
             phones: Vec::new(),
             events: Vec::new(),
             weather: [Box::new(|_| Some(1)), Box::new(|_| Some(1))],
+            downlink: Box::new(|_| true),
+            delivered: 0,
             sent: [0; 2],
             flying: Vec::new(),
         }
@@ -229,6 +240,23 @@ impl World {
         self.collect();
     }
 
+    /// Whether a peer sends sound.
+    pub(crate) fn set_talking(&mut self, leg: LegId, talks: bool) {
+        match self.phones.iter_mut().find(|(id, _)| *id == leg) {
+            Some((_, phone)) => phone.talks = talks,
+            None => self.browser(leg).talks = talks,
+        }
+    }
+
+    /// An empty receiver report from a phone (RFC 3550 section 6.4.2).
+    pub(crate) fn phone_reports(&mut self, leg: LegId) {
+        let source = self.phone(leg).control();
+        let report = [0x80, 201, 0, 1, 0, 0, 0x5e, 0xed];
+        self.legs
+            .handle(self.now(), Socket::Rtcp(leg), source, &report);
+        self.collect();
+    }
+
     /// A datagram from a phone's own address.
     pub(crate) fn phone_sends(&mut self, leg: LegId, datagram: Vec<u8>) {
         let source = self.phone(leg).address;
@@ -241,14 +269,13 @@ impl World {
             let source = browser.address;
             for (destination, datagram) in std::mem::take(&mut browser.out) {
                 assert_eq!(destination, GATEWAY.into());
-                self.fly(0, Socket::Browsers, source, datagram);
+                self.fly(0, Socket::Browsers(0), source, datagram);
             }
         }
     }
 
     fn fly(&mut self, side: usize, socket: Socket, source: SocketAddr, datagram: Vec<u8>) {
-        let is_media = (128..=191).contains(&datagram[0]) && !(192..=223).contains(&datagram[1]);
-        let delay = if is_media {
+        let delay = if is_media(&datagram) {
             self.sent[side] += 1;
             (self.weather[side])(self.sent[side])
         } else {
@@ -270,7 +297,13 @@ impl World {
         while let Some(transmit) = self.legs.poll_transmit() {
             let to = transmit.destination;
             match transmit.socket {
-                Socket::Browsers => {
+                Socket::Browsers(_) | Socket::Streams(_) => {
+                    if is_media(transmit.payload) {
+                        self.delivered += 1;
+                        if !(self.downlink)(self.delivered) {
+                            continue;
+                        }
+                    }
                     if let Some((_, browser)) =
                         self.browsers.iter_mut().find(|(_, b)| b.address == to)
                     {
@@ -280,7 +313,10 @@ impl World {
                 Socket::Rtp(_) => {
                     if let Some((_, phone)) = self.phones.iter_mut().find(|(_, p)| p.address == to)
                     {
-                        phone.receive(self.ms, transmit.payload);
+                        match is_media(transmit.payload) {
+                            true => phone.receive(self.ms, transmit.payload),
+                            false => phone.reports.push(transmit.payload.to_vec()),
+                        }
                     }
                 }
                 Socket::Rtcp(_) => {
@@ -306,4 +342,8 @@ impl World {
         });
         closed.unwrap_or_else(|| panic!("no statistics: {:?}", self.events))
     }
+}
+
+fn is_media(datagram: &[u8]) -> bool {
+    (128..=191).contains(&datagram[0]) && !(192..=223).contains(&datagram[1])
 }

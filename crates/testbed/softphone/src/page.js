@@ -1,6 +1,7 @@
 // The page: buttons and words around the telephone. Tests drive `window.phone` instead.
 
 import { Heard } from "./heard.js";
+import { FileMicrophone } from "./microphone.js";
 import { Phone, inWords } from "./phone.js";
 
 const KEYS = [
@@ -18,6 +19,7 @@ const heard = new Heard(element("heard"));
 const phone = new Phone(heard);
 window.phone = phone;
 window.heard = heard;
+window.microphone = new FileMicrophone();
 
 function button(text, press) {
     const made = document.createElement("button");

@@ -123,14 +123,14 @@ impl Softphone {
     /// opened (when a call is placed or answered) on, again and again.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub fn speak(&mut self, clip: &Clip) -> anyhow::Result<()> {
+    /// When the sound does not reach the browser.
+    pub async fn speak(&mut self, clip: &Clip) -> anyhow::Result<()> {
         let mut sound = Sound::default();
         sound.pause(LEAD.as_millis() as usize);
         sound.append(&clip.sound);
         self.clip = Duration::from_millis(clip.sound.millis() as u64);
         sound.pause(TRAIL.as_millis() as usize);
-        Ok(sound.write(self.browser.microphone())?)
+        self.browser.speak(&sound).await
     }
 
     /// Dials as a person would; the call goes on by itself. See [`Softphone::reach`].

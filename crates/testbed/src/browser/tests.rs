@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::judge::{Clip, Judge, Pesq, Voices};
+use crate::layout;
 use crate::namespace;
 use crate::synapse::{self, Synapse};
 
@@ -22,7 +23,7 @@ async fn site(run: &Run) -> anyhow::Result<Site> {
     let page = PageServer::start(0, page::Site::default()).await?;
     let sign_in = async |name: &str| -> anyhow::Result<Softphone> {
         synapse.register(name, "secret").await?;
-        let browser = Browser::start(run, name).await?;
+        let browser = Browser::start(run, name, Family::Chromium).await?;
         Softphone::sign_in(browser, &page.url(), synapse::URL, name, "secret").await
     };
     let alice = sign_in("alice").await?;
@@ -43,8 +44,8 @@ async fn converse(
     clips: [&Clip; 2],
 ) -> anyhow::Result<()> {
     let Site { alice, bob, .. } = site;
-    alice.speak(clips[0])?;
-    bob.speak(clips[1])?;
+    alice.speak(clips[0]).await?;
+    bob.speak(clips[1]).await?;
     alice.record().await?;
     bob.record().await?;
     let began = SystemTime::now();

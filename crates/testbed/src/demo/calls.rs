@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 
 use super::report::Row;
 use super::site::{Peers, write_spoken};
-use crate::asterisk::extension;
+use crate::asterisk::{PHONES, extension};
 use crate::browser::{CallState, Softphone, State};
 use crate::gateway::LINES;
 use crate::judge::{Clip, Judge, Recording};
@@ -34,6 +34,8 @@ pub enum Scenario {
     Echo,
     /// Desk phone → browser: both talk.
     PhoneCallsBrowser,
+    /// Browser → desk phone: both talk.
+    BrowserCallsPhone,
     /// Browser → 609: the PBX reads the keys that are pressed.
     Keys,
     /// Browser → 603, which is busy.
@@ -50,11 +52,12 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them, in the order of the demo.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::SpeakToPhone,
         Self::HearPhone,
         Self::Echo,
         Self::PhoneCallsBrowser,
+        Self::BrowserCallsPhone,
         Self::Keys,
         Self::Busy,
         Self::BrowserGivesUp,
@@ -66,7 +69,11 @@ impl Scenario {
     /// How many clips of its own it speaks; the desk phone's is given beside.
     pub(super) const fn clips(self) -> usize {
         match self {
-            Self::SpeakToPhone | Self::HearPhone | Self::Echo | Self::PhoneCallsBrowser => 1,
+            Self::SpeakToPhone
+            | Self::HearPhone
+            | Self::Echo
+            | Self::PhoneCallsBrowser
+            | Self::BrowserCallsPhone => 1,
             Self::Keys
             | Self::Busy
             | Self::BrowserGivesUp
@@ -84,6 +91,7 @@ impl Scenario {
             Self::HearPhone => "browser → 601",
             Self::Echo => "browser → 600",
             Self::PhoneCallsBrowser => "1001 → browser",
+            Self::BrowserCallsPhone => "browser → 1001",
             Self::Keys => "browser → 609",
             Self::Busy => "browser → 603",
             Self::BrowserGivesUp => "browser → 604",
@@ -96,9 +104,11 @@ impl Scenario {
     /// What must come of it, where it is not sound.
     const fn expected(self) -> &'static str {
         match self {
-            Self::SpeakToPhone | Self::HearPhone | Self::Echo | Self::PhoneCallsBrowser => {
-                "call is placed"
-            }
+            Self::SpeakToPhone
+            | Self::HearPhone
+            | Self::Echo
+            | Self::PhoneCallsBrowser
+            | Self::BrowserCallsPhone => "call is placed",
             Self::Keys => "keys arrive",
             Self::Busy => "page says busy",
             Self::BrowserGivesUp => "call cancelled at the PBX",
@@ -127,6 +137,7 @@ impl Stage<'_> {
             (Scenario::HearPhone, [clip, ..]) => self.hear_phone(clip).await,
             (Scenario::Echo, [clip, ..]) => self.echo(clip).await,
             (Scenario::PhoneCallsBrowser, [clip, ..]) => self.phone_calls_browser(clip).await,
+            (Scenario::BrowserCallsPhone, [clip, ..]) => self.browser_calls_phone(clip).await,
             (Scenario::Keys, _) => self.keys().await,
             (Scenario::Busy, _) => self.busy().await,
             (Scenario::BrowserGivesUp, _) => self.browser_gives_up().await,
@@ -157,7 +168,7 @@ impl Stage<'_> {
     async fn speak_to_phone(&mut self, clip: &Clip) -> anyhow::Result<Vec<Row>> {
         let path = self.recording_path("602", clip)?;
         self.peers.asterisk.record(&path)?;
-        self.alice.speak(clip)?;
+        self.alice.speak(clip).await?;
         let began = SystemTime::now();
         self.connect(extension::RECORD).await?;
         self.alice.spoken().await?;
@@ -199,7 +210,7 @@ impl Stage<'_> {
     }
 
     async fn echo(&mut self, clip: &Clip) -> anyhow::Result<Vec<Row>> {
-        self.alice.speak(clip)?;
+        self.alice.speak(clip).await?;
         let began = SystemTime::now();
         self.alice.record().await?;
         self.connect(extension::ECHO).await?;
@@ -213,14 +224,33 @@ impl Stage<'_> {
     }
 
     async fn phone_calls_browser(&mut self, clip: &Clip) -> anyhow::Result<Vec<Row>> {
-        let scenario = Scenario::PhoneCallsBrowser;
-        self.alice.speak(clip)?;
+        self.alice.speak(clip).await?;
         let began = SystemTime::now();
         self.alice.record().await?;
         self.peers.phone.dial(LINES[0].extension).await?;
         self.alice.reach(&[CallState::Incoming], PATIENCE).await?;
         self.alice.answer().await?;
         self.alice.reach(&[CallState::Connected], PATIENCE).await?;
+        self.converse(Scenario::PhoneCallsBrowser, clip, began)
+            .await
+    }
+
+    async fn browser_calls_phone(&mut self, clip: &Clip) -> anyhow::Result<Vec<Row>> {
+        self.alice.speak(clip).await?;
+        let began = SystemTime::now();
+        self.alice.record().await?;
+        self.connect(PHONES[0]).await?;
+        self.converse(Scenario::BrowserCallsPhone, clip, began)
+            .await
+    }
+
+    /// Both ends say what they have to say, then the phone hangs up.
+    async fn converse(
+        &mut self,
+        scenario: Scenario,
+        clip: &Clip,
+        began: SystemTime,
+    ) -> anyhow::Result<Vec<Row>> {
         self.peers.phone.established(PATIENCE).await?;
         self.alice.spoken().await?;
         // The phone began with its clip after the breath; both must have come to an end.

@@ -8,7 +8,7 @@ pub mod site;
 
 use std::path::PathBuf;
 
-use crate::browser::{Browser, Softphone};
+use crate::browser::{Browser, Family, Softphone};
 use crate::gateway::{self, LINES};
 use crate::judge::{Clip, Judge, Pesq, Voices};
 use crate::layout;
@@ -29,6 +29,8 @@ pub struct Check {
     pub binary: PathBuf,
     /// Chooses the clips and their names; a new one for every run.
     pub seed: u64,
+    /// The browser that Alice sits at.
+    pub browser: Family,
     /// The calls to place, in this order.
     pub scenarios: Vec<Scenario>,
     /// Changes to the gateway's configuration, TOML.
@@ -36,7 +38,7 @@ pub struct Check {
 }
 
 impl Check {
-    /// All calls, clips chosen by chance, with the gateway that cargo built.
+    /// All calls from Chromium, clips chosen by chance, with the gateway that cargo built.
     ///
     /// # Errors
     /// When the gateway is not built.
@@ -44,6 +46,7 @@ impl Check {
         Ok(Self {
             binary: gateway::binary()?,
             seed: rand::random(),
+            browser: Family::Chromium,
             scenarios: Scenario::ALL.to_vec(),
             changes: String::new(),
         })
@@ -76,7 +79,7 @@ pub async fn check(run: &Run, check: &Check) -> anyhow::Result<Report> {
     };
     let mut peers = Peers::start(run, &wanted).await?;
     let step = Step::begin("Browser");
-    let mut alice = sign_in(run, &peers).await?;
+    let mut alice = sign_in(run, &peers, check.browser).await?;
     step.done();
 
     let known = clips.iter().flatten().chain([&phone_clip]).cloned();
@@ -112,9 +115,9 @@ fn voices(seed: u64) -> anyhow::Result<Voices> {
     Ok(Voices::under(&prefixes, seed)?)
 }
 
-async fn sign_in(run: &Run, peers: &Peers) -> anyhow::Result<Softphone> {
+async fn sign_in(run: &Run, peers: &Peers, family: Family) -> anyhow::Result<Softphone> {
     let user = LINES[0].user;
-    let browser = Browser::start(run, &format!("browser-{user}")).await?;
+    let browser = Browser::start(run, &format!("browser-{user}"), family).await?;
     let url = peers.page.url();
     Softphone::sign_in(browser, &url, synapse::URL, user, PASSWORD).await
 }

@@ -39,11 +39,13 @@ const SID_NEEDED: &str = "asterisk-modules asterisk-config libbsd0 libc6 libcap2
 const BOOKWORM_WANTED: &[&str] = &[
     "chromium",
     "chromium-driver",
+    "firefox-esr",
+    "pulseaudio",
     "baresip-core",
     "fonts-dejavu-core",
     "codec2-examples",
 ];
-/// What `ldd` names for Chromium, its driver, baresip and the baresip modules in use.
+/// What `ldd` names for Chromium, its driver, Firefox, PulseAudio, baresip and the modules in use.
 const BOOKWORM_NEEDED: &str = "chromium-common fontconfig-config libasound2 libasyncns0 \
     libatk-bridge2.0-0 libatk1.0-0 libatspi2.0-0 libavahi-client3 libavahi-common3 libblkid1 \
     libbrotli1 libbsd0 libcairo2 libcap2 libcom-err2 libcups2 libdatrie1 libdav1d6 libdbus-1-3 \
@@ -57,7 +59,11 @@ const BOOKWORM_NEEDED: &str = "chromium-common fontconfig-config libasound2 liba
     libssl3 libstdc++6 libsystemd0 libtasn1-6 libthai0 libudev1 libunistring2 libvorbis0a \
     libvorbisenc2 libwayland-server0 libx11-6 libx11-xcb1 libxau6 libxcb-render0 libxcb-shm0 \
     libxcb1 libxcomposite1 libxdamage1 libxdmcp6 libxext6 libxfixes3 libxi6 libxkbcommon0 \
-    libxnvctrl0 libxrandr2 libxrender1 libzstd1 zlib1g";
+    libxnvctrl0 libxrandr2 libxrender1 libzstd1 zlib1g \
+    libcairo-gobject2 libepoxy0 libevent-2.1-7 libgdk-pixbuf-2.0-0 libgtk-3-0 \
+    libpangocairo-1.0-0 libpangoft2-1.0-0 libvpx7 libwayland-client0 libwayland-cursor0 \
+    libwayland-egl1 libxcursor1 libxinerama1 libgomp1 libltdl7 liborc-0.4-0 libsoxr0 \
+    libspeexdsp1 libtdb1 libwrap0";
 
 pub(super) fn sid_step() -> Step {
     Step {
@@ -70,7 +76,7 @@ pub(super) fn sid_step() -> Step {
 pub(super) fn bookworm_step() -> Step {
     Step {
         stamp: "debian-bookworm",
-        title: "Chromium and baresip",
+        title: "Chromium, Firefox and baresip",
         key: key_of(&[
             BOOKWORM_WANTED.concat().as_bytes(),
             BOOKWORM_NEEDED.as_bytes(),
@@ -90,7 +96,7 @@ pub(super) fn sid() -> Result<(), Failure> {
     sid_step().run(|| prefix.unpack())
 }
 
-/// Chromium and baresip of the machine's own release, on the machine's own C library.
+/// Chromium, Firefox and baresip of the machine's own release, on the machine's own C library.
 pub(super) fn bookworm() -> Result<(), Failure> {
     let prefix = Prefix {
         folder: layout::debian_bookworm(),

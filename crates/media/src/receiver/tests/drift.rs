@@ -28,6 +28,7 @@ fn an_hour_of_drift(ppm: i64) {
                     ssrc: 1,
                     sequence: next as u16,
                     timestamp: (next * 160) as u32,
+                    marker: false,
                 },
                 payload: Payload::Law(coded[next as usize % coded.len()].clone()),
             });

@@ -216,6 +216,7 @@ fn g711_of_any_ptime_comes_out_whole() {
                     ssrc: 1,
                     sequence: n as u16,
                     timestamp: (n * samples) as u32,
+                    marker: false,
                 },
                 payload: Payload::Law(chunk.iter().map(|s| Law::A.encoder()(*s)).collect()),
             });

@@ -92,7 +92,7 @@ impl Phone {
                     .receive_audio(now, stamp, Coded::Opus(payload));
             }
             Payload::Law(payload) => {
-                let coded = Coded::Law(Law::A, payload);
+                let coded = Coded::Plain(Codec::Pcma, payload);
                 self.receiver.receive_audio(now, stamp, coded);
             }
             Payload::Noise(payload) => self.receiver.receive_noise(now, stamp, payload),
@@ -126,6 +126,7 @@ fn stream(payloads: Vec<Payload>, ticks: u32) -> Vec<Sent> {
                 ssrc: 7,
                 sequence: 65_000u16.wrapping_add(n as u16),
                 timestamp: (u32::MAX - 9000).wrapping_add(n as u32 * 160 * ticks),
+                marker: false,
             },
             payload,
         })

@@ -1,0 +1,135 @@
+//! Chromium, driven through its WebDriver server.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use fantoccini::wd::TimeoutConfiguration;
+use fantoccini::{Client, ClientBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+
+use super::SCRIPT;
+use crate::judge::Sound;
+use crate::layout;
+use crate::process::Peer;
+use crate::run::Run;
+
+/// Chromium's first start on a cold and busy machine takes seconds.
+const START: Duration = Duration::from_secs(40);
+
+/// A script's value arrives wrapped, so that an exception is told from a value.
+const AWAIT: &str = "
+const [done, body, args] = [arguments[arguments.length - 1], arguments[0], arguments[1]];
+const work = new (async () => {}).constructor('args', body);
+work(args).then(
+    (value) => done({ value: value ?? null }),
+    (error) => done({ error: String(error?.message ?? error) }),
+);";
+
+#[derive(Debug)]
+pub(super) struct Chromium {
+    session: Client,
+    microphone: PathBuf,
+    // Last, so that the session's requests end before the driver does.
+    _driver: Peer,
+}
+
+impl Chromium {
+    pub(super) async fn start(run: &Run, name: &str) -> anyhow::Result<Self> {
+        let folder = run.subfolder(name)?;
+        let microphone = folder.join("microphone.wav");
+        let port = super::free_port()?;
+        let mut command = Command::new(layout::chromedriver());
+        command
+            .args([&format!("--port={port}"), "--enable-chrome-logs"])
+            .envs(layout::bookworm_env())
+            .env("HOME", &folder);
+        let mut driver = Peer::start(run, name, command)?;
+        let options = json!({
+            "binary": tied_chromium(&folder)?,
+            "args": flags(&folder, &microphone),
+        });
+        let capabilities = [("goog:chromeOptions".to_owned(), options)];
+        driver.logs("started successfully", START).await?;
+        let session = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities.into_iter().collect())
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await
+            .with_context(|| format!("{name}: see {}", driver.log().display()))?;
+        let patience = TimeoutConfiguration::new(Some(SCRIPT), None, None);
+        session.update_timeouts(patience).await?;
+        Ok(Self {
+            session,
+            microphone,
+            _driver: driver,
+        })
+    }
+
+    /// The file that the microphone plays is read when the microphone is opened.
+    pub(super) fn speak(&self, sound: &Sound) -> anyhow::Result<()> {
+        Ok(sound.write(&self.microphone)?)
+    }
+
+    pub(super) async fn open(&self, url: &str) -> anyhow::Result<()> {
+        Ok(self.session.goto(url).await?)
+    }
+
+    /// The script's outcome: `{value}` or `{error}`.
+    pub(super) async fn run(&self, body: &str, args: Value) -> anyhow::Result<Value> {
+        let arguments = vec![Value::from(body), args];
+        Ok(self.session.execute_async(AWAIT, arguments).await?)
+    }
+
+    pub(super) async fn picture(&self) -> anyhow::Result<Vec<u8>> {
+        Ok(self.session.screenshot().await?)
+    }
+
+    pub(super) async fn close(self) -> anyhow::Result<()> {
+        Ok(self.session.close().await?)
+    }
+}
+
+/// Chromium under `setpriv --pdeathsig`: the driver starts it, and does not end it when it
+/// is itself killed.
+fn tied_chromium(folder: &Path) -> anyhow::Result<PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = folder.join("chromium.sh");
+    let chromium = layout::chromium();
+    let script = format!(
+        "#!/bin/sh\nexec setpriv --pdeathsig KILL -- '{}' \"$@\"\n",
+        chromium.display()
+    );
+    std::fs::write(&path, script)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    Ok(path)
+}
+
+fn flags(folder: &Path, microphone: &Path) -> Vec<String> {
+    let mut flags: Vec<String> = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        // In a namespace with only a loopback there are no other candidates.
+        "--allow-loopback-in-peer-connection",
+        "--autoplay-policy=no-user-gesture-required",
+        "--enable-logging=stderr",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--window-size=460,860",
+    ]
+    .map(String::from)
+    .to_vec();
+    let profile = folder.join("profile");
+    flags.push(format!("--user-data-dir={}", profile.display()));
+    flags.push(format!(
+        "--use-file-for-fake-audio-capture={}",
+        microphone.display()
+    ));
+    flags
+}
