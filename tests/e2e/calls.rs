@@ -130,14 +130,14 @@ async fn sounds_right_straight_through(run: &Run, codec: &str, number: u8) -> an
          [media]\ncodec = \"auto\"\n[log]\nlevel = \"debug\"\n",
         asterisk::SIP
     );
+    let mut scenarios = vec![Scenario::SpeakToPhone, Scenario::HearPhone, Scenario::Keys];
+    // A call from a trunk that has G.722 alone is still refused (README, "What does not work yet").
+    if codec != "g722" {
+        scenarios.push(Scenario::PhoneCallsBrowser);
+    }
     let check = Check {
         binary: PathBuf::from(env!("CARGO_BIN_EXE_mxtrunk")),
-        scenarios: vec![
-            Scenario::SpeakToPhone,
-            Scenario::HearPhone,
-            Scenario::PhoneCallsBrowser,
-            Scenario::Keys,
-        ],
+        scenarios,
         changes,
         ..Check::everything()?
     };
