@@ -107,6 +107,17 @@ impl Speaker {
         best.map(|best| lists.swap_remove(best)).unwrap_or_default()
     }
 
+    /// The same while `other` may still settle on any of what it speaks: an answer to show that there can be one.
+    pub(crate) fn provisional_answer(&self, other: &Speaker) -> Vec<Codec> {
+        let settles_on = |codec: &Codec| Speaker {
+            kind: other.kind,
+            codecs: vec![*codec],
+        };
+        let later = other.codecs.iter().map(|codec| self.answer(&settles_on(codec)));
+        let mut answers = std::iter::once(self.answer(other)).chain(later);
+        answers.find(|codecs| !codecs.is_empty()).unwrap_or_default()
+    }
+
     /// Whether both hear each other when this leg speaks `codecs`: each sends the first of its own.
     pub(crate) fn fits(&self, codecs: &[Codec], other: &Speaker) -> bool {
         let (Some(ours), Some(theirs)) = (codecs.first(), other.codecs.first()) else {
@@ -287,6 +298,17 @@ mod tests {
             let chosen = caller.answer(&callee);
             assert_eq!(chosen, expected, "{policy:?} {phones:?} {answered:?}");
         }
+    }
+
+    #[test]
+    fn a_first_answer_needs_only_one_codec_that_the_other_side_may_settle_on() {
+        let any = |policy| Speaker::of_policy(policy);
+        let first = |codecs: &[Codec], policy| phone(codecs).provisional_answer(&any(policy));
+        assert_eq!(first(&[G722], CodecPolicy::Auto), [G722]);
+        assert_eq!(first(&[G722], CodecPolicy::Opus), []);
+        assert_eq!(first(&[G722], CodecPolicy::G711), []);
+        assert_eq!(first(&[Opus], CodecPolicy::G711), [Opus]);
+        assert_eq!(first(&[G722, Pcma], CodecPolicy::Opus), [Pcma]);
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl PhoneLeg {
     pub(crate) fn refusal_of(&self, offer: &str, other: Option<&Speaker>) -> Option<MediaError> {
         self.agreed()?;
         let remote = Remote::parse(offer, &self.codecs, self.local.srtp);
-        remote.and_then(|remote| answer_to(&remote, other)).err()
+        remote.and_then(|remote| self.answer_to(&remote, other)).err()
     }
 
     /// Our answer to an offer. The first is provisional where it is not yet known what the other side speaks.
@@ -157,7 +157,7 @@ impl PhoneLeg {
         other: Option<&Speaker>,
     ) -> Result<String, MediaError> {
         let remote = Remote::parse(offer, &self.codecs, self.local.srtp)?;
-        answer_to(&remote, other)?;
+        self.answer_to(&remote, other)?;
         let ours = self
             .srtp
             .as_mut()
@@ -180,7 +180,7 @@ impl PhoneLeg {
         remote: Remote,
         other: Option<&Speaker>,
     ) -> Result<String, MediaError> {
-        let codecs = answer_to(&remote, other)?;
+        let codecs = self.answer_to(&remote, other)?;
         let answer = self.local.answer(&remote, &codecs)?;
         self.agree(remote, &codecs)?;
         Ok(answer)
@@ -224,19 +224,27 @@ impl PhoneLeg {
         self.negotiation = Negotiation::Agreed(Box::new(agreed));
         Ok(())
     }
-}
 
-/// What a phone's offer is answered with.
-fn answer_to(remote: &Remote, other: Option<&Speaker>) -> Result<Vec<Codec>, MediaError> {
-    let formats = remote.audio.formats.audio.iter();
-    let own = Speaker {
-        kind: Kind::Phone,
-        codecs: formats.map(|format| format.codec).collect(),
-    };
-    let unknown = Speaker::unknown(own.kind);
-    let codecs = own.answer(other.unwrap_or(&unknown));
-    match codecs.is_empty() {
-        true => Err(MediaError::NoCommonCodec),
-        false => Ok(codecs),
+    /// What a phone's offer is answered with.
+    fn answer_to(
+        &self,
+        remote: &Remote,
+        other: Option<&Speaker>,
+    ) -> Result<Vec<Codec>, MediaError> {
+        let formats = remote.audio.formats.audio.iter();
+        let own = Speaker {
+            kind: Kind::Phone,
+            codecs: formats.map(|format| format.codec).collect(),
+        };
+        let unknown = Speaker::unknown(own.kind);
+        let other = other.unwrap_or(&unknown);
+        let codecs = match self.settled {
+            true => own.answer(other),
+            false => own.provisional_answer(other),
+        };
+        match codecs.is_empty() {
+            true => Err(MediaError::NoCommonCodec),
+            false => Ok(codecs),
+        }
     }
 }
