@@ -113,9 +113,14 @@ impl Speaker {
             kind: other.kind,
             codecs: vec![*codec],
         };
-        let later = other.codecs.iter().map(|codec| self.answer(&settles_on(codec)));
+        let later = other
+            .codecs
+            .iter()
+            .map(|codec| self.answer(&settles_on(codec)));
         let mut answers = std::iter::once(self.answer(other)).chain(later);
-        answers.find(|codecs| !codecs.is_empty()).unwrap_or_default()
+        answers
+            .find(|codecs| !codecs.is_empty())
+            .unwrap_or_default()
     }
 
     /// Whether both hear each other when this leg speaks `codecs`: each sends the first of its own.

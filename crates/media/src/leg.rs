@@ -157,4 +157,6 @@ pub enum Why {
     Report,
     /// A silence of the peer may have lasted too long.
     Silence,
+    /// A packet for a browser that others overtook has been waited for long enough.
+    Overtaken,
 }

@@ -63,13 +63,22 @@ impl Leg {
         }
     }
 
+    fn heard_by(&self) -> &Receiver {
+        match &self.side {
+            Side::Browser(browser) => &browser.receiver,
+            Side::Phone(phone) => &phone.receiver,
+        }
+    }
+
     pub(super) fn deadline(&self) -> Option<(Instant, Why)> {
         let own = match &self.side {
             Side::Browser(browser) => Some(browser.deadline()),
             Side::Phone(phone) => phone.deadline(),
         };
         let watch = self.watch.due().map(|at| (at, Why::Silence));
-        own.into_iter().chain(watch).min_by_key(|(at, _)| *at)
+        let overtaken = self.heard_by().due().map(|at| (at, Why::Overtaken));
+        let due = own.into_iter().chain(watch).chain(overtaken);
+        due.min_by_key(|(at, _)| *at)
     }
 
     /// What the peer should send may have changed, or it was just heard.
@@ -90,12 +99,8 @@ impl Leg {
     }
 
     fn heard(&self) -> LastHeard {
-        let receiver = match &self.side {
-            Side::Browser(browser) => &browser.receiver,
-            Side::Phone(phone) => &phone.receiver,
-        };
         LastHeard {
-            sound: receiver.last(),
+            sound: self.heard_by().last(),
             life: self.last_heard(),
         }
     }

@@ -304,6 +304,7 @@ impl Legs {
                     peer.as_mut().and_then(|peer| peer.pull(now))
                 }),
             }
+            leg.receiver().give_up(now);
             leg.review(now);
             leg.check_silence(now);
             Ok(())

@@ -147,7 +147,9 @@ impl PhoneLeg {
     pub(crate) fn refusal_of(&self, offer: &str, other: Option<&Speaker>) -> Option<MediaError> {
         self.agreed()?;
         let remote = Remote::parse(offer, &self.codecs, self.local.srtp);
-        remote.and_then(|remote| self.answer_to(&remote, other)).err()
+        remote
+            .and_then(|remote| self.answer_to(&remote, other))
+            .err()
     }
 
     /// Our answer to an offer. The first is provisional where it is not yet known what the other side speaks.

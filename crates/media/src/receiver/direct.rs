@@ -1,7 +1,11 @@
-//! Decoding on arrival, for a browser.
+//! Decoding for a browser: on arrival where packets come in their order, else as soon as the order is known.
+
+use std::time::Instant;
 
 use super::Path;
-use super::payload::{Coded, decode};
+use super::ahead::Ahead;
+use super::payload::{Coded, LONGEST, decode};
+use super::waiting::Waiting;
 use super::{Receiver, Stamp};
 use crate::codec::{FRAME, Frame};
 use crate::rtp::{SequenceUnwrap, TimestampUnwrap};
@@ -11,7 +15,7 @@ const LARGEST_GAP: i64 = 50;
 /// A packet older than this many is the first of a new count (RFC 3550 appendix A.1, `MAX_MISORDER`).
 const MISORDER: i64 = 100;
 
-/// A frame for a browser, decoded on arrival.
+/// A frame for a browser.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DirectFrame {
     pub(crate) pcm: Frame,
@@ -26,70 +30,122 @@ pub(super) struct Direct {
     sequence: SequenceUnwrap,
     timestamp: TimestampUnwrap,
     /// The sequence number and media time expected next.
-    next: Option<(i64, i64)>,
+    next: Option<Place>,
+    /// What came before its turn.
+    ahead: Ahead,
     /// Media time of the first sample in `pcm`.
     at: i64,
     lost: u16,
 }
 
 /// Where a packet stands in the stream.
+#[derive(Debug, Clone, Copy)]
 struct Place {
     number: i64,
+    /// Media time, 1/8000 s.
     at: i64,
-    /// It does not follow what was decoded last.
-    apart: bool,
+}
+
+enum Turn {
+    Now,
+    Later,
+    Over,
 }
 
 impl Direct {
+    fn turn(&mut self, now: Instant, number: i64) -> Turn {
+        let Some(next) = self.next else {
+            return Turn::Now;
+        };
+        if number < next.number - MISORDER {
+            self.next = None;
+            self.lost = 0;
+            self.ahead = Ahead::default();
+            return Turn::Now;
+        }
+        if number < next.number {
+            self.ahead.missed(now, number);
+            return Turn::Over;
+        }
+        if number > next.number {
+            return Turn::Later;
+        }
+        self.ahead.filled(now);
+        Turn::Now
+    }
+
     /// A telephone-event takes a sequence number and leaves no gap.
-    pub(super) fn skip(&mut self, sequence: u16) {
+    pub(super) fn skip(&mut self, now: Instant, sequence: u16) {
         let number = self.sequence.extend(sequence);
-        if let Some((next, _)) = &mut self.next {
-            *next = (*next).max(number + 1);
+        let Some(next) = self.next else {
+            return;
+        };
+        match self.turn(now, number) {
+            Turn::Now => {
+                self.next = Some(Place {
+                    number: number + 1,
+                    ..next
+                })
+            }
+            Turn::Later => {
+                self.keep(now, Place { number, ..next }, None);
+            }
+            Turn::Over => {}
         }
     }
 
-    /// `None` for a packet whose turn has passed.
-    fn place(&mut self, stamp: Stamp, ticks: i64) -> Option<Place> {
-        let number = self.sequence.extend(stamp.sequence);
-        let at = self.timestamp.extend(stamp.timestamp) / ticks;
-        let Some((next, next_at)) = self.next else {
-            return Some(Place {
-                number,
-                at,
-                apart: true,
-            });
+    /// False if it cannot be kept.
+    fn keep(&mut self, now: Instant, place: Place, coded: Option<Coded<'_>>) -> bool {
+        let kept = self.ahead.keep(now, place.number, place.at, coded);
+        if self.ahead.is_full()
+            && let Some(next) = self.next
+        {
+            self.ahead.give_up(next.number);
+        }
+        kept
+    }
+
+    /// Whether the packet there does not follow what was decoded last; then frames may have been lost between.
+    fn is_apart(&mut self, place: Place) -> bool {
+        let Some(next) = self.next else {
+            return true;
         };
-        if number < next - MISORDER {
-            self.lost = 0;
-        } else if number < next {
-            return None;
-        } else if number > next {
-            let gap = (at - next_at + FRAME as i64 / 2) / FRAME as i64;
-            self.lost = if (1..=LARGEST_GAP).contains(&gap) {
-                gap as u16
-            } else {
-                0
+        if place.number > next.number {
+            let gap = (place.at - next.at + FRAME as i64 / 2) / FRAME as i64;
+            self.lost = match (1..=LARGEST_GAP).contains(&gap) {
+                true => gap as u16,
+                false => 0,
             };
         }
-        Some(Place {
-            number,
-            at,
-            apart: at != next_at,
-        })
+        place.at != next.at
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.next.and_then(|next| self.ahead.due(next.number))
     }
 }
 
 impl Receiver {
-    pub(super) fn decode_on_arrival(&mut self, stamp: Stamp, coded: Coded<'_>) {
+    pub(super) fn decode_in_turn(&mut self, now: Instant, stamp: Stamp, coded: Coded<'_>) {
         let Path::Direct(direct) = &mut self.path else {
             return;
         };
-        let Some(place) = direct.place(stamp, coded.ticks()) else {
-            self.drops.late += 1;
+        let place = Place {
+            number: direct.sequence.extend(stamp.sequence),
+            at: direct.timestamp.extend(stamp.timestamp) / coded.ticks(),
+        };
+        match direct.turn(now, place.number) {
+            Turn::Now => self.decode_at(place, coded),
+            Turn::Later if direct.keep(now, place, Some(coded)) => {}
+            Turn::Later | Turn::Over => self.drops.late += 1,
+        }
+    }
+
+    fn decode_at(&mut self, place: Place, coded: Coded<'_>) {
+        let Path::Direct(direct) = &mut self.path else {
             return;
         };
-        if place.apart {
+        if direct.is_apart(place) {
             self.pcm.clear();
         }
         if self.pcm.is_empty() {
@@ -99,24 +155,80 @@ impl Receiver {
         match self.pcm.fill(|room| decode(decoder, coded, room)) {
             Some(samples) => {
                 self.level.add(self.pcm.newest(samples));
-                direct.next = Some((place.number + 1, place.at + samples as i64));
+                direct.next = Some(Place {
+                    number: place.number + 1,
+                    at: place.at + samples as i64,
+                });
             }
-            None => self.drops.undecodable += 1,
+            None => {
+                self.drops.undecodable += 1;
+                direct.ahead.spoilt(place.number);
+            }
         }
     }
 
-    /// The next frame decoded on arrival; `None` until more comes.
+    /// When a packet that others overtook has been waited for long enough; [`Self::give_up`] then.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        match &self.path {
+            Path::Direct(direct) => direct.due(),
+            Path::Nowhere | Path::Paced(_) => None,
+        }
+    }
+
+    pub(crate) fn give_up(&mut self, now: Instant) {
+        if let Path::Direct(direct) = &mut self.path
+            && direct.due().is_some_and(|due| due <= now)
+            && let Some(next) = direct.next
+        {
+            direct.ahead.give_up(next.number);
+        }
+    }
+
+    /// The next decoded frame; `None` until more comes.
     pub(crate) fn next_direct(&mut self) -> Option<DirectFrame> {
+        loop {
+            let Path::Direct(direct) = &mut self.path else {
+                return None;
+            };
+            if let Some(pcm) = self.pcm.take() {
+                let at = direct.at;
+                direct.at += FRAME as i64;
+                return Some(DirectFrame {
+                    pcm,
+                    at,
+                    lost_before: std::mem::take(&mut direct.lost),
+                });
+            }
+            self.decode_early()?;
+        }
+    }
+
+    /// Decodes the next of what came early, if its turn has come.
+    fn decode_early(&mut self) -> Option<()> {
         let Path::Direct(direct) = &mut self.path else {
             return None;
         };
-        let pcm = self.pcm.take()?;
-        let at = direct.at;
-        direct.at += FRAME as i64;
-        Some(DirectFrame {
-            pcm,
-            at,
-            lost_before: std::mem::take(&mut direct.lost),
-        })
+        let next = direct.next?;
+        let early = direct.ahead.take(next.number)?;
+        let place = Place {
+            number: early.number,
+            at: early.at,
+        };
+        match early.sound {
+            Some(Waiting::Opus(payload)) => self.decode_at(place, Coded::Opus(&payload)),
+            Some(Waiting::Plain { codec, start, len }) => {
+                let mut bytes = [0; LONGEST];
+                let bytes = &mut bytes[..len];
+                bytes.copy_from_slice(direct.ahead.payload(start, len));
+                self.decode_at(place, Coded::Plain(codec, bytes));
+            }
+            Some(Waiting::Noise { .. }) | None => {
+                direct.next = Some(Place {
+                    number: early.number + 1,
+                    ..next
+                });
+            }
+        }
+        Some(())
     }
 }

@@ -1,10 +1,12 @@
 //! The receiving side of a leg: counts what comes, and hands audio to the bridged leg in the shape that it wants.
 //!
 //! Towards a phone (or any peer that needs a steady stream) audio waits in a jitter buffer and is **pulled** a
-//! frame at a time by the phone's own clock, with concealment. Towards a browser it is decoded **on arrival**: the
-//! browser has a jitter buffer of its own, and a lost packet stays a gap that it conceals. What the other leg takes as
-//! it is waits nowhere and is not decoded at all: it goes **through**.
+//! frame at a time by the phone's own clock, with concealment. Towards a browser it is decoded **on arrival**, or where
+//! a packet was overtaken, as soon as that has come: the browser has a jitter buffer of its own, and a lost packet stays
+//! a gap that it conceals. What the other leg takes as it is waits nowhere and is not decoded at all: it goes
+//! **through**.
 
+mod ahead;
 mod conceal;
 mod direct;
 mod noise;
@@ -68,7 +70,7 @@ pub(crate) struct Receiver {
 enum Path {
     /// Not bridged: counted and forgotten.
     Nowhere,
-    Direct(Direct),
+    Direct(Box<Direct>),
     Paced(Box<Paced>),
 }
 
@@ -92,10 +94,10 @@ impl Receiver {
         }
     }
 
-    /// From now on audio is decoded on arrival and taken with [`Self::next_direct`].
+    /// From now on audio is decoded as it comes and taken with [`Self::next_direct`].
     pub(crate) fn feed_directly(&mut self) -> Result<(), MediaError> {
         self.prepare()?;
-        self.path = Path::Direct(Direct::default());
+        self.path = Path::Direct(Box::default());
         Ok(())
     }
 
@@ -146,7 +148,7 @@ impl Receiver {
         self.decoding = true;
         match &mut self.path {
             Path::Nowhere => {}
-            Path::Direct(_) => self.decode_on_arrival(stamp, coded),
+            Path::Direct(_) => self.decode_in_turn(now, stamp, coded),
             Path::Paced(_) => self.keep(now, stamp, coded),
         }
     }
@@ -160,7 +162,7 @@ impl Receiver {
         match &mut self.path {
             Path::Nowhere => {}
             // A gap in time, which a browser fills in its own way.
-            Path::Direct(direct) => direct.skip(stamp.sequence),
+            Path::Direct(direct) => direct.skip(now, stamp.sequence),
             Path::Paced(paced) => {
                 let late = paced.insert(now, stamp, Waiting::noise(payload));
                 self.drops.late += u64::from(late);
@@ -193,7 +195,7 @@ impl Receiver {
         match &mut self.path {
             Path::Nowhere => {}
             Path::Direct(direct) => {
-                *direct = Direct::default();
+                **direct = Direct::default();
                 self.pcm.clear();
             }
             Path::Paced(paced) => paced.restart(),
@@ -222,7 +224,7 @@ impl Receiver {
         }
         match &mut self.path {
             Path::Nowhere => {}
-            Path::Direct(direct) => direct.skip(stamp.sequence),
+            Path::Direct(direct) => direct.skip(now, stamp.sequence),
             Path::Paced(paced) => paced.skip(now, stamp),
         }
         if self.digits_from.replace(stamp.ssrc) != Some(stamp.ssrc) {

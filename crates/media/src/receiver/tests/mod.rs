@@ -3,6 +3,7 @@
 mod drift;
 mod jitter;
 mod loss;
+mod order;
 mod silence;
 
 use std::f64::consts::TAU;

@@ -1,0 +1,216 @@
+//! Packets from a phone that overtake one another, on their way to a browser.
+
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+const FIRST: u16 = 65_533;
+
+/// A browser that hears what a receiver has.
+struct Browser {
+    start: Instant,
+    receiver: Receiver,
+    /// The number in each frame heard, with the frames lost before it and when it came, ms.
+    heard: Vec<(i64, u16, u32)>,
+}
+
+impl Browser {
+    fn new() -> Self {
+        let mut receiver = Receiver::new(JitterSettings::default());
+        receiver.feed_directly().unwrap();
+        Browser {
+            start: origin(),
+            receiver,
+            heard: Vec::new(),
+        }
+    }
+
+    /// Lets packet `n`, which was sent at 20 `n` ms, arrive at `ms`; before that, what is due.
+    fn arrives(&mut self, n: u16, ms: u32) {
+        self.pass_to(ms);
+        let payload = [n as u8; FRAME];
+        let coded = Coded::Plain(Codec::Pcma, &payload);
+        let now = self.start + ms * MS;
+        self.receiver.receive_audio(now, stamp(n), coded);
+        self.hear(ms);
+    }
+
+    /// A key in the place of packet `n`.
+    fn key(&mut self, n: u16, ms: u32) {
+        let now = self.start + ms * MS;
+        let press = [1, 0x0a, 0, 160];
+        self.receiver.receive_event(now, stamp(n), &press, 8000);
+        self.hear(ms);
+    }
+
+    fn pass_to(&mut self, ms: u32) {
+        while let Some(due) = self.receiver.due() {
+            let at = due.duration_since(self.start).as_millis() as u32;
+            if at > ms {
+                return;
+            }
+            self.receiver.give_up(due);
+            self.hear(at);
+        }
+    }
+
+    fn hear(&mut self, ms: u32) {
+        while let Some(frame) = self.receiver.next_direct() {
+            let n = frame.at / FRAME as i64;
+            let mut sent = [0; FRAME];
+            Law::A.decode(&[n as u8; FRAME], &mut sent);
+            assert_eq!(frame.pcm, sent);
+            self.heard.push((n, frame.lost_before, ms));
+        }
+    }
+
+    fn late(&self) -> u64 {
+        self.receiver.drops.late
+    }
+}
+
+fn stamp(n: u16) -> Stamp {
+    Stamp {
+        ssrc: 1,
+        sequence: FIRST.wrapping_add(n),
+        timestamp: u32::from(n) * FRAME as u32,
+        marker: false,
+    }
+}
+
+#[test]
+fn packets_in_order_are_heard_at_once() {
+    let mut browser = Browser::new();
+    for n in 0..6 {
+        browser.arrives(n, 20 * u32::from(n));
+        assert_eq!(browser.receiver.due(), None);
+    }
+    let expected: Vec<_> = (0..6).map(|n| (n, 0, 20 * n as u32)).collect();
+    assert_eq!(browser.heard, expected);
+}
+
+#[test]
+fn a_packet_that_was_overtaken_is_waited_for_and_nothing_is_lost() {
+    let mut browser = Browser::new();
+    for (n, ms) in [(0, 0), (2, 40), (3, 60), (1, 61), (4, 80)] {
+        browser.arrives(n, ms);
+    }
+    let expected = [(0, 0, 0), (1, 0, 61), (2, 0, 61), (3, 0, 61), (4, 0, 80)];
+    assert_eq!(browser.heard, expected);
+    assert_eq!(browser.late(), 0);
+}
+
+#[test]
+fn a_lost_packet_delays_the_next_by_40_ms_and_stays_a_gap() {
+    let mut browser = Browser::new();
+    for n in [0, 2, 3, 4, 5] {
+        browser.arrives(n, 20 * u32::from(n));
+    }
+    let expected = [(0, 0, 0), (2, 1, 80), (3, 0, 80), (4, 0, 80), (5, 0, 100)];
+    assert_eq!(browser.heard, expected);
+}
+
+#[test]
+fn two_gaps_are_waited_for_one_after_the_other() {
+    let mut browser = Browser::new();
+    for (n, ms) in [(0, 0), (2, 40), (4, 70)] {
+        browser.arrives(n, ms);
+    }
+    browser.pass_to(1000);
+    assert_eq!(browser.heard, [(0, 0, 0), (2, 1, 80), (4, 1, 110)]);
+}
+
+#[test]
+fn where_packets_are_lost_and_never_late_waiting_shrinks_to_20_ms() {
+    let mut browser = Browser::new();
+    for n in (0..200).filter(|n| n % 10 != 5) {
+        browser.arrives(n, 20 * u32::from(n));
+    }
+    let last = browser.heard.iter().rev().find(|frame| frame.1 > 0);
+    let (n, lost, at) = *last.unwrap();
+    assert_eq!((n, lost), (196, 1));
+    assert_eq!(at, 20 * 196 + 20);
+}
+
+#[test]
+fn where_packets_are_late_they_are_waited_for_as_long_as_they_take() {
+    let mut browser = Browser::new();
+    let mut arrivals: Vec<(u32, u16)> = (0..100)
+        .map(|n| {
+            let late = if n % 10 == 5 { 95 } else { 0 };
+            (20 * u32::from(n) + late, n)
+        })
+        .collect();
+    arrivals.sort_unstable();
+    for (ms, n) in arrivals {
+        browser.arrives(n, ms);
+    }
+    assert_eq!(
+        browser.late(),
+        1,
+        "the first is given up: nobody could know"
+    );
+    let lost: u16 = browser.heard.iter().map(|frame| frame.1).sum();
+    assert_eq!(lost, 1);
+    assert_eq!(browser.heard.len(), 99);
+}
+
+#[test]
+fn packets_that_come_twice_do_not_make_anyone_wait_longer() {
+    let mut browser = Browser::new();
+    for n in [0, 2, 3, 4, 5] {
+        browser.arrives(n, 20 * u32::from(n));
+        browser.arrives(n, 20 * u32::from(n) + 1);
+    }
+    browser.arrives(5, 400);
+    browser.arrives(0, 401);
+    let before = browser.heard.len();
+    browser.arrives(7, 420);
+    browser.pass_to(1000);
+    assert_eq!(browser.heard[before..], [(7, 1, 460)]);
+}
+
+#[test]
+fn no_more_than_seven_are_kept_waiting() {
+    let mut browser = Browser::new();
+    browser.arrives(0, 0);
+    for n in 2..20 {
+        browser.arrives(n, 1);
+    }
+    let numbers: Vec<_> = browser.heard.iter().map(|frame| frame.0).collect();
+    assert_eq!(numbers, [vec![0], (2..20).collect()].concat());
+    assert_eq!(browser.heard[1], (2, 1, 1));
+}
+
+#[test]
+fn a_key_between_packets_is_no_gap_even_if_it_comes_early() {
+    let mut browser = Browser::new();
+    browser.arrives(0, 0);
+    browser.key(2, 40);
+    assert!(browser.receiver.due().is_some());
+    browser.arrives(1, 50);
+    assert_eq!(browser.receiver.due(), None);
+    browser.arrives(3, 60);
+    assert_eq!(browser.heard, [(0, 0, 0), (1, 0, 50), (3, 0, 60)]);
+}
+
+#[test]
+fn a_packet_that_cannot_be_decoded_is_not_waited_for() {
+    let mut browser = Browser::new();
+    browser.arrives(0, 0);
+    let empty = Coded::Plain(Codec::Pcma, &[]);
+    let now = browser.start + 20 * MS;
+    browser.receiver.receive_audio(now, stamp(1), empty);
+    browser.arrives(2, 40);
+    assert_eq!(browser.heard, [(0, 0, 0), (2, 1, 40)]);
+}
+
+#[test]
+fn a_sender_that_counts_anew_is_heard_at_once() {
+    let mut browser = Browser::new();
+    browser.arrives(300, 0);
+    browser.arrives(302, 10);
+    browser.arrives(7, 20);
+    browser.arrives(8, 40);
+    let numbers: Vec<_> = browser.heard.iter().map(|frame| frame.0).collect();
+    assert_eq!(numbers, [300, 7, 8]);
+}
