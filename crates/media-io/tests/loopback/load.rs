@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mxtrunk_media_io::{Command, LegId, LoadLimits, MediaIo, MediaIoConfig, Pressure, Priority};
-use tokio::sync::mpsc::channel;
+use mxtrunk_media_io::{
+    Command, Event, Happened, LegId, LoadLimits, MediaIo, MediaIoConfig, Pressure, Priority,
+};
+use tokio::sync::mpsc::{Receiver, channel};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -45,13 +47,28 @@ impl Drop for Flood {
     }
 }
 
-fn media(load: LoadLimits, ports: std::ops::RangeInclusive<u16>) -> MediaIo {
+fn media(load: LoadLimits, ports: std::ops::RangeInclusive<u16>) -> (MediaIo, Receiver<Event>) {
     let config = MediaIoConfig {
         phone_ports: ports,
         load,
         ..MediaIoConfig::default()
     };
-    MediaIo::start(config, channel(64).0).unwrap()
+    let (sender, events) = channel(64);
+    (MediaIo::start(config, sender).unwrap(), events)
+}
+
+/// The formats that a leg was offered, in our order.
+fn offered(events: &mut Receiver<Event>, leg: LegId) -> String {
+    while let Some(event) = events.blocking_recv() {
+        match event.what {
+            Happened::LocalDescription { sdp } if event.leg == leg => {
+                let line = sdp.lines().find_map(|line| line.split_once("SAVPF "));
+                return line.unwrap().1.to_owned();
+            }
+            _ => {}
+        }
+    }
+    panic!("{leg} was not opened");
 }
 
 fn until(what: &str, so: impl Fn() -> bool) {
@@ -70,7 +87,7 @@ fn a_worker_that_is_made_busy_says_so_refuses_and_takes_calls_again_when_it_is_o
         refuse_at: 0.04,
         ..LoadLimits::default()
     };
-    let media = media(limits, 21_300..=21_309);
+    let (media, mut events) = media(limits, 21_300..=21_309);
     let only = || media.loads()[0];
     assert_eq!((only().busy, only().pressure), (0.0, Pressure::Normal));
     assert!(media.headroom().fits_one_more(0));
@@ -93,6 +110,11 @@ fn a_worker_that_is_made_busy_says_so_refuses_and_takes_calls_again_when_it_is_o
         let counters = media.counters();
         (counters.shed_calls, counters.emergencies_under_load) == (1, 1)
     });
+    // What is left to do for a new call is less, unless somebody calls for help.
+    let spared = offered(&mut events, LegId(1));
+    assert!(spared.starts_with("0 8 "), "{spared}");
+    let emergency = offered(&mut events, LegId(2));
+    assert!(emergency.starts_with("111 "), "{emergency}");
     // Their own deadlines would wake the worker.
     for leg in [1, 2] {
         media.send(LegId(leg), Command::Close).unwrap();
@@ -115,7 +137,7 @@ fn a_worker_that_may_be_as_busy_as_it_likes_refuses_nobody() {
         late: Duration::ZERO,
         ..LoadLimits::default()
     };
-    let media = media(never, 21_310..=21_319);
+    let (media, _events) = media(never, 21_310..=21_319);
     let flood = Flood::of(media.browser_addresses()[0][0]);
     until("the worker does not say that it is busy", || {
         media.loads()[0].busy >= 0.02

@@ -5,7 +5,6 @@ mod attacks;
 mod effort;
 mod ending;
 mod leg;
-mod live;
 mod moving;
 mod negotiate;
 #[cfg(test)]
@@ -164,6 +163,14 @@ impl Legs {
             .last_heard()
             .map(|last| now.saturating_duration_since(last));
         self.report(id, Happened::Heard { ago });
+    }
+
+    /// Asks what has flowed over a leg so far; [`Happened::Report`] follows.
+    pub fn ask_report(&mut self, id: LegId) {
+        if let Some(leg) = self.legs.get(&id) {
+            let stats = leg.stats();
+            self.report(id, Happened::Report { stats });
+        }
     }
 
     /// A datagram that came through `socket`.

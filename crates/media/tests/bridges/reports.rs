@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mxtrunk_media::{Happened, IceMode, Law, LegId, LegStats, PhoneProfile, Quality, Socket};
+use mxtrunk_media::{
+    CodecPolicy, Effort, Happened, IceMode, Law, LegId, LegStats, PhoneProfile, Quality, Socket,
+};
 
 use crate::world::World;
 use crate::{PHONE_TONE, bridged};
@@ -248,10 +250,14 @@ fn the_quality_of_each_direction_is_known_while_the_call_lives() {
 #[test]
 fn complexity_can_be_changed_while_calls_run_and_holds_for_later_ones() {
     let usual = encoded(|_| {}, |_| {});
-    let changed = encoded(|_| {}, |world| world.legs.set_opus_complexity(10));
+    let best = Effort {
+        policy: CodecPolicy::Opus,
+        opus_complexity: 10,
+    };
+    let changed = encoded(|_| {}, |world| world.legs.set_effort(best));
     assert_eq!(usual.0, changed.0);
     assert_ne!(usual.1, changed.1);
-    let later = encoded(|world| world.legs.set_opus_complexity(10), |_| {});
+    let later = encoded(|world| world.legs.set_effort(best), |_| {});
     assert_ne!(usual.0, later.0);
 }
 

@@ -1,12 +1,18 @@
 //! What a packet costs: nanoseconds and allocations, Opus ↔ PCMU and PCMA transcoded, PCMA, G.722 and Opus straight
 //! through, 1 to 200 bridges on one worker.
 //!
+//! Phones with SRTP are those of a second gateway, so that somebody seals what the first one opens: both are counted.
+//!
 //! Only the gateway's own work is timed and counted, from [`Legs::handle`] to the last [`Legs::poll_transmit`]; the
 //! browsers' and phones' side of it is not, nor are system calls. A *packet* is one that crosses a bridge; each bridge
 //! carries two in 20 ms. Allocations are given beside those of the WebRTC engine doing the same alone: the rest is
 //! ours.
 
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
+
+mod engine;
+mod secured;
+mod sound;
 
 use std::alloc::System;
 use std::hint::black_box;
@@ -16,14 +22,13 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mxtrunk_media::rtp::Header;
 use mxtrunk_media::{
-    Codec, CodecPolicy, Epoch, FRAME, Happened, Law, LegId, Legs, PhoneProfile, Settings, Socket,
+    Codec, CodecPolicy, Epoch, Happened, LegId, Legs, PhoneProfile, Settings, Socket,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use str0m::change::{SdpAnswer, SdpOffer};
-use str0m::media::{Direction, MediaKind, Mid};
-use str0m::net::{Protocol, Receive};
-use str0m::rtp::RtpWrite;
-use str0m::{Candidate, Input, Output, Rtc, RtcConfig};
+
+use engine::{Engine, engine_allocations};
+use secured::{SUITES, Secured};
+use sound::{frames, number, opus_frames};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -37,99 +42,6 @@ const MTU: usize = 1500;
 
 /// A peer's datagrams of one round, made before the clock runs.
 type Datagrams = Vec<(Socket, SocketAddr, Vec<u8>)>;
-
-/// One end of a WebRTC connection.
-struct Engine {
-    rtc: Rtc,
-    address: SocketAddr,
-    mid: Option<Mid>,
-    connected: bool,
-    speaks: Codec,
-    sent: u64,
-    out: Vec<Vec<u8>>,
-}
-
-impl Engine {
-    fn new(now: Instant, port: u16) -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 2], port));
-        // As the gateway sets its own up: no header extensions, no transport-wide feedback.
-        let mut config = RtcConfig::new()
-            .clear_codecs()
-            .clear_extension_map()
-            .set_rtp_mode(true)
-            .enable_opus(true, false)
-            .enable_g722(true, false)
-            .enable_pcmu(true, false)
-            .enable_pcma(true, false);
-        for params in config.codec_config().iter_mut() {
-            params.set_fb_transport_cc(false);
-        }
-        let mut rtc = config.build(now);
-        rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).unwrap());
-        Engine {
-            rtc,
-            address,
-            mid: None,
-            connected: false,
-            speaks: Codec::Opus,
-            sent: 0,
-            out: Vec::with_capacity(64),
-        }
-    }
-
-    /// Offers, has `peer` answer, and takes the answer.
-    fn negotiate(&mut self, peer: impl FnOnce(&str) -> String) {
-        let mut api = self.rtc.sdp_api();
-        self.mid = Some(api.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None));
-        let (offer, pending) = api.apply().unwrap();
-        self.drain();
-        let answer = SdpAnswer::from_sdp_string(&peer(&offer.to_sdp_string())).unwrap();
-        self.rtc.sdp_api().accept_answer(pending, answer).unwrap();
-        self.drain();
-    }
-
-    fn receive(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
-        let received = Receive::new(Protocol::Udp, source, self.address, datagram).unwrap();
-        self.rtc
-            .handle_input(Input::Receive(now, received))
-            .unwrap();
-        self.drain();
-    }
-
-    fn advance(&mut self, now: Instant) {
-        self.rtc.handle_input(Input::Timeout(now)).unwrap();
-        self.drain();
-    }
-
-    fn write(&mut self, now: Instant, payload: &[u8]) {
-        self.sent += 1;
-        let timestamp = self.sent as u32 * (self.speaks.clock() / 50);
-        let write = RtpWrite::new(
-            number(self.speaks).into(),
-            self.sent.into(),
-            timestamp,
-            now,
-            payload,
-        );
-        let mut direct = self.rtc.direct_api();
-        let stream = direct.stream_tx_by_mid(self.mid.unwrap(), None).unwrap();
-        stream.set_unpaced(true);
-        stream.write_rtp(write);
-        self.advance(now);
-    }
-
-    fn drain(&mut self) {
-        loop {
-            match self.rtc.poll_output().unwrap() {
-                Output::Timeout(_) => return,
-                Output::Transmit(transmit) => self.out.push(transmit.contents.into()),
-                Output::Event(str0m::Event::Connected) => self.connected = true,
-                Output::Event(str0m::Event::MediaAdded(added)) => self.mid = Some(added.mid),
-                Output::Event(event) => drop(black_box(event)),
-            }
-        }
-    }
-}
 
 /// A worker's legs with their peers, in virtual time.
 struct Bench {
@@ -321,109 +233,19 @@ fn description(legs: &mut Legs) -> String {
     }
 }
 
-/// A second of something like a voice: a gliding pitch with harmonics and syllables.
-fn voice(rate: u32) -> Vec<i16> {
-    let rate = f64::from(rate);
-    let mut phase = 0.0;
-    (0..rate as usize)
-        .map(|n| {
-            let time = n as f64 / rate;
-            phase += (120.0 + 30.0 * (time * 6.0).sin()) / rate * std::f64::consts::TAU;
-            let harmonics: f64 = (1..12)
-                .map(|h| (phase * f64::from(h)).sin() / f64::from(h))
-                .sum();
-            let syllable = 0.5 + 0.5 * (time * 25.0).sin();
-            (harmonics * syllable * 5000.0) as i16
-        })
-        .collect()
-}
-
-fn opus_frames() -> Vec<Vec<u8>> {
-    let mut encoder =
-        opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Voip).unwrap();
-    encoder.set_bitrate(opus::Bitrate::Bits(32_000)).unwrap();
-    let pcm = voice(48_000);
-    let frames = pcm.chunks_exact(960);
-    frames
-        .map(|frame| encoder.encode_vec(frame, 1000).unwrap())
-        .collect()
-}
-
-/// As the gateway numbers them.
-fn number(codec: Codec) -> u8 {
-    match codec {
-        Codec::Pcmu => 0,
-        Codec::Pcma => 8,
-        Codec::G722 => 9,
-        Codec::Opus => 111,
-    }
-}
-
-/// A second of voice; what is in G.722 nobody looks at.
-fn frames(codec: Codec) -> Vec<Vec<u8>> {
-    match codec {
-        Codec::Opus => opus_frames(),
-        Codec::Pcmu => law_frames(Law::Mu),
-        Codec::Pcma | Codec::G722 => law_frames(Law::A),
-    }
-}
-
-fn law_frames(law: Law) -> Vec<Vec<u8>> {
-    let pcm = voice(8000);
-    let frames = pcm.chunks_exact(FRAME);
-    frames
-        .map(|frame| law.encode(frame.try_into().unwrap()).to_vec())
-        .collect()
-}
-
-/// Allocations per packet of the engine alone: one packet in and one out a round.
-fn engine_allocations() -> f64 {
-    let mut now = Instant::now();
-    let mut one = Engine::new(now, 60_000);
-    let mut other = Engine::new(now, 60_001);
-    one.negotiate(|offer| {
-        let offer = SdpOffer::from_sdp_string(offer).unwrap();
-        let answer = other.rtc.sdp_api().accept_offer(offer).unwrap();
-        other.drain();
-        answer.to_sdp_string()
-    });
-    let speech = opus_frames();
-    let mut counted = 0;
-    for round in 0.. {
-        now += TICK;
-        one.advance(now);
-        if one.connected && other.connected {
-            one.write(now, &speech[round % speech.len()]);
-        }
-        let to_other: Vec<_> = one.out.drain(..).collect();
-        let region = Region::new(ALLOCATOR);
-        for datagram in &to_other {
-            other.receive(now, one.address, datagram);
-        }
-        if one.connected && other.connected {
-            other.write(now, &speech[round % speech.len()]);
-        }
-        other.advance(now);
-        let change = region.change();
-        if round >= WARM_UP {
-            counted += change.allocations + change.reallocations;
-        }
-        for datagram in other.out.drain(..) {
-            one.receive(now, other.address, &datagram);
-        }
-        if round == WARM_UP + COUNTED - 1 {
-            break;
-        }
-    }
-    counted as f64 / (2 * COUNTED) as f64
-}
-
 fn packet_loop(criterion: &mut Criterion) {
     let engine = engine_allocations();
     for codecs in [(Codec::Pcmu, Codec::Pcmu), (Codec::Pcmu, Codec::Pcma)] {
         let phones = Bench::with_phones(50, codecs).allocations();
         println!("allocations per packet: phone to phone, {codecs:?} {phones:.2} (all of it ours)");
         assert!(phones < 0.01, "our own code allocates per packet");
+    }
+    for suite in SUITES {
+        let secured = Secured::new(20, suite).allocations();
+        println!(
+            "allocations per packet: phone to phone, SRTP {suite} {secured:.2} (all of it ours)"
+        );
+        assert!(secured < 0.01, "our own code allocates per packet of SRTP");
     }
     // `cargo test` runs this once, to see that it works; `cargo bench` says so with an argument.
     let measured = std::env::args().any(|argument| argument == "--bench");
