@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use mxtrunk_testbed::asterisk::{self, extension};
-use mxtrunk_testbed::browser::CallState;
+use mxtrunk_testbed::browser::{CallState, Family};
 use mxtrunk_testbed::demo::site::PASSWORD;
 use mxtrunk_testbed::demo::{self, Check, Scenario};
 use mxtrunk_testbed::namespace;
@@ -110,6 +110,31 @@ fn a_pbx_that_calls_over_srtp_is_heard_and_hears() {
         site.ended_by_them(PATIENCE).await?;
         let record = site.record().await?;
         ensure!(record.audio.as_deref() == Some("both"), "{record:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_browser_whose_network_lets_no_udp_through_calls_over_tcp() {
+    namespace::test(async |run| {
+        let check = Check {
+            binary: PathBuf::from(env!("CARGO_BIN_EXE_mxtrunk")),
+            browser: Family::ChromiumOverTcp,
+            scenarios: vec![Scenario::BrowserCallsPhone, Scenario::PhoneCallsBrowser],
+            changes: "[log]\nlevel = \"debug\"\n".to_owned(),
+            ..Check::everything()?
+        };
+        let report = demo::check(&run, &check).await?;
+        println!("{report}");
+        ensure!(report.passed(), "{report}");
+        let logged = fs::read_to_string(run.path("gateway.log"))?;
+        let seen = logged
+            .lines()
+            .filter(|line| line.contains("the browser is there"));
+        let ways: Vec<&str> = seen.collect();
+        ensure!(!ways.is_empty(), "the log does not say how it was reached");
+        let over_tcp = ways.iter().all(|line| line.contains("way=Streams"));
+        ensure!(over_tcp, "not over TCP alone: {ways:?}");
         Ok(())
     });
 }

@@ -179,6 +179,7 @@ impl Demux {
         if self.sources.contains_key(&path) {
             return;
         }
+        tracing::debug!(%leg, way = ?path.socket, "the browser is there");
         let known = self.legs.entry(leg).or_default();
         if known.sources.len() == SOURCES {
             let oldest = known.sources.remove(0);

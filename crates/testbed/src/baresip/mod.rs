@@ -73,11 +73,12 @@ impl DeskPhone {
         let ports = Ports::of(extension)?;
         let talk = folder.join("talk.wav");
         write_talk(clip, &talk)?;
-        // baresip cuts a recording's path at 128 bytes, and the run's folder can be longer.
+        // baresip cuts a path at 128 bytes, and the run's folder can be longer: without its sound it answers no call.
         let shortcut = tempfile::Builder::new().prefix("mxtrunk").tempdir()?;
-        let short = shortcut.path().join("heard");
-        std::os::unix::fs::symlink(&heard, &short)?;
-        fs::write(folder.join("config"), config(&ports, &talk, &short))?;
+        let short = shortcut.path().join("phone");
+        std::os::unix::fs::symlink(&folder, &short)?;
+        let (talks, hears) = (short.join("talk.wav"), short.join("heard"));
+        fs::write(folder.join("config"), config(&ports, &talks, &hears))?;
         fs::write(folder.join("accounts"), account(extension, answering))?;
         // A newline at the end would become part of every SIP message's instance id.
         let uuid = format!("6d787472-756e-6b00-0000-00000000{extension}");

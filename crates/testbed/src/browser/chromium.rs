@@ -37,7 +37,8 @@ pub(super) struct Chromium {
 }
 
 impl Chromium {
-    pub(super) async fn start(run: &Run, name: &str) -> anyhow::Result<Self> {
+    /// `preferences` are those that a person sets in the browser's settings.
+    pub(super) async fn start(run: &Run, name: &str, preferences: &Value) -> anyhow::Result<Self> {
         let folder = run.subfolder(name)?;
         let microphone = folder.join("microphone.wav");
         let port = super::free_port()?;
@@ -50,6 +51,7 @@ impl Chromium {
         let options = json!({
             "binary": tied_chromium(&folder)?,
             "args": flags(&folder, &microphone),
+            "prefs": preferences,
         });
         let capabilities = [("goog:chromeOptions".to_owned(), options)];
         driver.logs("started successfully", START).await?;

@@ -14,7 +14,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use anyhow::ensure;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::judge::Sound;
 use crate::run::Run;
@@ -32,6 +32,8 @@ const SCRIPT: Duration = Duration::from_secs(180);
 pub enum Family {
     /// Chromium, as in Chrome, Edge and Element Desktop.
     Chromium,
+    /// The same on a network that lets no UDP through.
+    ChromiumOverTcp,
     /// Firefox ESR.
     Firefox,
 }
@@ -53,7 +55,11 @@ impl Browser {
     /// When it or its driver does not start within a minute.
     pub async fn start(run: &Run, name: &str, family: Family) -> anyhow::Result<Self> {
         Ok(Self(match family {
-            Family::Chromium => Engine::Chromium(Chromium::start(run, name).await?),
+            Family::Chromium => Engine::Chromium(Chromium::start(run, name, &json!({})).await?),
+            Family::ChromiumOverTcp => {
+                let no_udp = json!({ "webrtc.ip_handling_policy": "disable_non_proxied_udp" });
+                Engine::Chromium(Chromium::start(run, name, &no_udp).await?)
+            }
             Family::Firefox => Engine::Firefox(Box::new(Firefox::start(run, name).await?)),
         }))
     }
