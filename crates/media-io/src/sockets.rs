@@ -249,6 +249,11 @@ impl Sockets {
         self.streams.poll_timeout()
     }
 
+    /// The next listener that could take no connection a while ago.
+    pub(crate) fn poll_unheard(&mut self, now: Instant) -> Option<Source> {
+        self.streams.poll_unheard(now).map(Source::Listener)
+    }
+
     /// Closes connections that are of no use, and has the legs forget those that are closed.
     pub(crate) fn sweep(&mut self, now: Instant, legs: &mut Legs) {
         let knows = |socket, remote| legs.knows(socket, remote);

@@ -47,6 +47,9 @@ pub(crate) struct Streams {
     unproven: VecDeque<Token>,
     /// Of those that were proven.
     closed: Vec<(Socket, SocketAddr)>,
+    /// Listeners that could take nothing for want of descriptors. The event queue speaks of new connections only, so
+    /// nobody would look after those that wait there.
+    unheard: Vec<usize>,
     sweep: Option<Instant>,
 }
 
@@ -58,6 +61,7 @@ impl Streams {
             tokens: HashMap::new(),
             unproven: VecDeque::new(),
             closed: Vec::new(),
+            unheard: Vec::new(),
             sweep: None,
         }
     }
@@ -81,7 +85,12 @@ impl Streams {
                 Err(error) => {
                     tracing::debug!(%error, "a connection of a browser cannot be accepted");
                     // Of a connection that is gone already others may be behind; without descriptors none can be had.
-                    return error.kind() == io::ErrorKind::ConnectionAborted;
+                    let is_more = error.kind() == io::ErrorKind::ConnectionAborted;
+                    if !is_more {
+                        self.unheard.push(number);
+                        self.sweep.get_or_insert(now + SWEEP);
+                    }
+                    return is_more;
                 }
             };
             if self.open.len() == OPEN {
@@ -224,6 +233,14 @@ impl Streams {
             self.close(registry, token);
         }
         self.sweep = (!self.open.is_empty()).then(|| now + SWEEP);
+    }
+
+    /// The next listener to ask again, from the time on that [`Self::poll_timeout`] named.
+    pub(crate) fn poll_unheard(&mut self, now: Instant) -> Option<usize> {
+        match self.sweep {
+            Some(due) if due > now => None,
+            _ => self.unheard.pop(),
+        }
     }
 
     /// The next connection of a leg that was closed.

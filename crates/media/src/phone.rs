@@ -33,7 +33,7 @@ use negotiate::{Agreed, Negotiation};
 
 pub(crate) use frames::Ptime;
 
-/// The RTP clock of everything that we send to a phone, Hz.
+/// The RTP clock of everything that we encode for a phone, Hz.
 const CLOCK: u32 = 8000;
 /// RFC 3550 section 6.2: reports at least every 5 s or so.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
@@ -296,6 +296,8 @@ impl PhoneLeg {
     }
 
     fn count_sent(&mut self, payload: usize) {
+        // Each is looked at, for after half a turn unseen the count would run backwards.
+        self.sequence.extend(self.header.sequence);
         self.header.sequence = self.header.sequence.wrapping_add(1);
         self.sent.packets += 1;
         self.sent.bytes += payload as u64;

@@ -239,6 +239,12 @@ impl Voice {
 
     /// Such a packet has gone out as the newest.
     pub(crate) fn passed(&mut self, now: Instant, codec: Codec, placed: Placed) {
+        if self.last.is_none_or(|last| last.at != i64::MAX)
+            && let Some(gate) = &mut self.gate
+        {
+            // What it kept of before is not to be heard after.
+            *gate = SilenceGate::default();
+        }
         self.ticks = codec.ticks();
         self.sequence = placed.sequence;
         self.watch.sent(self.sequence);

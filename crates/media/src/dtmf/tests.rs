@@ -83,6 +83,19 @@ fn a_digit_of_which_only_one_end_packet_arrives_is_not_lost() {
 }
 
 #[test]
+fn keys_are_heard_after_the_timeline_went_back() {
+    let far = 1_000_000_000;
+    let mut receiver = DigitReceiver::default();
+    let before = presses(&mut receiver, &[(far, event(1, true, 800))], 8000);
+    let after = presses(&mut receiver, &[(5_000, event(2, true, 800))], 8000);
+    // Of the second every end was lost before the timeline went on elsewhere.
+    let unended = presses(&mut receiver, &[(far, event(3, false, 800))], 8000);
+    let last = presses(&mut receiver, &[(5_000, event(4, true, 800))], 8000);
+    let begun = begun(&[before, after, unended, last].concat());
+    assert_eq!(begun, [1, 2, 3, 4]);
+}
+
+#[test]
 fn the_same_key_twice_is_two_digits() {
     let mut receiver = DigitReceiver::default();
     let packets = [(100, event(1, true, 800)), (2000, event(1, true, 800))];

@@ -74,7 +74,7 @@ impl PhoneLeg {
                 [None, None]
             }
             None => {
-                self.receiver.drops().unknown_payload += 1;
+                self.receiver.receive_unknown(now, stamp);
                 [None, None]
             }
         }
@@ -94,6 +94,8 @@ impl PhoneLeg {
             self.receiver.drops().wrong_source += 1;
             return;
         }
+        let clock = self.agreed().map(|agreed| agreed.speaks.codec.clock());
+        let clock = clock.unwrap_or(CLOCK);
         let datagram = match &mut self.srtp {
             Some(srtp) => match srtp.open_rtcp(datagram) {
                 Ok(opened) => opened,
@@ -109,7 +111,7 @@ impl PhoneLeg {
         self.last_heard = Some(now);
         let (ssrc, sent) = (self.header.ssrc, self.sent.packets);
         self.peer_reports
-            .hear((now, epoch.ntp(now)), datagram, ssrc, CLOCK, sent);
+            .hear((now, epoch.ntp(now)), datagram, ssrc, clock, sent);
     }
 }
 

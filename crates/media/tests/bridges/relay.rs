@@ -556,3 +556,23 @@ fn what_passes_through_is_cut_to_the_length_that_the_phone_asked_for() {
         assert_eq!(bytes_heard, said[..bytes_heard.len()], "at {ptime} ms");
     }
 }
+
+/// A key stands in the place of the sound until it ends, and nobody could send its end any more.
+#[test]
+fn a_key_that_the_phone_no_longer_hears_does_not_keep_the_sound_back() {
+    let events = ["101 telephone-event/8000"];
+    let mut call = Call::outgoing(CodecPolicy::Auto, &[Codec::Pcma], "8 101", &events);
+    call.talk(5, (8, 8), 160, bytes);
+    call.browser_says(EVENT, 5000, &[1, 10, 0, 160]);
+    call.world.run(40);
+    call.reoffer("8", &[]);
+    let heard = call.at_phone(0, 8).len();
+    let next = call.sent + 1;
+    call.talk(20, (8, 8), 160, bytes);
+    let heard = call.at_phone(heard, 8);
+    let said: Vec<_> = (next..next + 20).map(bytes).collect();
+    let came_through = said
+        .iter()
+        .filter(|said| heard.iter().any(|heard| heard.2 == **said));
+    assert!(came_through.count() >= 18, "{heard:?}");
+}

@@ -214,3 +214,67 @@ fn a_sender_that_counts_anew_is_heard_at_once() {
     let numbers: Vec<_> = browser.heard.iter().map(|frame| frame.0).collect();
     assert_eq!(numbers, [300, 7, 8]);
 }
+
+#[test]
+fn a_packet_that_comes_later_than_anybody_waits_teaches_nothing() {
+    let mut browser = Browser::new();
+    for n in [0, 2, 3, 4, 5] {
+        browser.arrives(n, 20 * u32::from(n));
+    }
+    browser.arrives(1, 300);
+    browser.arrives(7, 320);
+    browser.pass_to(1000);
+    assert_eq!(browser.heard.last(), Some(&(7, 1, 360)));
+}
+
+#[test]
+fn a_sender_that_leaps_is_heard_within_40_ms() {
+    for (to, latest) in [(20_000, 40), (32_768, 40), (40_000, 0)] {
+        let mut browser = Browser::new();
+        browser.arrives(100, 0);
+        browser.arrives(101, 20);
+        browser.arrives(to, 40);
+        browser.arrives(to.wrapping_add(1), 60);
+        browser.pass_to(1000);
+        let after = &browser.heard[2..];
+        assert_eq!(after.len(), 2, "{to}: {after:?}");
+        assert!(
+            after.iter().all(|frame| frame.2 <= 60 + latest),
+            "{to}: {after:?}"
+        );
+    }
+}
+
+#[test]
+fn what_has_no_sound_is_neither_waited_for_nor_lost() {
+    let mut browser = Browser::new();
+    let after = |ms| origin() + ms * MS;
+    browser.arrives(0, 0);
+    // A telephone-event cut short, an unknown payload type.
+    browser
+        .receiver
+        .receive_event(after(20), stamp(1), &[1, 2], 8000);
+    browser.receiver.receive_unknown(after(40), stamp(2));
+    browser.arrives(3, 60);
+    assert_eq!(browser.heard, [(0, 0, 0), (3, 0, 60)]);
+    assert_eq!(browser.receiver.stats().0.lost, 0);
+}
+
+#[test]
+fn the_keys_of_another_source_do_not_move_the_stream() {
+    let mut browser = Browser::new();
+    browser.arrives(0, 0);
+    let elsewhere = Stamp {
+        ssrc: 2,
+        ..stamp(30)
+    };
+    let now = browser.start + 20 * MS;
+    browser
+        .receiver
+        .receive_event(now, elsewhere, &[1, 0x0a, 0, 160], 8000);
+    for n in 1..5 {
+        browser.arrives(n, 20 * u32::from(n) + 100);
+    }
+    assert_eq!(browser.heard.len(), 5);
+    assert_eq!(browser.late(), 0);
+}
