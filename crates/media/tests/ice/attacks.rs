@@ -102,6 +102,26 @@ fn a_client_hello_from_an_address_that_ice_has_not_validated_is_dropped() {
     }
 }
 
+/// Several devices may check before one answers; a handshake is begun with none of them.
+#[test]
+fn before_a_device_has_answered_nothing_but_its_checks_is_taken() {
+    for ice in BOTH {
+        let mut net = Net::new(ice);
+        let leg = net.browser_at(Protocol::Udp, "198.51.100.1:5000");
+        net.legs.open_browser(net.now(), leg, None);
+        let offer = net.description(leg);
+        let answer = net.browser(leg).answer(&offer);
+        net.run(1000);
+        let mut hello = forged("198.51.100.1:5000".parse().unwrap(), "none:none");
+        hello.contents = vec![22; 50];
+        let before = net.legs.strangers().wrong_source;
+        net.give(&hello);
+        assert_eq!(net.legs.strangers().wrong_source, before + 1, "{ice:?}");
+        net.legs.apply_answer(net.now(), leg, &answer);
+        net.connect(leg);
+    }
+}
+
 #[test]
 fn a_wrong_fingerprint_fails_the_leg_and_nobody_hears_anything() {
     for version in VERSIONS {

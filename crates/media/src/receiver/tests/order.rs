@@ -204,6 +204,20 @@ fn a_packet_that_cannot_be_decoded_is_not_waited_for() {
     assert_eq!(browser.heard, [(0, 0, 0), (2, 1, 40)]);
 }
 
+/// libopus would take it for a lost one and make up some sound.
+#[test]
+fn an_opus_packet_without_anything_is_no_sound() {
+    let mut browser = Browser::new();
+    let empty: std::sync::Arc<[u8]> = [].into();
+    for n in 0..10 {
+        let now = browser.start + 20 * u32::from(n) * MS;
+        let coded = Coded::Opus(&empty);
+        browser.receiver.receive_audio(now, stamp(n), coded);
+    }
+    assert_eq!(browser.receiver.next_direct(), None);
+    assert_eq!(browser.receiver.drops.undecodable, 10);
+}
+
 #[test]
 fn a_sender_that_counts_anew_is_heard_at_once() {
     let mut browser = Browser::new();
