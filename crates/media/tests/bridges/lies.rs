@@ -148,4 +148,6 @@ fn a_forged_bye_ends_nothing() {
         }
     }
     assert_goes_on(&mut world, browser, phone);
+    // What does not begin with a report is no sign of life either.
+    assert_eq!(world.close(phone).dropped.malformed, 20);
 }
