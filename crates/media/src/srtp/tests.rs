@@ -221,6 +221,20 @@ fn each_source_has_its_own_counters_and_their_number_is_bounded() {
 }
 
 #[test]
+fn of_nine_sources_the_one_longest_unheard_is_forgotten() {
+    let (_, mut opener) = pair(Suite::Aes128Gcm);
+    let master = key(Suite::Aes128Gcm, 9).key;
+    let packet = |ssrc| sealed(&mut Sealer::new(&master), 9, ssrc);
+    for ssrc in 1..=9 {
+        assert_eq!(opens(&mut opener, &packet(ssrc), 9, ssrc), Ok(()));
+    }
+    for ssrc in 2..=9 {
+        assert_eq!(opener.open_rtp(&packet(ssrc)), Err(Unopened::Replayed));
+    }
+    assert_eq!(opens(&mut opener, &packet(1), 9, 1), Ok(()));
+}
+
+#[test]
 fn reports_are_opened_once_and_never_in_the_clear() {
     for suite in Suite::ALL {
         let (mut sealer, mut opener) = pair(suite);
