@@ -283,3 +283,98 @@ pub(crate) fn bind_listener(address: SocketAddr, dscp: u8) -> io::Result<TcpList
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Site {
+        poll: mio::Poll,
+        streams: Streams,
+        address: SocketAddr,
+        peers: Vec<std::net::TcpStream>,
+        now: Instant,
+    }
+
+    impl Site {
+        fn new() -> Self {
+            let listener = bind_listener(([127, 0, 0, 1], 0).into(), 0).unwrap();
+            Site {
+                poll: mio::Poll::new().unwrap(),
+                address: listener.local_addr().unwrap(),
+                streams: Streams::new(vec![listener]),
+                peers: Vec::new(),
+                now: Instant::now(),
+            }
+        }
+
+        /// A connection that is accepted, and its address.
+        fn connects(&mut self) -> (Token, SocketAddr) {
+            let token = Token(self.peers.len());
+            let peer = std::net::TcpStream::connect(self.address).unwrap();
+            let remote = peer.local_addr().unwrap();
+            self.peers.push(peer);
+            while !self.streams.open.contains_key(&token) {
+                let registry = self.poll.registry();
+                self.streams.accept(self.now, 0, registry, || token);
+            }
+            (token, remote)
+        }
+
+        fn judged(&mut self, token: Token, knows: bool) {
+            self.streams
+                .judge(token, self.poll.registry(), |_, _| knows);
+        }
+
+        /// So many are open when it has been swept then.
+        fn open_after(&mut self, passed: Duration, knows: bool) -> usize {
+            let registry = self.poll.registry();
+            self.streams
+                .sweep(self.now + passed, registry, |_, _| knows);
+            self.streams.open.len()
+        }
+    }
+
+    #[test]
+    fn a_browser_that_is_silent_for_30_s_is_closed_and_forgotten() {
+        let mut site = Site::new();
+        let (token, remote) = site.connects();
+        site.judged(token, true);
+        assert_eq!(site.open_after(IDLE - SWEEP, true), 1);
+        assert_eq!(site.streams.poll_closed(), None);
+        assert_eq!(site.open_after(IDLE, true), 0);
+        let closed = site.streams.poll_closed();
+        assert_eq!(closed, Some((Socket::Streams(0), remote)));
+    }
+
+    #[test]
+    fn the_connection_of_a_leg_that_is_gone_is_closed_within_a_second() {
+        let mut site = Site::new();
+        let (token, _) = site.connects();
+        site.judged(token, true);
+        assert_eq!(site.open_after(SWEEP, false), 0);
+    }
+
+    #[test]
+    fn one_address_has_16_connections_that_show_nothing_and_the_oldest_goes() {
+        let mut site = Site::new();
+        let (proven, _) = site.connects();
+        site.judged(proven, true);
+        for _ in 0..UNPROVEN_OF_ONE + 4 {
+            site.connects();
+        }
+        let open = &site.streams.open;
+        assert_eq!(open.len(), 1 + UNPROVEN_OF_ONE);
+        assert!(open.contains_key(&proven) && !open.contains_key(&Token(1)));
+    }
+
+    #[test]
+    fn a_connection_that_is_closed_leaves_a_newer_one_of_its_address_alone() {
+        let mut site = Site::new();
+        let (old, remote) = site.connects();
+        let path = (Socket::Streams(0), remote);
+        site.streams.tokens.insert(path, Token(99));
+        site.streams.close(site.poll.registry(), old);
+        assert_eq!(site.streams.tokens.get(&path), Some(&Token(99)));
+    }
+}

@@ -374,15 +374,9 @@ impl BrowserLeg {
         let Some(remote) = &stats.remote else {
             return Ok(());
         };
-        // The engine reads the signed 24 bits of RFC 3550 as unsigned.
-        let lost = match remote.packets_lost {
-            below_nought @ 0x80_0000.. => below_nought as i64 - 0x100_0000,
-            lost => lost as i64,
-        };
-        self.voice.report(Reception {
-            highest: *remote.maximum_sequence_number,
-            lost,
-        })?;
+        let highest = *remote.maximum_sequence_number;
+        let report = Reception::read(highest, remote.packets_lost);
+        self.voice.report(report)?;
         self.round_trip = stats.rtt.or(self.round_trip);
         let clock = self.sent.codec.map_or(48_000, Codec::clock);
         let clock = f64::from(clock);

@@ -155,6 +155,36 @@ fn where_packets_are_late_they_are_waited_for_as_long_as_they_take() {
 }
 
 #[test]
+fn nobody_waits_longer_than_120_ms() {
+    let mut browser = Browser::new();
+    let late = (0..20).filter(|n| *n != 1).map(|n| (20 * u32::from(n), n));
+    for (ms, n) in late.chain([(390, 1), (400, 20), (440, 22)]) {
+        browser.arrives(n, ms);
+    }
+    browser.pass_to(1000);
+    assert_eq!(browser.heard.last(), Some(&(22, 1, 560)));
+}
+
+#[test]
+fn one_that_came_just_in_time_makes_the_next_be_waited_for_a_little_longer() {
+    let mut browser = Browser::new();
+    for (n, ms) in [(0, 0), (2, 40), (1, 78), (4, 100)] {
+        browser.arrives(n, ms);
+    }
+    browser.pass_to(1000);
+    assert_eq!(browser.heard.last(), Some(&(4, 1, 148)));
+}
+
+#[test]
+fn a_gap_of_more_than_a_second_is_not_reproduced() {
+    let mut browser = Browser::new();
+    browser.arrives(0, 0);
+    browser.arrives(80, 1600);
+    browser.pass_to(2000);
+    assert_eq!(browser.heard, [(0, 0, 0), (80, 0, 1640)]);
+}
+
+#[test]
 fn packets_that_come_twice_do_not_make_anyone_wait_longer() {
     let mut browser = Browser::new();
     for n in [0, 2, 3, 4, 5] {
@@ -163,6 +193,7 @@ fn packets_that_come_twice_do_not_make_anyone_wait_longer() {
     }
     browser.arrives(5, 400);
     browser.arrives(0, 401);
+    assert_eq!(browser.late(), 7);
     let before = browser.heard.len();
     browser.arrives(7, 420);
     browser.pass_to(1000);
@@ -202,6 +233,20 @@ fn a_packet_that_cannot_be_decoded_is_not_waited_for() {
     browser.receiver.receive_audio(now, stamp(1), empty);
     browser.arrives(2, 40);
     assert_eq!(browser.heard, [(0, 0, 0), (2, 1, 40)]);
+}
+
+/// libopus would take it for a lost one and make up some sound.
+#[test]
+fn an_opus_packet_without_anything_is_no_sound() {
+    let mut browser = Browser::new();
+    let empty: std::sync::Arc<[u8]> = [].into();
+    for n in 0..10 {
+        let now = browser.start + 20 * u32::from(n) * MS;
+        let coded = Coded::Opus(&empty);
+        browser.receiver.receive_audio(now, stamp(n), coded);
+    }
+    assert_eq!(browser.receiver.next_direct(), None);
+    assert_eq!(browser.receiver.drops.undecodable, 10);
 }
 
 #[test]
