@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
@@ -14,9 +14,11 @@ pub const CONTROL: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 22_222)
 /// The ports of a system under test towards phones; below those that the kernel gives to the generator's peers.
 pub const PHONE_PORTS: RangeInclusive<u16> = 10_000..=29_999;
 
-/// How long one try may take, and how many there are.
-const PATIENCE: Duration = Duration::from_millis(500);
-const TRIES: u32 = 10;
+/// How long an order may take, and one try of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+const TRY: Duration = Duration::from_millis(500);
+/// While the system starts, its port is closed and a try fails at once.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The generator's end.
 #[derive(Debug)]
@@ -31,14 +33,14 @@ impl Control {
     pub fn new() -> anyhow::Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         socket.connect(CONTROL)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(TRY))?;
         Ok(Self { socket, orders: 0 })
     }
 
     /// Sends an order until its reply comes.
     ///
     /// # Errors
-    /// When none comes within 5 s, or one that cannot be read.
+    /// When none comes within 10 s, or one that cannot be read.
     pub fn order<Reply: DeserializeOwned>(
         &mut self,
         order: &impl Serialize,
@@ -47,10 +49,10 @@ impl Control {
         let cookie = format!("order{}", self.orders);
         let datagram = frame(&cookie, order)?;
         let mut buffer = vec![0; 65_536];
-        for _ in 0..TRIES {
-            // While the system starts, its port is closed; the next try may find it open.
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
             if self.socket.send(&datagram).is_err() {
-                std::thread::sleep(PATIENCE / 10);
+                std::thread::sleep(PAUSE);
                 continue;
             }
             while let Ok(length) = self.socket.recv(&mut buffer) {
@@ -60,6 +62,7 @@ impl Control {
                     return Ok(read.1);
                 }
             }
+            std::thread::sleep(PAUSE);
         }
         bail!("no reply from the system under test")
     }
