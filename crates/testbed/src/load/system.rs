@@ -143,7 +143,13 @@ impl System {
             "ICE": "force", "DTLS": "passive", "SDES": "off", "rtcp-mux": ["require"],
             "replace": ["origin"], "flags": ["trust-address"],
         });
+        // It leaves the group out, without which str0m takes no answer.
         let described = self.described(&answer)?;
+        let mid = described
+            .lines()
+            .find_map(|line| line.strip_prefix("a=mid:"));
+        let group = format!("a=group:BUNDLE {}\r\nm=audio", mid.unwrap_or_default());
+        let described = described.replacen("m=audio", &group, 1);
         browser
             .accept(&described)
             .with_context(|| described.clone())
