@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 /// Below this part of its threshold, a worker takes calls again.
 const RETAKEN: f32 = 0.9;
-/// Sparing about halves what a transcoded call costs (complexity 0 against 5), so it ends only where twice the load
-/// would stay below the threshold: else it would bring itself back.
-const SPARED: f32 = 0.45;
+/// Sparing ends only where the load would stay this much below its threshold without it: else it would bring itself
+/// back.
+const ENDED: f32 = 0.9;
 /// How long it must have been better before a worker takes calls again.
 const CALM_AFTER_REFUSAL: Duration = Duration::from_secs(5);
 /// How long it must have been better before a worker spares no more.
@@ -71,11 +71,13 @@ impl LoadLimits {
     }
 
     /// Whether a reading is reason enough to stay with `pressure`.
-    fn holds(&self, pressure: Pressure, reading: &Reading) -> bool {
+    fn holds(&self, pressure: Pressure, reading: &Reading, left: f32) -> bool {
         match pressure {
             Pressure::Normal => true,
             Pressure::Shed => {
-                reading.busy >= self.shed_at * SPARED || self.is_late(reading, self.late / 2)
+                let ended = self.shed_at * left * ENDED;
+                let is_busy = self.shed_at < 1.0 && reading.busy >= ended;
+                is_busy || self.is_late(reading, self.late / 2)
             }
             Pressure::Refuse => reading.busy >= self.refuse_at * RETAKEN,
         }
@@ -94,17 +96,25 @@ fn reaches(busy: f32, threshold: f32) -> bool {
 #[derive(Debug)]
 pub(crate) struct OverloadControl {
     limits: LoadLimits,
+    /// The part of a call's cost that sparing leaves, 0 to 1.
+    left: f32,
     pressure: Pressure,
     better_since: Option<Instant>,
 }
 
 impl OverloadControl {
-    pub(crate) fn new(limits: LoadLimits) -> Self {
+    pub(crate) fn new(limits: LoadLimits, left: f32) -> Self {
         OverloadControl {
             limits,
+            left,
             pressure: Pressure::Normal,
             better_since: None,
         }
+    }
+
+    /// Whether anything is spared before calls are refused.
+    pub(crate) fn spares(&self) -> bool {
+        self.limits.shed_at < 1.0
     }
 
     pub(crate) fn pressure(&self) -> Pressure {
@@ -116,7 +126,7 @@ impl OverloadControl {
         let called_for = self.limits.called_for(reading);
         let next = if called_for > self.pressure {
             called_for
-        } else if self.limits.holds(self.pressure, reading) {
+        } else if self.limits.holds(self.pressure, reading, self.left) {
             self.better_since = None;
             return None;
         } else {
@@ -133,6 +143,7 @@ impl OverloadControl {
         let (wait, next) = match self.pressure {
             Pressure::Normal => return None,
             Pressure::Shed => (CALM_AFTER_SHEDDING, Pressure::Normal),
+            Pressure::Refuse if !self.spares() => (CALM_AFTER_REFUSAL, Pressure::Normal),
             Pressure::Refuse => (CALM_AFTER_REFUSAL, Pressure::Shed),
         };
         (better_for >= wait).then_some(next)
@@ -144,6 +155,8 @@ mod tests {
     use super::*;
     use Pressure::{Normal, Refuse, Shed};
 
+    /// What complexity 0 leaves of 5.
+    const HALF: f32 = 0.5;
     const QUARTER: Duration = Duration::from_millis(250);
 
     fn busy(share: f32) -> Reading {
@@ -162,7 +175,7 @@ mod tests {
 
     /// A control in this state, and the moment at which it came there.
     fn at(pressure: Pressure) -> (OverloadControl, Instant) {
-        let mut control = OverloadControl::new(LoadLimits::default());
+        let mut control = OverloadControl::new(LoadLimits::default(), HALF);
         let now = Instant::now();
         let share = match pressure {
             Normal => 0.0,
@@ -231,7 +244,7 @@ mod tests {
     /// Sparing halves the load: without a memory of that it would end, and begin again, for ever.
     #[test]
     fn sparing_does_not_bring_itself_back() {
-        let mut control = OverloadControl::new(LoadLimits::default());
+        let mut control = OverloadControl::new(LoadLimits::default(), HALF);
         let start = Instant::now();
         let mut changes = 0;
         for quarter in 0..4 * 600 {
@@ -253,10 +266,36 @@ mod tests {
             late: Duration::ZERO,
             ..LoadLimits::default()
         };
-        let mut control = OverloadControl::new(limits);
+        let mut control = OverloadControl::new(limits, HALF);
         let now = Instant::now();
         for reading in [busy(1.0), late(1_000)] {
             assert_eq!(control.judge(now, &reading), None);
         }
+    }
+
+    #[test]
+    fn who_never_spares_only_refuses_and_takes_calls_again() {
+        let limits = LoadLimits {
+            shed_at: 1.0,
+            ..LoadLimits::default()
+        };
+        let mut control = OverloadControl::new(limits, HALF);
+        let start = Instant::now();
+        assert_eq!(control.judge(start, &busy(0.95)), Some(Refuse));
+        assert!(!control.spares());
+        control.judge(start, &busy(0.6));
+        let later = start + CALM_AFTER_REFUSAL;
+        assert_eq!(control.judge(later, &busy(0.6)), Some(Normal));
+    }
+
+    /// The default complexity leaves sparing little to save: calls need not wait for half the load.
+    #[test]
+    fn where_sparing_saves_little_it_ends_a_little_below_the_threshold() {
+        let mut control = OverloadControl::new(LoadLimits::default(), 0.96);
+        let start = Instant::now();
+        control.judge(start, &busy(0.8));
+        control.judge(start, &busy(0.6));
+        let later = start + CALM_AFTER_SHEDDING;
+        assert_eq!(control.judge(later, &busy(0.6)), Some(Normal));
     }
 }

@@ -249,6 +249,11 @@ impl Sockets {
         self.streams.poll_timeout()
     }
 
+    /// The next listener that could take no connection a while ago.
+    pub(crate) fn poll_unheard(&mut self, now: Instant) -> Option<Source> {
+        self.streams.poll_unheard(now).map(Source::Listener)
+    }
+
     /// Closes connections that are of no use, and has the legs forget those that are closed.
     pub(crate) fn sweep(&mut self, now: Instant, legs: &mut Legs) {
         let knows = |socket, remote| legs.knows(socket, remote);
@@ -312,22 +317,37 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn each_side_is_marked_as_set() {
-        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn sockets(browsers: Vec<UdpSocket>, ports: std::ops::RangeInclusive<u16>) -> Sockets {
         let poll = mio::Poll::new().unwrap();
-        let browsers = bind_browsers((local, 0).into(), 46).unwrap();
         let phone_side = PhoneSide {
-            bind: local,
+            bind: LOCAL,
             dscp: 34,
-            ports: Arc::new(PortPool::new(&(21_900..=21_919), std::time::Duration::ZERO)),
+            ports: Arc::new(PortPool::new(&ports, std::time::Duration::ZERO)),
         };
         let browsers = BrowserSockets {
-            datagrams: vec![browsers],
+            datagrams: browsers,
             listeners: Vec::new(),
         };
         let registry = poll.registry().try_clone().unwrap();
-        let mut sockets = Sockets::new(registry, browsers, phone_side, Arc::default()).unwrap();
+        Sockets::new(registry, browsers, phone_side, Arc::default()).unwrap()
+    }
+
+    #[test]
+    fn a_port_that_another_program_held_for_a_while_is_not_lost() {
+        let mut sockets = sockets(Vec::new(), 21_920..=21_923);
+        let held = UdpSocket::bind((LOCAL, 21_921).into()).unwrap();
+        assert_eq!(sockets.open_phone(LegId(1)), Ok(21_922));
+        assert_eq!(sockets.open_phone(LegId(2)), Err(MediaError::NoPort));
+        drop(held);
+        assert_eq!(sockets.open_phone(LegId(2)), Ok(21_920));
+    }
+
+    #[test]
+    fn each_side_is_marked_as_set() {
+        let browsers = bind_browsers((LOCAL, 0).into(), 46).unwrap();
+        let mut sockets = sockets(vec![browsers], 21_900..=21_919);
         let leg = LegId(1);
         sockets.open_phone(leg).unwrap();
         for (socket, dscp) in [

@@ -47,6 +47,9 @@ pub(crate) struct Streams {
     unproven: VecDeque<Token>,
     /// Of those that were proven.
     closed: Vec<(Socket, SocketAddr)>,
+    /// Listeners that could take nothing for want of descriptors. The event queue speaks of new connections only, so
+    /// nobody would look after those that wait there.
+    unheard: Vec<usize>,
     sweep: Option<Instant>,
 }
 
@@ -58,6 +61,7 @@ impl Streams {
             tokens: HashMap::new(),
             unproven: VecDeque::new(),
             closed: Vec::new(),
+            unheard: Vec::new(),
             sweep: None,
         }
     }
@@ -81,7 +85,12 @@ impl Streams {
                 Err(error) => {
                     tracing::debug!(%error, "a connection of a browser cannot be accepted");
                     // Of a connection that is gone already others may be behind; without descriptors none can be had.
-                    return error.kind() == io::ErrorKind::ConnectionAborted;
+                    let is_more = error.kind() == io::ErrorKind::ConnectionAborted;
+                    if !is_more {
+                        self.unheard.push(number);
+                        self.sweep.get_or_insert(now + SWEEP);
+                    }
+                    return is_more;
                 }
             };
             if self.open.len() == OPEN {
@@ -226,6 +235,14 @@ impl Streams {
         self.sweep = (!self.open.is_empty()).then(|| now + SWEEP);
     }
 
+    /// The next listener to ask again, from the time on that [`Self::poll_timeout`] named.
+    pub(crate) fn poll_unheard(&mut self, now: Instant) -> Option<usize> {
+        match self.sweep {
+            Some(due) if due > now => None,
+            _ => self.unheard.pop(),
+        }
+    }
+
     /// The next connection of a leg that was closed.
     pub(crate) fn poll_closed(&mut self) -> Option<(Socket, SocketAddr)> {
         self.closed.pop()
@@ -265,4 +282,99 @@ pub(crate) fn bind_listener(address: SocketAddr, dscp: u8) -> io::Result<TcpList
     dscp::mark(&socket, address.ip(), dscp);
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Site {
+        poll: mio::Poll,
+        streams: Streams,
+        address: SocketAddr,
+        peers: Vec<std::net::TcpStream>,
+        now: Instant,
+    }
+
+    impl Site {
+        fn new() -> Self {
+            let listener = bind_listener(([127, 0, 0, 1], 0).into(), 0).unwrap();
+            Site {
+                poll: mio::Poll::new().unwrap(),
+                address: listener.local_addr().unwrap(),
+                streams: Streams::new(vec![listener]),
+                peers: Vec::new(),
+                now: Instant::now(),
+            }
+        }
+
+        /// A connection that is accepted, and its address.
+        fn connects(&mut self) -> (Token, SocketAddr) {
+            let token = Token(self.peers.len());
+            let peer = std::net::TcpStream::connect(self.address).unwrap();
+            let remote = peer.local_addr().unwrap();
+            self.peers.push(peer);
+            while !self.streams.open.contains_key(&token) {
+                let registry = self.poll.registry();
+                self.streams.accept(self.now, 0, registry, || token);
+            }
+            (token, remote)
+        }
+
+        fn judged(&mut self, token: Token, knows: bool) {
+            self.streams
+                .judge(token, self.poll.registry(), |_, _| knows);
+        }
+
+        /// So many are open when it has been swept then.
+        fn open_after(&mut self, passed: Duration, knows: bool) -> usize {
+            let registry = self.poll.registry();
+            self.streams
+                .sweep(self.now + passed, registry, |_, _| knows);
+            self.streams.open.len()
+        }
+    }
+
+    #[test]
+    fn a_browser_that_is_silent_for_30_s_is_closed_and_forgotten() {
+        let mut site = Site::new();
+        let (token, remote) = site.connects();
+        site.judged(token, true);
+        assert_eq!(site.open_after(IDLE - SWEEP, true), 1);
+        assert_eq!(site.streams.poll_closed(), None);
+        assert_eq!(site.open_after(IDLE, true), 0);
+        let closed = site.streams.poll_closed();
+        assert_eq!(closed, Some((Socket::Streams(0), remote)));
+    }
+
+    #[test]
+    fn the_connection_of_a_leg_that_is_gone_is_closed_within_a_second() {
+        let mut site = Site::new();
+        let (token, _) = site.connects();
+        site.judged(token, true);
+        assert_eq!(site.open_after(SWEEP, false), 0);
+    }
+
+    #[test]
+    fn one_address_has_16_connections_that_show_nothing_and_the_oldest_goes() {
+        let mut site = Site::new();
+        let (proven, _) = site.connects();
+        site.judged(proven, true);
+        for _ in 0..UNPROVEN_OF_ONE + 4 {
+            site.connects();
+        }
+        let open = &site.streams.open;
+        assert_eq!(open.len(), 1 + UNPROVEN_OF_ONE);
+        assert!(open.contains_key(&proven) && !open.contains_key(&Token(1)));
+    }
+
+    #[test]
+    fn a_connection_that_is_closed_leaves_a_newer_one_of_its_address_alone() {
+        let mut site = Site::new();
+        let (old, remote) = site.connects();
+        let path = (Socket::Streams(0), remote);
+        site.streams.tokens.insert(path, Token(99));
+        site.streams.close(site.poll.registry(), old);
+        assert_eq!(site.streams.tokens.get(&path), Some(&Token(99)));
+    }
 }

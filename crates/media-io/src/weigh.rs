@@ -30,15 +30,14 @@ impl Scales {
             policy: config.policy,
             opus_complexity: config.opus.complexity,
         };
+        let spared = spared(as_set, config.load.shed_complexity);
+        let left = cost(spared.opus_complexity) / cost(as_set.opus_complexity);
         Scales {
             meter: Meter::new(now),
             counters,
-            control: OverloadControl::new(config.load),
+            control: OverloadControl::new(config.load, left),
             as_set,
-            spared: Effort {
-                policy: CodecPolicy::G711,
-                opus_complexity: as_set.opus_complexity.min(config.load.shed_complexity),
-            },
+            spared,
         }
     }
 
@@ -52,6 +51,7 @@ impl Scales {
     fn effort(&self, pressure: Pressure) -> Effort {
         match pressure {
             Pressure::Normal => self.as_set,
+            Pressure::Refuse if !self.control.spares() => self.as_set,
             Pressure::Shed | Pressure::Refuse => self.spared,
         }
     }
@@ -59,6 +59,31 @@ impl Scales {
     pub(crate) fn pressure(&self) -> Pressure {
         self.control.pressure()
     }
+}
+
+fn spared(as_set: Effort, complexity: u8) -> Effort {
+    Effort {
+        policy: match as_set.policy {
+            // Takes the way of the least work anyway, and also where G.722 is all there is.
+            CodecPolicy::Auto => CodecPolicy::Auto,
+            CodecPolicy::Opus | CodecPolicy::G711 => CodecPolicy::G711,
+        },
+        opus_complexity: as_set.opus_complexity.min(complexity),
+    }
+}
+
+/// What a frame costs with its decoding, roughly and in µs: docs/opus.md.
+fn cost(complexity: u8) -> f32 {
+    let encoding = match complexity {
+        0 => 26.0,
+        1 => 28.0,
+        2 => 45.0,
+        3 | 4 => 49.0,
+        5 | 6 => 63.0,
+        7..=9 => 80.0,
+        _ => 95.0,
+    };
+    encoding + 20.0
 }
 
 impl Worker {
@@ -156,6 +181,28 @@ impl Worker {
                 self.legs
                     .open_exempt_browser(now, leg, beside, as_set, offer);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_passes_straight_through_is_not_refused_by_sparing() {
+        let effort = |policy| Effort {
+            policy,
+            opus_complexity: 5,
+        };
+        let table = [
+            (CodecPolicy::Auto, CodecPolicy::Auto),
+            (CodecPolicy::Opus, CodecPolicy::G711),
+            (CodecPolicy::G711, CodecPolicy::G711),
+        ];
+        for (set, less) in table {
+            let spared = spared(effort(set), 0);
+            assert_eq!((spared.policy, spared.opus_complexity), (less, 0));
         }
     }
 }

@@ -87,6 +87,9 @@ impl Worker {
             self.legs.handle_timeout(now);
             self.flush();
             let now = Instant::now();
+            while let Some(listener) = self.sockets.poll_unheard(now) {
+                self.readable.push(listener);
+            }
             self.sockets.sweep(now, &mut self.legs);
             self.weigh(now);
             self.scales.meter.waits(now);

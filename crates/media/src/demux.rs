@@ -333,6 +333,28 @@ mod tests {
     }
 
     #[test]
+    fn over_many_restarts_only_the_newest_paths_are_kept() {
+        let mut demux = Demux::default();
+        for port in 1..1000 {
+            demux.prove(LEG, source(port));
+        }
+        assert_eq!(demux.sources.len(), SOURCES);
+        assert_eq!(demux.route(source(1), &[22; 20]), Route::Stranger);
+        assert_eq!(demux.route(source(999), &[22; 20]), Route::Leg(LEG));
+    }
+
+    #[test]
+    fn early_checks_from_ever_new_addresses_are_not_all_remembered() {
+        let mut demux = Demux::default();
+        demux.add(LEG, "ours".to_owned());
+        for port in 1..1000 {
+            demux.remember_early(LEG, source(port), "theirs");
+        }
+        demux.select_device(LEG, "theirs");
+        assert_eq!(demux.sources.len(), EARLY);
+    }
+
+    #[test]
     fn a_removed_leg_leaves_nothing_behind() {
         let mut demux = Demux::default();
         demux.add(LEG, "ours".to_owned());
@@ -340,6 +362,7 @@ mod tests {
         for n in 0..200u8 {
             demux.sent_check(LEG, TransactionId([n; 12]));
         }
+        assert_eq!(demux.checks.len(), CHECKS);
         demux.remove(LEG);
         assert!(demux.is_empty());
     }

@@ -43,12 +43,18 @@ pub(crate) struct Formats {
 impl Formats {
     pub(crate) fn read(media: &Media) -> Self {
         let mut formats = Formats::default();
+        let mut seen = [false; 128];
         // Numbers above 127 do not fit an RTP header.
         let numbers = media
             .fmt
             .split_whitespace()
-            .filter_map(|word| word.parse().ok());
-        for number in numbers.filter(|number: &u8| *number < 128) {
+            .filter_map(|word| word.parse::<u8>().ok());
+        for number in numbers {
+            // Each once: whoever repeats them by thousands would have us search as often.
+            match seen.get_mut(usize::from(number)) {
+                Some(seen) if !*seen => *seen = true,
+                _ => continue,
+            }
             match encoding(media, number) {
                 Some(name) => formats.add(number, &name.to_ascii_lowercase()),
                 None => formats.add(number, static_encoding(number)),

@@ -290,6 +290,20 @@ mod tests {
     }
 
     #[test]
+    fn reports_come_from_the_phones_address_and_from_one_port_of_it_only() {
+        let mut latch = latch();
+        send(&mut latch, PHONE.into(), 0..5);
+        let described = Some(SocketAddr::from((DESCRIBED.0, DESCRIBED.1 + 1)));
+        let (first, second) = ((PHONE.0, 7001).into(), (PHONE.0, 7002).into());
+        let attacker = SocketAddr::from(([192, 0, 2, 66], 7001));
+        assert!(latch.is_control(described, first) && latch.is_control(described, second));
+        assert!(!latch.is_control(described, attacker));
+        latch.learn_control(first);
+        assert!(latch.is_control(described, first));
+        assert!(!latch.is_control(described, second));
+    }
+
+    #[test]
     fn a_right_tag_is_proof_enough() {
         let mut latch = latch();
         assert!(latch.learn(origin(), PHONE.into(), header(1, 9), Proof::Tag));

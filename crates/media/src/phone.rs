@@ -5,26 +5,27 @@ mod cut;
 mod frames;
 mod negotiate;
 mod pass;
+mod receive;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::codec::{Codec, FRAME, Frame};
 use crate::dtmf::{DigitSender, EventClock, EventPacket, Press};
-use crate::formats::{Format, Meaning, PayloadTypes};
-use crate::latch::{Latch, Proof, Source};
+use crate::formats::{Format, PayloadTypes};
+use crate::latch::Latch;
 use crate::leg::{LegId, Settings, Why};
 use crate::outbox::{Outbox, Socket};
 use crate::phone_sdp::Local;
 use crate::profile::PhoneProfile;
-use crate::receiver::{Coded, Receiver, Stamp};
+use crate::receiver::Receiver;
 use crate::relay::Relay;
 use crate::reports::PeerReports;
 use crate::rtcp::{self, NtpTime, SenderInfo};
-use crate::rtp::{Header, Packet, SequenceUnwrap};
+use crate::rtp::{Header, SequenceUnwrap};
 use crate::seam::Seam;
-use crate::srtp::{Sealer, Srtp, Unopened};
-use crate::stats::{Drops, LegStats, Sent};
+use crate::srtp::{Sealer, Srtp};
+use crate::stats::{LegStats, Sent};
 use crate::watch::Expected;
 use cut::Cut;
 use frames::{Frames, Step};
@@ -32,7 +33,7 @@ use negotiate::{Agreed, Negotiation};
 
 pub(crate) use frames::Ptime;
 
-/// The RTP clock of everything that we send to a phone, Hz.
+/// The RTP clock of everything that we encode for a phone, Hz.
 const CLOCK: u32 = 8000;
 /// RFC 3550 section 6.2: reports at least every 5 s or so.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
@@ -160,104 +161,6 @@ impl PhoneLeg {
         }
         // What is passed on as it comes keeps the leg's own clock back.
         self.frames.hurry(now);
-    }
-
-    /// Whether a datagram on the even port is RTCP, because both go there (RFC 5761).
-    pub(crate) fn is_muxed_rtcp(&self, datagram: &[u8]) -> bool {
-        self.agreed().is_some_and(|agreed| agreed.audio().mux) && rtcp::is_rtcp(datagram)
-    }
-
-    pub(crate) fn receive_rtp(
-        &mut self,
-        now: Instant,
-        source: SocketAddr,
-        datagram: &[u8],
-    ) -> [Option<Press>; 2] {
-        let from = self.latch.source(now, source);
-        // Music on hold comes from there too, while `c=0.0.0.0` keeps us silent.
-        if self.agreed().is_none() || from == Source::Stranger {
-            self.receiver.drops().wrong_source += 1;
-            return [None, None];
-        }
-        // Nothing is heard or learnt from a packet whose tag is wrong.
-        let (datagram, proof) = match &mut self.srtp {
-            Some(srtp) if srtp.is_agreed() => match srtp.open_rtp(datagram) {
-                Ok(opened) => (opened, Proof::Tag),
-                Err(why) => {
-                    count(self.receiver.drops(), why);
-                    return [None, None];
-                }
-            },
-            _ => (datagram, Proof::None),
-        };
-        let Ok(packet) = Packet::parse(datagram) else {
-            self.receiver.drops().malformed += 1;
-            return [None, None];
-        };
-        if !self.latch.learn(now, source, packet.header, proof) {
-            self.receiver.drops().wrong_source += 1;
-            return [None, None];
-        }
-        // Whatever it holds, it shows that the phone is there.
-        self.last_heard = Some(now);
-        let stamp = Stamp {
-            ssrc: packet.header.ssrc,
-            sequence: packet.header.sequence,
-            timestamp: packet.header.timestamp,
-            marker: packet.header.marker,
-        };
-        self.pauses = packet.header.payload_type == NOISE_PAYLOAD_TYPE;
-        match self.types.meaning(packet.header.payload_type) {
-            Some(Meaning::Audio(codec)) => {
-                let coded = Coded::Plain(codec, packet.payload);
-                self.receiver.receive_audio(now, stamp, coded);
-                [None, None]
-            }
-            Some(Meaning::Event { clock }) => {
-                let receiver = &mut self.receiver;
-                receiver.receive_event(now, stamp, packet.payload, clock)
-            }
-            None if packet.header.payload_type == NOISE_PAYLOAD_TYPE => {
-                self.receiver.receive_noise(now, stamp, packet.payload);
-                [None, None]
-            }
-            None => {
-                self.receiver.drops().unknown_payload += 1;
-                [None, None]
-            }
-        }
-    }
-
-    pub(crate) fn receive_rtcp(
-        &mut self,
-        now: Instant,
-        epoch: Epoch,
-        source: SocketAddr,
-        datagram: &[u8],
-    ) {
-        let is_known = self
-            .agreed()
-            .is_some_and(|agreed| self.latch.is_control(agreed.audio().control(), source));
-        if !is_known {
-            self.receiver.drops().wrong_source += 1;
-            return;
-        }
-        let datagram = match &mut self.srtp {
-            Some(srtp) => match srtp.open_rtcp(datagram) {
-                Ok(opened) => opened,
-                Err(why) => return count(self.receiver.drops(), why),
-            },
-            None => datagram,
-        };
-        if !rtcp::is_compound(datagram) {
-            self.receiver.drops().malformed += 1;
-            return;
-        }
-        self.latch.learn_control(source);
-        self.last_heard = Some(now);
-        let (ssrc, sent) = (self.header.ssrc, self.sent.packets);
-        self.peer_reports
-            .hear((now, epoch.ntp(now)), datagram, ssrc, CLOCK, sent);
     }
 
     /// Does what is due: sends the frames that `pull` yields (silence for `None`), digits instead of them, and
@@ -393,6 +296,8 @@ impl PhoneLeg {
     }
 
     fn count_sent(&mut self, payload: usize) {
+        // Each is looked at, for after half a turn unseen the count would run backwards.
+        self.sequence.extend(self.header.sequence);
         self.header.sequence = self.header.sequence.wrapping_add(1);
         self.sent.packets += 1;
         self.sent.bytes += payload as u64;
@@ -484,15 +389,6 @@ fn write_packet(
     if let Some(sealer) = sealer {
         sealer.seal_rtp(bytes, start);
     }
-}
-
-fn count(drops: &mut Drops, why: Unopened) {
-    let counter = match why {
-        Unopened::Malformed => &mut drops.malformed,
-        Unopened::Forged => &mut drops.forged,
-        Unopened::Replayed => &mut drops.replayed,
-    };
-    *counter += 1;
 }
 
 /// Ties the monotonic clock to the wall clock, for the NTP time in RTCP.

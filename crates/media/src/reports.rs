@@ -148,11 +148,26 @@ mod tests {
             datagram
         };
         assert_eq!(heard(50, &no_report_of_ours).round_trip(), None);
+        // Just after the short clock has turned over, nought looks like a time of late.
+        let turned = (0..65_536_000)
+            .step_by(1000)
+            .find(|ms| wall(*ms).short().0 < 65_536);
+        let turned = heard(turned.unwrap() + 5_000, &no_report_of_ours);
+        assert_eq!(turned.round_trip(), None);
         let from_the_future = report(9_000_000, Duration::ZERO);
         assert_eq!(heard(50, &from_the_future).round_trip(), None);
         let longer_than_the_whole = report(1_000, Duration::from_secs(60));
         let trip = heard(1_040, &longer_than_the_whole).round_trip();
         assert_eq!(trip, Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn no_more_is_told_lost_than_was_sent() {
+        let mut reports = PeerReports::default();
+        let datagram = report(0, Duration::ZERO);
+        reports.hear((origin(), wall(50)), &datagram, US, 8000, 3);
+        let told = reports.reported().unwrap();
+        assert_eq!((told.lost, told.of), (3, 3));
     }
 
     #[test]

@@ -251,6 +251,11 @@ mod tests {
         assert!(is_compound(&report) && is_rtcp(&report));
         assert!(!is_compound(&report[..20]));
         assert!(!is_compound(&[0x81, SOURCE_DESCRIPTION, 0, 0]));
+        // Version 1, and padding before the last packet.
+        for first in [0x41, 0xa1] {
+            report[0] = first;
+            assert!(!is_compound(&report), "{first:x}");
+        }
         assert!(!is_compound(&[]) && !is_rtcp(&[]));
         assert!(!is_rtcp(&[0x80, 0x88]), "the marker of a PCMA packet");
     }
@@ -263,6 +268,16 @@ mod tests {
         assert_eq!(read(&report, 0xaabb_ccdd), Reading::default());
         // A count of blocks that are not there.
         assert_eq!(read(&[0x9f, 201, 0, 1, 0, 0, 0, 7], 7), Reading::default());
+    }
+
+    #[test]
+    fn what_is_not_counted_as_a_block_or_not_of_this_version_is_not_read() {
+        let mut report = Vec::new();
+        write_report(&mut report, 7, None, Some(ABOUT));
+        for first in [0x80, 0x41] {
+            report[0] = first;
+            assert_eq!(read(&report, 0xaabb_ccdd), Reading::default(), "{first:x}");
+        }
     }
 
     proptest! {

@@ -177,6 +177,10 @@ impl LevelMeter {
     }
 }
 
+/// A step beyond these is a new count, not loss or disorder (RFC 3550 appendix A.1).
+const DROPOUT: i64 = 3000;
+const MISORDER: i64 = 100;
+
 /// Loss and jitter of one RTP stream after RFC 3550 appendices A.3 and A.8.
 #[derive(Debug, Default)]
 pub(crate) struct StreamTally {
@@ -226,6 +230,13 @@ impl StreamTally {
             return;
         }
         let extended = self.sequence.extend(sequence);
+        // The sender counts anew: what it did not send is not lost (RFC 3550 appendix A.1).
+        let step = extended - self.highest;
+        if self.count > 0 && !(-MISORDER..=DROPOUT).contains(&step) {
+            self.lost_before = self.lost();
+            self.count = 0;
+            self.reported = (0, 0);
+        }
         if self.count == 0 {
             (self.first, self.highest) = (extended, extended);
         }
@@ -297,6 +308,16 @@ mod tests {
     fn loss_counts_what_the_sequence_numbers_promise_across_the_wrap() {
         assert_eq!(tally(&[65_534, 65_535, 1, 2]).lost(), 1);
         assert_eq!(tally(&[5, 4, 6, 7]).lost(), 0);
+    }
+
+    #[test]
+    fn a_sender_that_counts_anew_has_lost_nothing() {
+        assert_eq!(tally(&[10, 12, 13, 30_013, 30_014]).lost(), 1);
+        assert_eq!(tally(&[30_000, 30_001, 7, 8, 10]).lost(), 1);
+        assert_eq!(tally(&[10, 110]).lost(), 99);
+        let mut tally = tally(&[10, 11, 30_011]);
+        let report = tally.report().unwrap();
+        assert_eq!((report.fraction, report.lost), (0, 0));
     }
 
     #[test]

@@ -59,8 +59,8 @@ pub struct Gateway {
 
 impl Gateway {
     /// Writes the configuration for the testbed's peers. `changes` is TOML laid over it, such
-    /// as `"[calls]\nanswer_seconds = 5"`; a list in it replaces the whole list.
-    pub fn configure(run: &Run, binary: &Path, changes: &str) -> anyhow::Result<Self> {
+    /// as `"[calls]\nanswer_seconds = 5"`, one after the other; a list in it replaces the whole list.
+    pub fn configure(run: &Run, binary: &Path, changes: &[&str]) -> anyhow::Result<Self> {
         ensure!(
             binary.exists(),
             "{} is missing: build it with `cargo build`",
@@ -157,7 +157,7 @@ pub fn binary() -> anyhow::Result<PathBuf> {
     beside.context("the mxtrunk binary is not built: run cargo build")
 }
 
-fn config(run: &Run, changes: &str) -> anyhow::Result<String> {
+fn config(run: &Run, changes: &[&str]) -> anyhow::Result<String> {
     let database = run.path("gateway/mxtrunk.db");
     let database = database.display();
     let (homeserver, server) = (synapse::URL, synapse::SERVER_NAME);
@@ -200,7 +200,9 @@ level = "debug"
         ));
     }
     let mut config: Table = base.parse().context("the testbed's own configuration")?;
-    lay_over(&mut config, changes.parse().context("the changes")?);
+    for change in changes {
+        lay_over(&mut config, change.parse().context("the changes")?);
+    }
     Ok(config.to_string())
 }
 
@@ -222,7 +224,14 @@ mod tests {
     #[test]
     fn a_change_replaces_its_key_and_leaves_the_rest_of_the_section() {
         let run = Run::start("gateway::a_change_replaces_its_key").unwrap();
-        let text = config(&run, "[log]\nlevel = \"trace\"\n[media]\nworkers = 1").unwrap();
+        let text = config(
+            &run,
+            &[
+                "[log]\nlevel = \"trace\"\n[media]\nworkers = 2",
+                "[media]\nworkers = 1",
+            ],
+        )
+        .unwrap();
         let config: Table = text.parse().unwrap();
         assert_eq!(config["log"]["level"].as_str(), Some("trace"));
         assert_eq!(config["media"]["workers"].as_integer(), Some(1));

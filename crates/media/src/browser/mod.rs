@@ -374,20 +374,16 @@ impl BrowserLeg {
         let Some(remote) = &stats.remote else {
             return Ok(());
         };
-        // The engine reads the signed 24 bits of RFC 3550 as unsigned.
-        let lost = match remote.packets_lost {
-            below_nought @ 0x80_0000.. => below_nought as i64 - 0x100_0000,
-            lost => lost as i64,
-        };
-        self.voice.report(Reception {
-            highest: *remote.maximum_sequence_number,
-            lost,
-        })?;
+        let highest = *remote.maximum_sequence_number;
+        let report = Reception::read(highest, remote.packets_lost);
+        self.voice.report(report)?;
         self.round_trip = stats.rtt.or(self.round_trip);
+        let clock = self.sent.codec.map_or(48_000, Codec::clock);
+        let clock = f64::from(clock);
         self.sent.reported = Some(Reported {
             lost: self.voice.lost(),
             of: self.sent.packets,
-            jitter: Duration::from_secs_f64(f64::from(remote.jitter) / 48_000.0),
+            jitter: Duration::from_secs_f64(f64::from(remote.jitter) / clock),
         });
         Ok(())
     }
@@ -396,6 +392,7 @@ impl BrowserLeg {
         let Negotiation::Agreed(agreed) = &self.negotiation else {
             return;
         };
+        self.unannounced = 0;
         let now = packet.timestamp;
         let stamp = Stamp {
             ssrc: *packet.header.ssrc,
@@ -416,7 +413,7 @@ impl BrowserLeg {
             _ if kind == agreed.wide => 48_000,
             _ if kind == agreed.narrow => 8000,
             _ => {
-                self.receiver.drops().unknown_payload += 1;
+                self.receiver.receive_unknown(now, stamp);
                 return;
             }
         };

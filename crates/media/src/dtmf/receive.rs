@@ -8,6 +8,9 @@ const LAST_EVENT: u8 = 16;
 const FULL_WITHIN: u32 = 200;
 /// … and the next one begin so many ms after the last packet heard.
 const SLACK: u32 = 260;
+/// A packet that is behind by so much at most is late: 15 s of the fastest clock. More is another timeline, as after a
+/// transfer behind the PBX.
+const LATE: u32 = 15 * 48_000;
 
 /// Reduces telephone-event packets to digits.
 #[derive(Debug, Default)]
@@ -82,7 +85,7 @@ impl DigitReceiver {
             }
             Hearing::Sounding(sounding) => {
                 let step = timestamp.wrapping_sub(sounding.timestamp);
-                if step as i32 <= 0 {
+                if is_late(timestamp, sounding.timestamp) {
                     return None;
                 }
                 if sounding.event == packet.event && sounding.goes_on_after(step, clock) {
@@ -94,7 +97,7 @@ impl DigitReceiver {
                 }
             }
             Hearing::Over { timestamp: over } => {
-                if timestamp.wrapping_sub(*over) as i32 <= 0 {
+                if is_late(timestamp, *over) {
                     return None;
                 }
             }
@@ -113,6 +116,10 @@ impl DigitReceiver {
         };
         Some((sounding, Some(begins)))
     }
+}
+
+fn is_late(timestamp: u32, newest: u32) -> bool {
+    newest.wrapping_sub(timestamp) <= LATE
 }
 
 impl Sounding {

@@ -79,6 +79,13 @@ impl DigitSender {
         self.clock = clock;
     }
 
+    /// Nobody hears keys any more.
+    pub(crate) fn clear(&mut self) {
+        self.waiting.clear();
+        self.sending = None;
+        self.pause = 0;
+    }
+
     /// True while there is something to send, pauses between digits included.
     pub(crate) fn is_busy(&self) -> bool {
         self.sending.is_some() || !self.waiting.is_empty()

@@ -66,6 +66,39 @@ fn repeated_end_packets_are_one_digit() {
     );
 }
 
+/// RFC 4733 has events for modems and lines too: they are no keys.
+#[test]
+fn events_that_are_no_keys_are_not_heard() {
+    let mut receiver = DigitReceiver::default();
+    for code in 17..=255 {
+        let packets = [(u32::from(code), event(code, true, 800))];
+        assert_eq!(presses(&mut receiver, &packets, 8000), [], "{code}");
+    }
+}
+
+#[test]
+fn a_key_held_for_a_minute_is_passed_on_as_one_of_10_s() {
+    let mut receiver = DigitReceiver::default();
+    let mut packets: Vec<_> = (0..8)
+        .map(|n| (9 + n * 0xffff, event(5, false, 0xffff)))
+        .collect();
+    packets.push((9 + 7 * 0xffff, event(5, true, 0xffff)));
+    let heard = presses(&mut receiver, &packets, 8000);
+    assert_eq!(heard.len(), 2);
+    assert_eq!(heard[1], Press::Ends { units: LONGEST });
+}
+
+#[test]
+fn no_more_than_32_digits_wait_to_be_sent() {
+    let mut sender = DigitSender::new(NARROW);
+    let press = Press::Begins {
+        event: 5,
+        volume: 10,
+    };
+    let taken = (0..1000).filter(|_| sender.press(origin(), press));
+    assert_eq!(taken.count(), 32);
+}
+
 #[test]
 fn a_digit_of_which_only_one_end_packet_arrives_is_not_lost() {
     let mut receiver = DigitReceiver::default();
@@ -80,6 +113,19 @@ fn a_digit_of_which_only_one_end_packet_arrives_is_not_lost() {
             Press::Ends { units: 800 }
         ]
     );
+}
+
+#[test]
+fn keys_are_heard_after_the_timeline_went_back() {
+    let far = 1_000_000_000;
+    let mut receiver = DigitReceiver::default();
+    let before = presses(&mut receiver, &[(far, event(1, true, 800))], 8000);
+    let after = presses(&mut receiver, &[(5_000, event(2, true, 800))], 8000);
+    // Of the second every end was lost before the timeline went on elsewhere.
+    let unended = presses(&mut receiver, &[(far, event(3, false, 800))], 8000);
+    let last = presses(&mut receiver, &[(5_000, event(4, true, 800))], 8000);
+    let begun = begun(&[before, after, unended, last].concat());
+    assert_eq!(begun, [1, 2, 3, 4]);
 }
 
 #[test]

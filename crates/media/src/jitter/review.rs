@@ -78,3 +78,42 @@ impl Review {
         Change::Shorten { by }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many frames of time there is for redundancy, and in how many stretches.
+    fn time_given(losses: &[u32], frames: u32) -> (u32, u32) {
+        let mut review = Review::default();
+        let (mut given, mut stretches, mut before) = (0, 0, 0);
+        for n in 0..frames {
+            if losses.contains(&n) {
+                review.note_loss();
+            }
+            let time = review.time_for_redundancy(true);
+            given += u32::from(time > 0);
+            stretches += u32::from(time > before);
+            before = time;
+        }
+        (given, stretches)
+    }
+
+    #[test]
+    fn a_single_loss_gives_no_time_for_redundancy() {
+        assert_eq!(time_given(&[10], 2000), (0, 0));
+    }
+
+    /// Each change is heard: speech is stretched or shortened.
+    #[test]
+    fn losses_every_five_seconds_do_not_make_the_delay_come_and_go() {
+        let losses: Vec<u32> = (0..20).map(|n| n * 240).collect();
+        let (given, stretches) = time_given(&losses, 4800);
+        assert_eq!(stretches, 1, "{given} frames");
+    }
+
+    #[test]
+    fn time_for_redundancy_ends_when_losses_have_ceased() {
+        assert_eq!(time_given(&[10, 20], 2000), (489, 1));
+    }
+}

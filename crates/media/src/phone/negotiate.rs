@@ -217,8 +217,10 @@ impl PhoneLeg {
         agreed.speaks = spoken
             .and_then(|codec| agreed.heard_as(codec))
             .unwrap_or(agreed.speaks);
-        if let Some((_, clock)) = agreed.event() {
-            self.digits.set_clock(clock);
+        match agreed.event() {
+            Some((_, clock)) if agreed.destination().is_some() => self.digits.set_clock(clock),
+            // A key kept for later would keep the sound back until then.
+            _ => self.digits.clear(),
         }
         self.frames.set_ptime(agreed.audio().ptime);
         self.latch.describe(agreed.audio().rtp);

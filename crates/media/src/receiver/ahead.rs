@@ -61,6 +61,13 @@ impl Default for Ahead {
 }
 
 impl Ahead {
+    /// Another stream, or another count. What was learnt of the line stays, and the memory.
+    pub(super) fn restart(&mut self) {
+        self.packets.clear();
+        self.over = i64::MIN;
+        self.given_up = None;
+    }
+
     /// Keeps a packet until its turn. False if it is here already, there is no room, or it is too long.
     pub(super) fn keep(
         &mut self,
@@ -170,6 +177,9 @@ impl Ahead {
 
     fn learn(&mut self, now: Instant, since: Instant) {
         let worth = now.saturating_duration_since(since) + MARGIN;
-        self.patience = self.patience.max(worth).min(MOST);
+        // One that comes later than anybody may wait teaches nothing.
+        if worth <= MOST {
+            self.patience = self.patience.max(worth);
+        }
     }
 }

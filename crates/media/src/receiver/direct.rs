@@ -53,6 +53,14 @@ enum Turn {
 }
 
 impl Direct {
+    /// Another stream begins.
+    pub(super) fn restart(&mut self) {
+        let ahead = std::mem::take(&mut self.ahead);
+        *self = Direct::default();
+        self.ahead = ahead;
+        self.ahead.restart();
+    }
+
     fn turn(&mut self, now: Instant, number: i64) -> Turn {
         let Some(next) = self.next else {
             return Turn::Now;
@@ -60,7 +68,7 @@ impl Direct {
         if number < next.number - MISORDER {
             self.next = None;
             self.lost = 0;
-            self.ahead = Ahead::default();
+            self.ahead.restart();
             return Turn::Now;
         }
         if number < next.number {

@@ -143,7 +143,7 @@ impl Receiver {
         }
         if !coded.codec().decodes() {
             self.drops.undecodable += 1;
-            return;
+            return self.pass_over(now, stamp);
         }
         self.decoding = true;
         match &mut self.path {
@@ -195,7 +195,7 @@ impl Receiver {
         match &mut self.path {
             Path::Nowhere => {}
             Path::Direct(direct) => {
-                **direct = Direct::default();
+                direct.restart();
                 self.pcm.clear();
             }
             Path::Paced(paced) => paced.restart(),
@@ -212,6 +212,8 @@ impl Receiver {
     ) -> [Option<Press>; 2] {
         let Some(event) = TelephoneEvent::parse(payload) else {
             self.drops.malformed += 1;
+            self.tally.skip(stamp.ssrc, stamp.sequence);
+            self.pass_over(now, stamp);
             return [None, None];
         };
         self.stats.packets += 1;
@@ -222,11 +224,7 @@ impl Receiver {
         if !self.through.is_empty() {
             self.passage.push_event(stamp);
         }
-        match &mut self.path {
-            Path::Nowhere => {}
-            Path::Direct(direct) => direct.skip(now, stamp.sequence),
-            Path::Paced(paced) => paced.skip(now, stamp),
-        }
+        self.pass_over(now, stamp);
         if self.digits_from.replace(stamp.ssrc) != Some(stamp.ssrc) {
             // Another device, another timeline: compared with the old one, its digits would all be late repeats.
             self.digits = DigitReceiver::default();
@@ -236,6 +234,26 @@ impl Receiver {
             self.stats.digits += 1;
         }
         presses
+    }
+
+    /// A packet of a kind that nobody agreed on.
+    pub(crate) fn receive_unknown(&mut self, now: Instant, stamp: Stamp) {
+        self.drops.unknown_payload += 1;
+        self.tally.skip(stamp.ssrc, stamp.sequence);
+        self.pass_over(now, stamp);
+    }
+
+    /// What has no sound has a sequence number all the same, if it is of the stream that is heard: nobody is to wait
+    /// for it, or take it for lost.
+    fn pass_over(&mut self, now: Instant, stamp: Stamp) {
+        if self.ssrc != Some(stamp.ssrc) {
+            return;
+        }
+        match &mut self.path {
+            Path::Nowhere => {}
+            Path::Direct(direct) => direct.skip(now, stamp.sequence),
+            Path::Paced(paced) => paced.skip(now, stamp),
+        }
     }
 
     fn count(&mut self, now: Instant, stamp: Stamp, len: usize, clock: u32) {

@@ -2,7 +2,7 @@
 
 use super::open::Opener;
 use super::seal::Sealer;
-use super::transform::Transform;
+use super::transform::{Kind, Position, Trailer, Transform};
 use super::*;
 use crate::rtp::Header;
 use proptest::prelude::*;
@@ -221,6 +221,20 @@ fn each_source_has_its_own_counters_and_their_number_is_bounded() {
 }
 
 #[test]
+fn of_nine_sources_the_one_longest_unheard_is_forgotten() {
+    let (_, mut opener) = pair(Suite::Aes128Gcm);
+    let master = key(Suite::Aes128Gcm, 9).key;
+    let packet = |ssrc| sealed(&mut Sealer::new(&master), 9, ssrc);
+    for ssrc in 1..=9 {
+        assert_eq!(opens(&mut opener, &packet(ssrc), 9, ssrc), Ok(()));
+    }
+    for ssrc in 2..=9 {
+        assert_eq!(opener.open_rtp(&packet(ssrc)), Err(Unopened::Replayed));
+    }
+    assert_eq!(opens(&mut opener, &packet(1), 9, 1), Ok(()));
+}
+
+#[test]
 fn reports_are_opened_once_and_never_in_the_clear() {
     for suite in Suite::ALL {
         let (mut sealer, mut opener) = pair(suite);
@@ -234,6 +248,29 @@ fn reports_are_opened_once_and_never_in_the_clear() {
         for len in 0..packet.len() {
             assert!(opener.open_rtcp(&packet[..len]).is_err());
         }
+    }
+}
+
+/// Its tag is right, but it says that it is not encrypted: nobody agreed to that (RFC 3711 section 3.4, the E flag).
+#[test]
+fn a_genuine_report_without_the_flag_of_encryption_is_refused() {
+    for suite in Suite::ALL {
+        let master = key(suite, 9).key;
+        let rtcp = Transform::new(&master, Kind::Rtcp);
+        let mut packet = hex("80c9000100000007");
+        let at = Position { ssrc: 7, index: 1 };
+        let tag = rtcp.seal(&mut packet, 8, Trailer::Index(1), at);
+        let word = 1u32.to_be_bytes();
+        packet.extend(match rtcp.tag_precedes_index() {
+            true => [tag.as_ref(), &word].concat(),
+            false => [&word, tag.as_ref()].concat(),
+        });
+        let mut opener = Opener::new(master);
+        assert_eq!(
+            opener.open_rtcp(&packet),
+            Err(Unopened::Malformed),
+            "{suite:?}"
+        );
     }
 }
 
@@ -281,6 +318,16 @@ fn a_repeated_key_keeps_counters_and_a_new_one_renews_both_sides() {
         !passes(&mut caller, &mut called, 4467),
         "the old key is past"
     );
+}
+
+/// RFC 4568 section 7.1.4. A context that begins anew would take every old packet for a new one.
+#[test]
+fn a_repeated_key_does_not_open_the_door_to_what_was_had() {
+    let (mut caller, mut called) = agreed();
+    let packet = sealed(caller.sealer().unwrap(), 10, 7);
+    assert!(called.open_rtp(&packet).is_ok());
+    called.accept(Some(&caller.offer()[2])).unwrap();
+    assert_eq!(called.open_rtp(&packet), Err(Unopened::Replayed));
 }
 
 #[test]

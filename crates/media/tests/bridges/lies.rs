@@ -72,6 +72,10 @@ fn empty_payloads_are_no_sound_and_end_nothing() {
         world.run(20);
     }
     assert_goes_on(&mut world, browser, phone);
+    // libopus would take an empty packet for a lost one and make up some sound.
+    for leg in [browser, phone] {
+        assert_eq!(world.close(leg).dropped.undecodable, 5, "{leg}");
+    }
 }
 
 /// RFC 6716 section 3.2.5: up to 48 frames, but never more than 120 ms.
@@ -144,4 +148,6 @@ fn a_forged_bye_ends_nothing() {
         }
     }
     assert_goes_on(&mut world, browser, phone);
+    // What does not begin with a report is no sign of life either.
+    assert_eq!(world.close(phone).dropped.malformed, 20);
 }

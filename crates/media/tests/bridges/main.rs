@@ -12,6 +12,7 @@ mod descriptions;
 mod hold;
 mod keys;
 mod lies;
+mod overtaken;
 mod pauses;
 mod phone;
 mod ptime;

@@ -13,7 +13,7 @@ use crate::phone::Phone;
 
 pub(crate) const GATEWAY: ([u8; 4], u16) = ([127, 0, 0, 1], 40_000);
 /// Phase of the peers' frames against the gateway's, so that nothing coincides by luck.
-const PHASE: u64 = 7;
+pub(crate) const PHASE: u64 = 7;
 
 /// What the network does to the `n`th datagram from a browser or phone that carries media: `None` loses it.
 pub(crate) type Weather = Box<dyn FnMut(usize) -> Option<u64>>;

@@ -81,8 +81,11 @@ fn a_client_hello_from_an_address_that_ice_has_not_validated_is_dropped() {
         });
         net.run(2000);
         let mut hello = stolen.borrow().clone().expect("it greeted");
+        // A check with a bad integrity does not validate it either.
+        let known = user_name(&mut net, leg);
         net.sent.clear();
         hello.browser = stranger();
+        net.give(&forged(stranger(), &known));
         for _ in 0..100 {
             net.give(&hello);
         }
@@ -95,6 +98,26 @@ fn a_client_hello_from_an_address_that_ice_has_not_validated_is_dropped() {
         assert!(net.astray.is_empty());
         // From where it does come it is answered.
         net.carries = Box::new(|_, _| true);
+        net.connect(leg);
+    }
+}
+
+/// Several devices may check before one answers; a handshake is begun with none of them.
+#[test]
+fn before_a_device_has_answered_nothing_but_its_checks_is_taken() {
+    for ice in BOTH {
+        let mut net = Net::new(ice);
+        let leg = net.browser_at(Protocol::Udp, "198.51.100.1:5000");
+        net.legs.open_browser(net.now(), leg, None);
+        let offer = net.description(leg);
+        let answer = net.browser(leg).answer(&offer);
+        net.run(1000);
+        let mut hello = forged("198.51.100.1:5000".parse().unwrap(), "none:none");
+        hello.contents = vec![22; 50];
+        let before = net.legs.strangers().wrong_source;
+        net.give(&hello);
+        assert_eq!(net.legs.strangers().wrong_source, before + 1, "{ice:?}");
+        net.legs.apply_answer(net.now(), leg, &answer);
         net.connect(leg);
     }
 }
@@ -256,6 +279,28 @@ fn forged_checks_do_not_keep_a_call_alive() {
             net.give(&forged(own, &known));
         }
         assert!(net.happened(caller, &Happened::Lost), "{ice:?}");
+    }
+}
+
+/// In an ICE restart without a candidate the engine has no pair whose end it could notice.
+#[test]
+fn a_browser_that_vanishes_in_an_ice_restart_without_addresses_is_lost_too() {
+    for ice in BOTH {
+        for forges in [false, true] {
+            let (mut net, caller, _) = Net::talking(ice);
+            let own: SocketAddr = "198.51.100.1:5000".parse().unwrap();
+            net.carries = Box::new(move |_, datagram| datagram.browser != own);
+            let offer = net.browser(caller).ice_restart(false);
+            net.legs.apply_offer(net.now(), caller, &offer);
+            let known = user_name(&mut net, caller);
+            for _ in 0..31 {
+                net.run(1000);
+                if forges {
+                    net.give(&forged(own, &known));
+                }
+            }
+            assert!(net.happened(caller, &Happened::Lost), "{ice:?} {forges}");
+        }
     }
 }
 

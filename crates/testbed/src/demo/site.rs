@@ -55,8 +55,7 @@ impl Peers {
     /// # Errors
     /// When a peer does not start.
     pub async fn start(run: &Run, wanted: &Wanted<'_>) -> anyhow::Result<Self> {
-        let changes = format!("{DIALABLE}{}", wanted.changes);
-        let mut gateway = Gateway::configure(run, wanted.binary, &changes)?;
+        let mut gateway = Gateway::configure(run, wanted.binary, &[DIALABLE, wanted.changes])?;
         let registration = gateway.registration()?;
         // The service is up before Synapse sends it anything: Synapse backs off otherwise.
         let step = Step::begin("Asterisk");

@@ -155,6 +155,36 @@ fn where_packets_are_late_they_are_waited_for_as_long_as_they_take() {
 }
 
 #[test]
+fn nobody_waits_longer_than_120_ms() {
+    let mut browser = Browser::new();
+    let late = (0..20).filter(|n| *n != 1).map(|n| (20 * u32::from(n), n));
+    for (ms, n) in late.chain([(390, 1), (400, 20), (440, 22)]) {
+        browser.arrives(n, ms);
+    }
+    browser.pass_to(1000);
+    assert_eq!(browser.heard.last(), Some(&(22, 1, 560)));
+}
+
+#[test]
+fn one_that_came_just_in_time_makes_the_next_be_waited_for_a_little_longer() {
+    let mut browser = Browser::new();
+    for (n, ms) in [(0, 0), (2, 40), (1, 78), (4, 100)] {
+        browser.arrives(n, ms);
+    }
+    browser.pass_to(1000);
+    assert_eq!(browser.heard.last(), Some(&(4, 1, 148)));
+}
+
+#[test]
+fn a_gap_of_more_than_a_second_is_not_reproduced() {
+    let mut browser = Browser::new();
+    browser.arrives(0, 0);
+    browser.arrives(80, 1600);
+    browser.pass_to(2000);
+    assert_eq!(browser.heard, [(0, 0, 0), (80, 0, 1640)]);
+}
+
+#[test]
 fn packets_that_come_twice_do_not_make_anyone_wait_longer() {
     let mut browser = Browser::new();
     for n in [0, 2, 3, 4, 5] {
@@ -163,6 +193,7 @@ fn packets_that_come_twice_do_not_make_anyone_wait_longer() {
     }
     browser.arrives(5, 400);
     browser.arrives(0, 401);
+    assert_eq!(browser.late(), 7);
     let before = browser.heard.len();
     browser.arrives(7, 420);
     browser.pass_to(1000);
@@ -204,6 +235,20 @@ fn a_packet_that_cannot_be_decoded_is_not_waited_for() {
     assert_eq!(browser.heard, [(0, 0, 0), (2, 1, 40)]);
 }
 
+/// libopus would take it for a lost one and make up some sound.
+#[test]
+fn an_opus_packet_without_anything_is_no_sound() {
+    let mut browser = Browser::new();
+    let empty: std::sync::Arc<[u8]> = [].into();
+    for n in 0..10 {
+        let now = browser.start + 20 * u32::from(n) * MS;
+        let coded = Coded::Opus(&empty);
+        browser.receiver.receive_audio(now, stamp(n), coded);
+    }
+    assert_eq!(browser.receiver.next_direct(), None);
+    assert_eq!(browser.receiver.drops.undecodable, 10);
+}
+
 #[test]
 fn a_sender_that_counts_anew_is_heard_at_once() {
     let mut browser = Browser::new();
@@ -213,4 +258,68 @@ fn a_sender_that_counts_anew_is_heard_at_once() {
     browser.arrives(8, 40);
     let numbers: Vec<_> = browser.heard.iter().map(|frame| frame.0).collect();
     assert_eq!(numbers, [300, 7, 8]);
+}
+
+#[test]
+fn a_packet_that_comes_later_than_anybody_waits_teaches_nothing() {
+    let mut browser = Browser::new();
+    for n in [0, 2, 3, 4, 5] {
+        browser.arrives(n, 20 * u32::from(n));
+    }
+    browser.arrives(1, 300);
+    browser.arrives(7, 320);
+    browser.pass_to(1000);
+    assert_eq!(browser.heard.last(), Some(&(7, 1, 360)));
+}
+
+#[test]
+fn a_sender_that_leaps_is_heard_within_40_ms() {
+    for (to, latest) in [(20_000, 40), (32_768, 40), (40_000, 0)] {
+        let mut browser = Browser::new();
+        browser.arrives(100, 0);
+        browser.arrives(101, 20);
+        browser.arrives(to, 40);
+        browser.arrives(to.wrapping_add(1), 60);
+        browser.pass_to(1000);
+        let after = &browser.heard[2..];
+        assert_eq!(after.len(), 2, "{to}: {after:?}");
+        assert!(
+            after.iter().all(|frame| frame.2 <= 60 + latest),
+            "{to}: {after:?}"
+        );
+    }
+}
+
+#[test]
+fn what_has_no_sound_is_neither_waited_for_nor_lost() {
+    let mut browser = Browser::new();
+    let after = |ms| origin() + ms * MS;
+    browser.arrives(0, 0);
+    // A telephone-event cut short, an unknown payload type.
+    browser
+        .receiver
+        .receive_event(after(20), stamp(1), &[1, 2], 8000);
+    browser.receiver.receive_unknown(after(40), stamp(2));
+    browser.arrives(3, 60);
+    assert_eq!(browser.heard, [(0, 0, 0), (3, 0, 60)]);
+    assert_eq!(browser.receiver.stats().0.lost, 0);
+}
+
+#[test]
+fn the_keys_of_another_source_do_not_move_the_stream() {
+    let mut browser = Browser::new();
+    browser.arrives(0, 0);
+    let elsewhere = Stamp {
+        ssrc: 2,
+        ..stamp(30)
+    };
+    let now = browser.start + 20 * MS;
+    browser
+        .receiver
+        .receive_event(now, elsewhere, &[1, 0x0a, 0, 160], 8000);
+    for n in 1..5 {
+        browser.arrives(n, 20 * u32::from(n) + 100);
+    }
+    assert_eq!(browser.heard.len(), 5);
+    assert_eq!(browser.late(), 0);
 }
