@@ -12,6 +12,7 @@ pub mod demo;
 pub mod gateway;
 pub mod judge;
 pub mod link;
+pub mod load;
 pub mod namespace;
 pub mod process;
 pub mod quality;

@@ -144,3 +144,24 @@ pub fn sid_command(program: &str) -> Vec<PathBuf> {
         prefix.join(program),
     ]
 }
+
+/// The prefix with Debian `sid`'s rtpengine; only `cargo xtask load` fills it.
+pub fn rtpengine_prefix() -> PathBuf {
+    testbed().join("rtpengine")
+}
+
+/// The command line that runs rtpengine, by the loader of its own prefix.
+pub fn rtpengine_command() -> Vec<PathBuf> {
+    let prefix = rtpengine_prefix();
+    let libraries = ["", "/blas", "/lapack", "/pulseaudio"];
+    let libraries = libraries.map(|folder| {
+        let folder = format!("usr/lib/x86_64-linux-gnu{folder}");
+        prefix.join(folder).display().to_string()
+    });
+    vec![
+        prefix.join("usr/lib64/ld-linux-x86-64.so.2"),
+        PathBuf::from("--library-path"),
+        PathBuf::from(libraries.join(":")),
+        prefix.join("usr/bin/rtpengine"),
+    ]
+}

@@ -1,7 +1,8 @@
-//! `cargo xtask setup | demo | test | ci`: the project's one door.
+//! `cargo xtask setup | demo | load | test | ci`: the project's one door.
 
 mod ci;
 mod demo;
+mod load;
 mod test;
 
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ const USAGE: &str = "cargo xtask COMMAND
   setup           put in place what the build and the tests need; seconds when it is there
   demo            a telephone site on this machine: Synapse, Asterisk, the gateway, a softphone page
   demo --check    the same, with the calls placed and judged by itself; --json FILE keeps the figures
+  load [ARG...]   calls under load, beside rtpengine and the bare codec; --help lists what can be set
   test [ARG...]   all tests, the calls between real peers too; arguments go to cargo test
   ci [CHECK...]   formatting, purity, clippy, cargo-deny, tests; or only those named
 ";
@@ -34,6 +36,7 @@ fn run(command: &str, rest: &[String]) -> Result<ExitCode, Failure> {
     match command {
         "setup" => provision::setup()?,
         "demo" => return demo::run(rest),
+        "load" => return load::run(rest),
         "test" => test::run(rest)?,
         "ci" => ci::run(rest)?,
         "" | "help" | "--help" | "-h" => print!("{USAGE}"),

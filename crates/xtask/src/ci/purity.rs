@@ -40,8 +40,11 @@ const ARROWS: &[(&str, &[&str])] = &[
             "mxtrunk-store",
         ],
     ),
-    // A call in bad weather is simulated over the media legs themselves.
-    ("mxtrunk-testbed", &["mxtrunk-media", "xtask"]),
+    // A call in bad weather is simulated over the media legs themselves; `load-gateway` is the media plane by itself.
+    (
+        "mxtrunk-testbed",
+        &["mxtrunk-media", "mxtrunk-media-io", "xtask"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -21,6 +21,8 @@ struct Prefix {
     needed: &'static str,
     /// Packages left to the machine itself, when the whole closure has to be fetched.
     left_out: &'static [&'static str],
+    /// Lets apt work out what is needed: dear, and nothing has to be named.
+    whole: bool,
 }
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -35,6 +37,8 @@ const SID_NEEDED: &str = "asterisk-modules asterisk-config libbsd0 libc6 libcap2
     libopus0 libpcap0.8t64 libpugixml1v5 libsctp1 libsqlite3-0 libsrtp2-1 libssl3t64 libstdc++6 \
     libsystemd0 libtinfo6 liburiparser1 libuuid1 libxml2-16 libxslt1.1 libzstd1 zlib1g \
     libdbus-1-3 libibverbs1";
+
+const RTPENGINE_WANTED: &[&str] = &["rtpengine-daemon"];
 
 const BOOKWORM_WANTED: &[&str] = &[
     "chromium",
@@ -92,8 +96,43 @@ pub(super) fn sid() -> Result<(), Failure> {
         wanted: SID_WANTED,
         needed: SID_NEEDED,
         left_out: &[],
+        whole: false,
     };
     sid_step().run(|| prefix.unpack())
+}
+
+fn rtpengine_step() -> Step {
+    Step {
+        stamp: "rtpengine",
+        title: "rtpengine, to measure beside",
+        key: key_of(&[RTPENGINE_WANTED.concat().as_bytes()]),
+    }
+}
+
+/// rtpengine 26 and all it links to: 77 MB. Only `cargo xtask load` wants it.
+pub(super) fn rtpengine() -> Result<(), Failure> {
+    let folder = layout::rtpengine_prefix();
+    let prefix = Prefix {
+        folder: folder.clone(),
+        suites: &["sid"],
+        wanted: RTPENGINE_WANTED,
+        needed: "",
+        left_out: &[],
+        whole: true,
+    };
+    rtpengine_step().run(|| {
+        prefix.unpack()?;
+        // Some libraries come without the link that bears their soname: their packages' scripts would make it.
+        let libraries = folder.join("usr/lib/x86_64-linux-gnu");
+        let ldconfig = ["/sbin/ldconfig", "/usr/sbin/ldconfig"];
+        let ldconfig = ldconfig.iter().find(|path| Path::new(path).exists());
+        quietly(
+            Command::new(ldconfig.unwrap_or(&"ldconfig"))
+                .arg("-n")
+                .arg(libraries),
+        )
+        .map(drop)
+    })
 }
 
 /// Chromium, Firefox and baresip of the machine's own release, on the machine's own C library.
@@ -104,6 +143,7 @@ pub(super) fn bookworm() -> Result<(), Failure> {
         wanted: BOOKWORM_WANTED,
         needed: BOOKWORM_NEEDED,
         left_out: &["libc6"],
+        whole: false,
     };
     bookworm_step().run(|| {
         prefix.unpack()?;
@@ -119,6 +159,7 @@ pub(super) fn python_parts(folder: PathBuf) -> Result<(), Failure> {
         wanted: &["python3-pip-whl", "libpython3.11-dev"],
         needed: "",
         left_out: &["libc6"],
+        whole: false,
     };
     prefix.unpack()
 }
@@ -141,14 +182,13 @@ impl Prefix {
             command
         };
         quietly(apt().arg("update"))?;
-        let by_name = quietly(
-            apt()
-                .arg("download")
-                .args(self.wanted)
-                .args(self.needed.split_whitespace()),
-        );
-        if by_name.is_err() {
-            // A package has been renamed since: let apt work out the closure, ten times as big.
+        let by_name = || {
+            let mut download = apt();
+            download.arg("download").args(self.wanted);
+            quietly(download.args(self.needed.split_whitespace()))
+        };
+        if self.whole || by_name().is_err() {
+            // Or a package has been renamed since: let apt work out the closure, ten times as big.
             let mut whole = apt();
             whole
                 .args(["install", "--yes", "--download-only"])

@@ -30,6 +30,12 @@ pub fn setup() -> Result<(), Failure> {
     })
 }
 
+/// What only `cargo xtask load` needs, beside what [`setup`] puts in place: rtpengine.
+pub fn load() -> Result<(), Failure> {
+    let _lock = lock()?;
+    debian::rtpengine()
+}
+
 /// What a test needs before it starts: an error names what is missing and the command that
 /// brings it. A softphone page older than its source is built anew: a second, and no network.
 pub fn require() -> Result<(), Failure> {

@@ -1,0 +1,125 @@
+//! What can be set.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::Codec;
+use super::system::Kind;
+
+/// What `load --help` prints.
+pub const USAGE: &str = "cargo xtask load [OPTION...]
+
+  --calls N[,N...]     calls at once (50)
+  --rate R             calls begun per second (10)
+  --seconds S          measured for each run (20; at least one turn of what is said)
+  --rounds R           runs of each system, taking turns (3)
+  --systems A[,B...]   of mxtrunk, rtpengine, floor (all)
+  --conversation       each side talks 45 % of the time; else both talk all the time
+  --complexity C       of Opus towards browsers, 0 to 10 (1)
+  --bitrate B          of Opus towards browsers, bits per second (24000)
+  --seed N             another choice of voices
+  --json FILE          keeps the figures
+  --svg FILE           draws the CPU
+  --keep               keeps table, JSON and chart under benches/load/runs/
+  --debug              builds without optimising our own code: to work on this command, not for figures
+";
+
+/// What was set.
+#[derive(Clone, Debug)]
+pub struct Arguments {
+    /// Calls at once; one series of runs for each.
+    pub calls: Vec<usize>,
+    /// Calls begun per second.
+    pub rate: f64,
+    /// Seconds measured.
+    pub seconds: u64,
+    /// Runs of each system.
+    pub rounds: usize,
+    /// The systems, in the order they take turns.
+    pub systems: Vec<Kind>,
+    /// Talk spurts instead of talk without end.
+    pub conversation: bool,
+    /// 0 to 10.
+    pub complexity: u8,
+    /// Bits per second.
+    pub bitrate: u32,
+    /// Chooses the voices.
+    pub seed: u64,
+    /// Where the figures go.
+    pub json: Option<PathBuf>,
+    /// Where the chart goes.
+    pub svg: Option<PathBuf>,
+    /// Whether the run is kept with the benches.
+    pub keep: bool,
+}
+
+impl Default for Arguments {
+    fn default() -> Self {
+        Self {
+            calls: vec![50],
+            rate: 10.0,
+            seconds: 20,
+            rounds: 3,
+            systems: Kind::ALL.to_vec(),
+            conversation: false,
+            complexity: 1,
+            bitrate: 24_000,
+            seed: 1,
+            json: None,
+            svg: None,
+            keep: false,
+        }
+    }
+}
+
+impl Arguments {
+    /// # Errors
+    /// When one is unknown or makes no sense.
+    pub fn read(mut given: impl Iterator<Item = String>) -> anyhow::Result<Self> {
+        let mut arguments = Self::default();
+        while let Some(argument) = given.next() {
+            let mut value = || given.next().context(USAGE);
+            match argument.as_str() {
+                "--calls" => {
+                    let numbers = value()?
+                        .split(',')
+                        .map(str::parse)
+                        .collect::<Result<_, _>>();
+                    arguments.calls = numbers?;
+                }
+                "--rate" => arguments.rate = value()?.parse()?,
+                "--seconds" => arguments.seconds = value()?.parse()?,
+                "--rounds" => arguments.rounds = value()?.parse()?,
+                "--systems" => {
+                    arguments.systems = value()?.split(',').map(kind).collect::<Result<_, _>>()?;
+                }
+                "--conversation" => arguments.conversation = true,
+                "--complexity" => arguments.complexity = value()?.parse()?,
+                "--bitrate" => arguments.bitrate = value()?.parse()?,
+                "--seed" => arguments.seed = value()?.parse()?,
+                "--json" => arguments.json = Some(value()?.into()),
+                "--svg" => arguments.svg = Some(value()?.into()),
+                "--keep" => arguments.keep = true,
+                other => bail!("unknown argument {other:?}\n\n{USAGE}"),
+            }
+        }
+        ensure!(arguments.rate > 0.0, "calls have to begin");
+        ensure!(!arguments.calls.contains(&0), "no calls, no figures");
+        ensure!(arguments.complexity <= 10, "complexity is 0 to 10");
+        Ok(arguments)
+    }
+
+    pub(super) fn codec(&self) -> Codec {
+        Codec {
+            complexity: self.complexity,
+            bitrate: self.bitrate,
+            dtx: self.conversation,
+        }
+    }
+}
+
+fn kind(name: &str) -> anyhow::Result<Kind> {
+    let known = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+    known.with_context(|| format!("no system {name:?}\n\n{USAGE}"))
+}

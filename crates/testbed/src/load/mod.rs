@@ -1,0 +1,137 @@
+//! Calls under load: simulated browsers and phones on real sockets of the loopback, and between them a system under
+//! test in a process of its own: the gateway's media plane, rtpengine, or the floor.
+//!
+//! The browsers are real in what costs the system something (ICE, DTLS-SRTP, Opus of recorded speech) and spare
+//! themselves the rest: what they say is encoded once, before the run, and what they hear is decoded after it.
+
+mod account;
+mod arguments;
+mod browser;
+pub mod control;
+mod figures;
+mod generator;
+mod goals;
+pub mod keyed;
+mod lag;
+mod phone;
+mod report;
+mod sound;
+mod speech;
+mod system;
+mod talk;
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+pub use arguments::{Arguments, USAGE};
+pub use figures::{Direction, Figures};
+pub use goals::{Goal, goals};
+pub use report::{Report, Series, Spread};
+pub use system::{Kind, System};
+
+use crate::judge::{Pesq, Voices};
+use crate::layout;
+use crate::run::Run;
+use generator::Plan;
+use speech::Speech;
+
+/// What the system under test is to encode with, the same for all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Codec {
+    /// 0 (cheapest) to 10 (best).
+    pub complexity: u8,
+    /// Bits per second.
+    pub bitrate: u32,
+    /// Encodes next to nothing in pauses.
+    pub dtx: bool,
+}
+
+impl Codec {
+    /// The encoder towards browsers that the gateway uses: 8 kHz, mono, no FEC.
+    ///
+    /// # Errors
+    /// When libopus refuses a setting.
+    pub fn encoder(&self) -> anyhow::Result<opus::Encoder> {
+        let mut encoder = opus::Encoder::new(8_000, opus::Channels::Mono, opus::Application::Voip)?;
+        encoder.set_complexity(i32::from(self.complexity))?;
+        encoder.set_bitrate(opus::Bitrate::Bits(i32::try_from(self.bitrate)?))?;
+        Ok(encoder)
+    }
+}
+
+/// Orders `load-gateway` to join a call.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Order {
+    /// The number of the call, from 0 on.
+    pub call: u64,
+    /// The browser's offer (SDP).
+    pub offer: String,
+    /// The phone's answer (SDP).
+    pub phone: String,
+}
+
+/// What `load-gateway` replies.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Reply {
+    /// Its answer to the browser (SDP).
+    pub browser: String,
+    /// Its offer to the phone (SDP).
+    pub phone: String,
+}
+
+/// Orders `load-floor` to join a call.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct FloorOrder {
+    /// The number of the call, from 0 on; also the SSRC of both.
+    pub call: usize,
+    /// Where the browser listens.
+    pub browser: SocketAddr,
+    /// Where the phone listens.
+    pub phone: SocketAddr,
+}
+
+/// What `load-floor` replies.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct FloorReply {
+    /// Where browsers send to.
+    pub browser: SocketAddr,
+    /// Where phones send to.
+    pub phone: SocketAddr,
+}
+
+/// Runs every system in turn, as many rounds as asked for, with a line for each run.
+///
+/// # Errors
+/// When a system cannot be started or does not join its calls.
+pub async fn measure(run: &Run, arguments: &Arguments) -> anyhow::Result<Report> {
+    let pesq = Pesq::new(layout::venv_program("python"));
+    let prefixes = [layout::debian_sid(), layout::debian_bookworm()];
+    let mut voices = Voices::under(&prefixes, arguments.seed)?;
+    let codec = arguments.codec();
+    let speech = Speech::new(&mut voices, &pesq, &codec, arguments.conversation)?;
+    let mut report = Report::new(arguments);
+    for round in 0..arguments.rounds {
+        for calls in &arguments.calls {
+            for kind in &arguments.systems {
+                let name = format!("{}-{calls}-{round}", kind.name());
+                let mut system = System::start(run, *kind, &name, &codec)
+                    .await
+                    .with_context(|| format!("{name} in {}", run.folder().display()))?;
+                let plan = Plan {
+                    calls: *calls,
+                    rate: arguments.rate,
+                    seconds: arguments.seconds.max(speech.seconds()),
+                };
+                let measured = generator::run(plan, &speech, &mut system);
+                let measured = measured.with_context(|| name.clone())?;
+                system.stop().await?;
+                let figures = Figures::of(&measured, &speech, &pesq)?;
+                println!("{}", figures.line(kind.name(), *calls, round + 1));
+                report.add(*kind, *calls, figures);
+            }
+        }
+    }
+    Ok(report)
+}

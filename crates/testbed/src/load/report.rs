@@ -1,0 +1,272 @@
+//! The figures of all runs: as a table, as JSON, as a chart.
+
+use std::fmt::Write as _;
+use std::process::Command;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::figures::Figures;
+use super::goals::{Goal, goals};
+use super::system::Kind;
+use super::{Arguments, Codec};
+
+/// Least, middle and greatest of some runs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// The least.
+    pub min: f64,
+    /// The middle one.
+    pub median: f64,
+    /// The greatest.
+    pub max: f64,
+}
+
+/// All runs of one system with so many calls.
+#[derive(Clone, Debug)]
+pub struct Series {
+    /// The system.
+    pub kind: Kind,
+    /// Calls at once.
+    pub calls: usize,
+    /// One for each run.
+    pub figures: Vec<Figures>,
+}
+
+/// All runs of all systems.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// In the order of the first runs.
+    pub series: Vec<Series>,
+    /// Whether it was talk spurts.
+    pub conversation: bool,
+    codec: Codec,
+    command: String,
+    machine: String,
+    date: String,
+}
+
+impl Series {
+    /// Of one figure.
+    pub fn spread(&self, figure: impl Fn(&Figures) -> f64) -> Spread {
+        let mut values: Vec<f64> = self.figures.iter().map(figure).collect();
+        values.sort_by(f64::total_cmp);
+        let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+        Spread {
+            min: at(0),
+            median: at(values.len() / 2),
+            max: at(values.len().saturating_sub(1)),
+        }
+    }
+}
+
+impl Report {
+    pub(super) fn new(arguments: &Arguments) -> Self {
+        let given: Vec<String> = std::env::args().skip(1).collect();
+        let built = if cfg!(debug_assertions) {
+            " (debug build)"
+        } else {
+            ""
+        };
+        Self {
+            series: Vec::new(),
+            conversation: arguments.conversation,
+            codec: arguments.codec(),
+            command: format!("cargo xtask load {}{built}", given.join(" ")),
+            machine: machine(),
+            date: said_by(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"])),
+        }
+    }
+
+    pub(super) fn add(&mut self, kind: Kind, calls: usize, figures: Figures) {
+        let known = self.series.iter_mut();
+        let mut known = known.filter(|series| series.kind == kind && series.calls == calls);
+        match known.next() {
+            Some(series) => series.figures.push(figures),
+            None => self.series.push(Series {
+                kind,
+                calls,
+                figures: vec![figures],
+            }),
+        }
+    }
+
+    /// The table, with what it was made by.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let Codec {
+            complexity,
+            bitrate,
+            dtx,
+        } = self.codec;
+        let talk = if self.conversation {
+            "conversation, 45 % each side"
+        } else {
+            "continuous speech"
+        };
+        let mut table = format!(
+            "`{}`, {}, {}\n\nDTLS-SRTP Opus 32 kbit/s ↔ PCMU, {talk}; towards browsers Opus at {bitrate} bit/s, complexity \
+             {complexity}, no FEC, DTX {dtx}. Median (min to max) of {} runs that took turns.\n\n\
+             | system | N | CPU ms per call-second | calls a core | memory kB a call | handshake CPU ms | set-up ms p50 | \
+             lost | delay to browser p50/p95/p99 ms | delay to phone p50/p95/p99 ms | PESQ to browser / phone (bare) |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|\n",
+            self.command,
+            self.machine,
+            self.date,
+            self.series.first().map_or(0, |series| series.figures.len()),
+        );
+        for series in &self.series {
+            table.push_str(&row(series));
+        }
+        table
+    }
+
+    /// The goals, a line each, and how many were reached.
+    #[must_use]
+    pub fn verdict(&self) -> String {
+        let goals = goals(self);
+        let mut lines = String::new();
+        for goal in &goals {
+            let mark = if goal.passed() { "passed" } else { "FAILED" };
+            let Goal { what, value, limit } = goal;
+            let _ = writeln!(lines, "{mark}  {what}: {value:.2} (at most {limit:.2})");
+        }
+        let passed = goals.iter().filter(|goal| goal.passed()).count();
+        let _ = write!(lines, "{passed} passed, {} failed", goals.len() - passed);
+        lines
+    }
+
+    /// Everything, each run by itself too.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        let series = self.series.iter().map(|series| {
+            json!({
+                "system": series.kind.name(), "calls": series.calls, "runs": series.figures,
+                "cpu_ms": series.spread(|run| run.cpu_ms), "memory_kb": series.spread(|run| run.memory_kb),
+            })
+        });
+        json!({
+            "command": self.command, "machine": self.machine, "date": self.date, "codec": self.codec,
+            "conversation": self.conversation, "goals": goals(self), "series": series.collect::<Vec<_>>(),
+        })
+    }
+
+    /// CPU for a call and second as bars, from the least to the greatest run marked by a line.
+    #[must_use]
+    pub fn svg(&self) -> String {
+        const ROW: usize = 28;
+        const LEFT: f64 = 150.0;
+        const WIDE: f64 = 420.0;
+        let spreads = self
+            .series
+            .iter()
+            .map(|series| series.spread(|run| run.cpu_ms));
+        let most = spreads.clone().map(|spread| spread.max).fold(0.1, f64::max);
+        let height = 60 + ROW * self.series.len();
+        let mut svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"680\" height=\"{height}\" font-family=\"sans-serif\" \
+             font-size=\"13\">\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
+             <text x=\"10\" y=\"24\" font-size=\"15\">CPU ms per call-second, median; the line: min to max</text>\n"
+        );
+        for (number, (series, spread)) in self.series.iter().zip(spreads).enumerate() {
+            let y = 42 + ROW * number;
+            let x = |value: f64| LEFT + WIDE * value / most;
+            let colour = match series.kind {
+                Kind::Gateway => "#2a7de1",
+                Kind::Rtpengine => "#e1862a",
+                Kind::Floor => "#999",
+            };
+            let _ = writeln!(
+                svg,
+                "<text x=\"10\" y=\"{}\">{} N={}</text><rect x=\"{LEFT}\" y=\"{y}\" width=\"{:.1}\" height=\"18\" \
+                 fill=\"{colour}\"/><path d=\"M{:.1} {mid}H{:.1}\" stroke=\"#000\"/><text x=\"{:.1}\" y=\"{}\">{:.2}</text>",
+                y + 14,
+                series.kind.name(),
+                series.calls,
+                x(spread.median) - LEFT,
+                x(spread.min),
+                x(spread.max),
+                x(spread.max) + 8.0,
+                y + 14,
+                spread.median,
+                mid = y + 9,
+            );
+        }
+        svg.push_str("</svg>\n");
+        svg
+    }
+
+    /// A name for the files of this run.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let date = self
+            .date
+            .replace(" UTC", "")
+            .replace(' ', "-")
+            .replace(':', "");
+        let talk = if self.conversation {
+            "conversation"
+        } else {
+            "continuous"
+        };
+        format!("{date}-{talk}")
+    }
+}
+
+fn row(series: &Series) -> String {
+    let both = |figure: fn(&Figures) -> f64| {
+        let Spread { min, median, max } = series.spread(figure);
+        format!("{median:.2} ({min:.2} to {max:.2})")
+    };
+    let middle = |figure: fn(&Figures) -> f64| series.spread(figure).median;
+    let lost = series.spread(|run| {
+        let all = [&run.to_browser, &run.to_phone];
+        let all = all.map(|to| to.lost + to.missing.unwrap_or(0));
+        f64::from(all[0] + all[1])
+    });
+    let delays = |of: fn(&Figures) -> [f64; 3]| {
+        let of = [0, 1, 2].map(|at| series.spread(|run| of(run)[at]).median);
+        of.map(|millis| format!("{millis:.1}")).join(" / ")
+    };
+    let score = |score: Option<f64>| score.unwrap_or(f64::NAN);
+    let pesq = [
+        series.spread(|run| score(run.to_browser.pesq)),
+        series.spread(|run| score(run.to_phone.pesq)),
+        series.spread(|run| score(run.to_browser.bare_pesq)),
+        series.spread(|run| score(run.to_phone.bare_pesq)),
+    ];
+    let [browser, phone, bare_browser, bare_phone] = pesq.map(|spread| spread.median);
+    format!(
+        "| {} | {} | {} | {:.0} | {} | {} | {:.0} | {:.0} | {} | {} | {browser:.2} / {phone:.2} ({bare_browser:.2} / \
+         {bare_phone:.2}) |\n",
+        series.kind.name(),
+        series.calls,
+        both(|run| run.cpu_ms),
+        1_000.0 / middle(|run| run.cpu_ms),
+        both(|run| run.memory_kb),
+        both(|run| run.handshake_ms),
+        middle(|run| run.set_up_ms[0]),
+        lost.max,
+        delays(|run| run.to_browser.delay_ms),
+        delays(|run| run.to_phone.delay_ms),
+    )
+}
+
+fn machine() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let named = |line: &&str| line.starts_with("model name");
+    let model = info
+        .lines()
+        .find(named)
+        .and_then(|line| line.split(": ").nth(1));
+    let cores = info.lines().filter(named).count();
+    format!("{cores} × {}", model.unwrap_or("unknown processor"))
+}
+
+fn said_by(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .map(|output| output.stdout)
+        .unwrap_or_default();
+    String::from_utf8_lossy(&output).trim().to_owned()
+}

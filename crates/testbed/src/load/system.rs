@@ -1,0 +1,213 @@
+//! The systems under test, each in a process of its own.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::{Value, json};
+
+use super::browser::Browser;
+use super::control::{CONTROL, Control, PHONE_PORTS};
+use super::phone::Phone;
+use super::{Codec, FloorOrder, FloorReply, Order, Reply};
+use crate::layout;
+use crate::process::Peer;
+use crate::run::Run;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The gateway's media plane.
+    Gateway,
+    /// rtpengine 26.
+    Rtpengine,
+    /// libopus, SRTP and two sockets.
+    Floor,
+}
+
+impl Kind {
+    /// All of them, in the order they take turns.
+    pub const ALL: [Self; 3] = [Self::Gateway, Self::Rtpengine, Self::Floor];
+
+    /// What tables call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "mxtrunk",
+            Self::Rtpengine => "rtpengine",
+            Self::Floor => "floor",
+        }
+    }
+}
+
+/// A system that runs.
+#[derive(Debug)]
+pub struct System {
+    kind: Kind,
+    peer: Peer,
+    control: Control,
+    codec: Codec,
+}
+
+impl System {
+    /// # Errors
+    /// When it does not start within 10 s.
+    pub async fn start(run: &Run, kind: Kind, name: &str, codec: &Codec) -> anyhow::Result<Self> {
+        let patience = Duration::from_secs(10);
+        let mut peer = Peer::start(run, name, command(kind, codec)?)?;
+        let mut control = Control::new()?;
+        match kind {
+            Kind::Gateway | Kind::Floor => peer.logs("ready", patience).await?,
+            Kind::Rtpengine => {
+                let pong: Value = control.order(&json!({"command": "ping"}))?;
+                ensure!(pong["result"] == "pong", "{pong}");
+            }
+        }
+        Ok(Self {
+            kind,
+            peer,
+            control,
+            codec: *codec,
+        })
+    }
+
+    /// Whether its browsers speak WebRTC.
+    pub(super) fn has_webrtc(&self) -> bool {
+        self.kind != Kind::Floor
+    }
+
+    /// The process to account for.
+    pub(super) fn process(&self) -> u32 {
+        self.peer.id()
+    }
+
+    /// Joins a browser and a phone.
+    pub(super) fn join(
+        &mut self,
+        call: usize,
+        browser: &mut Browser,
+        phone: &mut Phone,
+    ) -> anyhow::Result<()> {
+        match self.kind {
+            Kind::Gateway => {
+                let order = Order {
+                    call: call as u64,
+                    offer: browser.offer()?,
+                    phone: phone.description(),
+                };
+                let reply: Reply = self.control.order(&order)?;
+                phone.accept(&reply.phone)?;
+                browser.accept(&reply.browser)
+            }
+            Kind::Rtpengine => self.join_by_ng(call, browser, phone),
+            Kind::Floor => {
+                let order = FloorOrder {
+                    call,
+                    browser: browser.address,
+                    phone: phone.address,
+                };
+                let reply: FloorReply = self.control.order(&order)?;
+                phone.gateway = Some(reply.phone);
+                browser.join(reply.browser);
+                Ok(())
+            }
+        }
+    }
+
+    fn join_by_ng(
+        &mut self,
+        call: usize,
+        browser: &mut Browser,
+        phone: &mut Phone,
+    ) -> anyhow::Result<()> {
+        let Codec {
+            complexity,
+            bitrate,
+            ..
+        } = self.codec;
+        let id = format!("call-{call}");
+        let opus = format!("opus/48000/2/{bitrate}///complexity={complexity}");
+        // Told that redundancy is welcome, it would send it always; the others send none on a clean link.
+        let without_fec = browser.offer()?.replace("useinbandfec=1", "useinbandfec=0");
+        let offer = json!({
+            "command": "offer", "call-id": id, "from-tag": "browser", "sdp": without_fec,
+            "transport-protocol": "RTP/AVP", "ICE": "remove", "DTLS": "off", "SDES": "off",
+            "rtcp-mux": ["demux"], "replace": ["origin"], "flags": ["trust-address"],
+            "codec": {"mask": ["all"], "transcode": ["PCMU"], "set": [opus]},
+        });
+        phone.accept(&self.described(&offer)?)?;
+        let answer = json!({
+            "command": "answer", "call-id": id, "from-tag": "browser", "to-tag": "phone",
+            "sdp": phone.description(), "transport-protocol": "UDP/TLS/RTP/SAVPF",
+            "ICE": "force", "DTLS": "passive", "SDES": "off", "rtcp-mux": ["require"],
+            "replace": ["origin"], "flags": ["trust-address"],
+        });
+        // It leaves the group out, without which str0m takes no answer.
+        let described = self.described(&answer)?;
+        let mid = described
+            .lines()
+            .find_map(|line| line.strip_prefix("a=mid:"));
+        let group = format!("a=group:BUNDLE {}\r\nm=audio", mid.unwrap_or_default());
+        let described = described.replacen("m=audio", &group, 1);
+        browser
+            .accept(&described)
+            .with_context(|| described.clone())
+    }
+
+    fn described(&mut self, order: &Value) -> anyhow::Result<String> {
+        let reply: Value = self.control.order(order)?;
+        match reply["sdp"].as_str() {
+            Some(sdp) if reply["result"] == "ok" => Ok(sdp.to_owned()),
+            _ => bail!("rtpengine: {reply}"),
+        }
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.peer.kill().await
+    }
+}
+
+fn command(kind: Kind, codec: &Codec) -> anyhow::Result<Command> {
+    let own = |name: &str| -> anyhow::Result<Command> {
+        let mut command = Command::new(beside_us(name)?);
+        command.arg(serde_json::to_string(codec)?);
+        Ok(command)
+    };
+    match kind {
+        Kind::Gateway => own("load-gateway"),
+        Kind::Floor => own("load-floor"),
+        Kind::Rtpengine => {
+            let mut words = layout::rtpengine_command().into_iter();
+            let loader = words.next().context("a command")?;
+            ensure!(
+                loader.exists(),
+                "rtpengine is not in place: run cargo xtask load"
+            );
+            let mut command = Command::new(loader);
+            command.args(words).args([
+                "--config-file=none".to_owned(),
+                "--interface=127.0.0.1".to_owned(),
+                format!("--listen-ng={CONTROL}"),
+                "--table=-1".to_owned(),
+                "--foreground".to_owned(),
+                "--log-stderr".to_owned(),
+                "--log-level=4".to_owned(),
+                format!("--port-min={}", PHONE_PORTS.start()),
+                format!("--port-max={}", PHONE_PORTS.end()),
+            ]);
+            Ok(command)
+        }
+    }
+}
+
+/// A program built beside this one.
+fn beside_us(name: &str) -> anyhow::Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name(name);
+    ensure!(path.exists(), "{} is not built", path.display());
+    Ok(path)
+}
