@@ -2,33 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::ensure;
 use mxtrunk_testbed::asterisk::{self, extension};
 use mxtrunk_testbed::browser::{CallState, Family};
 use mxtrunk_testbed::demo::site::PASSWORD;
-use mxtrunk_testbed::demo::{self, Check, Scenario};
+use mxtrunk_testbed::demo::{Check, Scenario};
 use mxtrunk_testbed::namespace;
 use mxtrunk_testbed::process::until;
 use mxtrunk_testbed::run::Run;
 
 use super::client::Client;
-use super::site::{PATIENCE, Site};
+use super::site::{PATIENCE, Site, everything, sounds_right};
 
 #[test]
 fn the_calls_of_the_demo_sound_right() {
-    namespace::test(async |run| {
-        let check = Check {
-            binary: PathBuf::from(env!("CARGO_BIN_EXE_mxtrunk")),
-            ..Check::everything()?
-        };
-        let report = demo::check(&run, &check).await?;
-        println!("{report}");
-        ensure!(report.passed(), "{report}");
-        Ok(())
-    });
+    namespace::test(async |run| sounds_right(&run, &everything()?).await);
 }
 
 #[test]
@@ -83,15 +73,11 @@ fn encrypted() -> String {
 fn calls_over_srtp_sound_right() {
     namespace::test(async |run| {
         let check = Check {
-            binary: PathBuf::from(env!("CARGO_BIN_EXE_mxtrunk")),
             scenarios: vec![Scenario::SpeakToPhone, Scenario::HearPhone, Scenario::Keys],
             changes: encrypted(),
-            ..Check::everything()?
+            ..everything()?
         };
-        let report = demo::check(&run, &check).await?;
-        println!("{report}");
-        ensure!(report.passed(), "{report}");
-        Ok(())
+        sounds_right(&run, &check).await
     });
 }
 
@@ -118,15 +104,12 @@ fn a_pbx_that_calls_over_srtp_is_heard_and_hears() {
 fn a_browser_whose_network_lets_no_udp_through_calls_over_tcp() {
     namespace::test(async |run| {
         let check = Check {
-            binary: PathBuf::from(env!("CARGO_BIN_EXE_mxtrunk")),
             browser: Family::ChromiumOverTcp,
             scenarios: vec![Scenario::BrowserCallsPhone, Scenario::PhoneCallsBrowser],
             changes: "[log]\nlevel = \"debug\"\n".to_owned(),
-            ..Check::everything()?
+            ..everything()?
         };
-        let report = demo::check(&run, &check).await?;
-        println!("{report}");
-        ensure!(report.passed(), "{report}");
+        sounds_right(&run, &check).await?;
         let logged = fs::read_to_string(run.path("gateway.log"))?;
         let seen = logged
             .lines()
@@ -163,14 +146,11 @@ async fn sounds_right_straight_through(run: &Run, codec: &str, number: u8) -> an
         Scenario::PhoneCallsBrowser,
     ];
     let check = Check {
-        binary: PathBuf::from(env!("CARGO_BIN_EXE_mxtrunk")),
         scenarios,
         changes,
-        ..Check::everything()?
+        ..everything()?
     };
-    let report = demo::check(run, &check).await?;
-    println!("{report}");
-    ensure!(report.passed(), "{report}");
+    sounds_right(run, &check).await?;
     let at_pbx = fs::read_to_string(run.path("asterisk.log"))?;
     let answer = format!(" RTP/AVP {number} 101");
     ensure!(at_pbx.contains(&answer), "the PBX did not agree to {codec}");

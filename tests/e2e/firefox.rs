@@ -1,12 +1,11 @@
 //! The other browser family: Firefox has its own WebRTC, and offers and answers in its own way.
 
-use std::path::PathBuf;
-
-use anyhow::ensure;
 use mxtrunk_testbed::browser::Family;
-use mxtrunk_testbed::demo::{self, Check, Scenario};
+use mxtrunk_testbed::demo::{Check, Scenario};
 use mxtrunk_testbed::namespace;
 use mxtrunk_testbed::run::Run;
+
+use super::site::{everything, sounds_right};
 
 #[test]
 fn firefox_calls_a_desk_phone_and_both_hear_each_other() {
@@ -20,13 +19,9 @@ fn a_desk_phone_calls_firefox_and_both_hear_each_other() {
 
 async fn firefox_plays(run: &Run, scenario: Scenario) -> anyhow::Result<()> {
     let check = Check {
-        binary: PathBuf::from(env!("CARGO_BIN_EXE_mxtrunk")),
         browser: Family::Firefox,
         scenarios: vec![scenario],
-        ..Check::everything()?
+        ..everything()?
     };
-    let report = demo::check(run, &check).await?;
-    println!("{report}");
-    ensure!(report.passed(), "{report}");
-    Ok(())
+    sounds_right(run, &check).await
 }

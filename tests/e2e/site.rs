@@ -7,6 +7,7 @@ use anyhow::ensure;
 use mxtrunk_store::{CallRecord, Store};
 use mxtrunk_testbed::browser::{Browser, CallState, Family, Softphone, State};
 use mxtrunk_testbed::demo::site::{PASSWORD, Peers, Wanted, write_spoken};
+use mxtrunk_testbed::demo::{self, Check};
 use mxtrunk_testbed::judge::Sound;
 use mxtrunk_testbed::process::until;
 use mxtrunk_testbed::run::Run;
@@ -103,6 +104,22 @@ impl Site {
         );
         Ok(record)
     }
+}
+
+/// The calls of the demo, through the gateway that is tested.
+pub(super) fn everything() -> anyhow::Result<Check> {
+    Ok(Check {
+        binary: env!("CARGO_BIN_EXE_mxtrunk").into(),
+        ..Check::everything()?
+    })
+}
+
+/// Places the calls and judges their sound; the report is in the test's output.
+pub(super) async fn sounds_right(run: &Run, check: &Check) -> anyhow::Result<()> {
+    let report = demo::check(run, check).await?;
+    println!("{report}");
+    ensure!(report.passed(), "{report}");
+    Ok(())
 }
 
 /// Something for the desk phone to say: these tests do not listen.

@@ -76,11 +76,16 @@ impl LoadLimits {
             Pressure::Normal => true,
             Pressure::Shed => {
                 let ended = self.shed_at * left * ENDED;
-                let is_busy = self.shed_at < 1.0 && reading.busy >= ended;
+                let is_busy = self.spares() && reading.busy >= ended;
                 is_busy || self.is_late(reading, self.late / 2)
             }
             Pressure::Refuse => reading.busy >= self.refuse_at * RETAKEN,
         }
+    }
+
+    /// Whether anything is spared for being busy, before calls are refused.
+    fn spares(&self) -> bool {
+        is_set(self.shed_at)
     }
 
     fn is_late(&self, reading: &Reading, limit: Duration) -> bool {
@@ -89,7 +94,12 @@ impl LoadLimits {
 }
 
 fn reaches(busy: f32, threshold: f32) -> bool {
-    threshold < 1.0 && busy >= threshold
+    is_set(threshold) && busy >= threshold
+}
+
+/// A share of 1 is never reached: it switches off.
+fn is_set(threshold: f32) -> bool {
+    threshold < 1.0
 }
 
 /// The overload control of one worker: up at once, down a step at a time and only after a while.
@@ -112,9 +122,9 @@ impl OverloadControl {
         }
     }
 
-    /// Whether anything is spared before calls are refused.
+    /// Whether anything is spared for being busy, before calls are refused.
     pub(crate) fn spares(&self) -> bool {
-        self.limits.shed_at < 1.0
+        self.limits.spares()
     }
 
     pub(crate) fn pressure(&self) -> Pressure {

@@ -88,7 +88,7 @@ impl Worker {
             self.flush();
             let now = Instant::now();
             while let Some(listener) = self.sockets.poll_unheard(now) {
-                self.readable.push(listener);
+                self.will_read(listener);
             }
             self.sockets.sweep(now, &mut self.legs);
             self.weigh(now);
@@ -130,11 +130,16 @@ impl Worker {
         for event in ready {
             if event.token() == WAKER {
                 self.more_orders = true;
-            } else if let Some(source) = self.sockets.by_event(event)
-                && !self.readable.contains(&source)
-            {
-                self.readable.push(source);
+            } else if let Some(source) = self.sockets.by_event(event) {
+                self.will_read(source);
             }
+        }
+    }
+
+    /// Each source stands on the list once.
+    fn will_read(&mut self, source: Source) {
+        if !self.readable.contains(&source) {
+            self.readable.push(source);
         }
     }
 
@@ -162,8 +167,9 @@ impl Worker {
 
     /// New datagrams may have come to the sockets of a phone leg.
     pub(crate) fn note_readable(&mut self, leg: LegId) {
-        let sockets = [Socket::Rtp(leg), Socket::Rtcp(leg)];
-        self.readable.extend(sockets.map(Source::Datagrams));
+        for socket in [Socket::Rtp(leg), Socket::Rtcp(leg)] {
+            self.will_read(Source::Datagrams(socket));
+        }
     }
 
     fn obey(&mut self) {

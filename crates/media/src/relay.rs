@@ -9,12 +9,10 @@ use std::time::{Duration, Instant};
 
 use crate::codec::Codec;
 use crate::receiver::Stamp;
-use crate::rtp::{SequenceUnwrap, TimestampUnwrap};
+use crate::rtp::{MISORDER, SequenceUnwrap, TimestampUnwrap};
 
 /// Beyond this many lost packets the gap is not reproduced.
 const LARGEST_GAP: i64 = 50;
-/// A packet older than this many is the first of a new count (RFC 3550 appendix A.1, `MAX_MISORDER`).
-const MISORDER: i64 = 100;
 /// When media time and the clock disagree by more than this, the source's timeline jumped.
 const JUMP: Duration = Duration::from_secs(1);
 

@@ -5,6 +5,9 @@ use thiserror::Error;
 /// Length in bytes of the header that we write: no CSRC, no extension.
 pub const HEADER_LEN: usize = 12;
 
+/// A packet older than this many is the first of a new count (RFC 3550 appendix A.1, `MAX_MISORDER`).
+pub(crate) const MISORDER: i64 = 100;
+
 /// The fixed part of an RTP header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {

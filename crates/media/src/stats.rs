@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::codec::Codec;
-use crate::rtp::SequenceUnwrap;
+use crate::rtp::{MISORDER, SequenceUnwrap};
 
 /// What one leg received and sent. Complete once the leg is closed.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -177,9 +177,8 @@ impl LevelMeter {
     }
 }
 
-/// A step beyond these is a new count, not loss or disorder (RFC 3550 appendix A.1).
+/// A step forward beyond this is a new count, not loss (RFC 3550 appendix A.1, `MAX_DROPOUT`).
 const DROPOUT: i64 = 3000;
-const MISORDER: i64 = 100;
 
 /// Loss and jitter of one RTP stream after RFC 3550 appendices A.3 and A.8.
 #[derive(Debug, Default)]

@@ -136,13 +136,7 @@ pub fn baresip_modules() -> PathBuf {
 /// The command line that runs a program of [`debian_sid`]: the prefix's own loader first,
 /// because its C library is newer than the machine's.
 pub fn sid_command(program: &str) -> Vec<PathBuf> {
-    let prefix = debian_sid();
-    vec![
-        prefix.join("usr/lib64/ld-linux-x86-64.so.2"),
-        PathBuf::from("--library-path"),
-        prefix.join("usr/lib/x86_64-linux-gnu"),
-        prefix.join(program),
-    ]
+    by_own_loader(&debian_sid(), &[""], program)
 }
 
 /// The prefix with Debian `sid`'s rtpengine; only `cargo xtask load` fills it.
@@ -152,16 +146,20 @@ pub fn rtpengine_prefix() -> PathBuf {
 
 /// The command line that runs rtpengine, by the loader of its own prefix.
 pub fn rtpengine_command() -> Vec<PathBuf> {
-    let prefix = rtpengine_prefix();
     let libraries = ["", "/blas", "/lapack", "/pulseaudio"];
-    let libraries = libraries.map(|folder| {
+    by_own_loader(&rtpengine_prefix(), &libraries, "usr/bin/rtpengine")
+}
+
+/// The program of a prefix, run by the prefix's loader with its libraries, from these folders below their usual one.
+fn by_own_loader(prefix: &Path, libraries: &[&str], program: &str) -> Vec<PathBuf> {
+    let folders = libraries.iter().map(|folder| {
         let folder = format!("usr/lib/x86_64-linux-gnu{folder}");
         prefix.join(folder).display().to_string()
     });
     vec![
         prefix.join("usr/lib64/ld-linux-x86-64.so.2"),
         PathBuf::from("--library-path"),
-        PathBuf::from(libraries.join(":")),
-        prefix.join("usr/bin/rtpengine"),
+        PathBuf::from(folders.collect::<Vec<_>>().join(":")),
+        prefix.join(program),
     ]
 }

@@ -14,7 +14,7 @@ const USAGE: &str = "cargo xtask COMMAND
   setup           put in place what the build and the tests need; seconds when it is there
   demo            a telephone site on this machine: Synapse, Asterisk, the gateway, a softphone page
   demo --check    the same, with the calls placed and judged by itself; --json FILE keeps the figures
-  load [ARG...]   calls under load, beside rtpengine and the bare codec; --help lists what can be set
+  load [ARG...]   being built (CONTRIBUTING.md): calls under load; --help lists what can be set
   test [ARG...]   all tests, the calls between real peers too; arguments go to cargo test
   ci [CHECK...]   formatting, purity, clippy, cargo-deny, tests; or only those named
 ";

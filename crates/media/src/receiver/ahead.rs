@@ -33,7 +33,7 @@ struct GivenUp {
     numbers: Range<i64>,
     /// When its first successor came.
     since: Instant,
-    /// One of its packets came after all.
+    /// None of its packets has come after all.
     in_vain: bool,
 }
 
@@ -82,7 +82,7 @@ impl Ahead {
         else {
             return false;
         };
-        if self.packets.len() == ROOM {
+        if self.is_full() {
             return false;
         }
         let sound = match coded {

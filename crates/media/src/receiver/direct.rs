@@ -8,12 +8,10 @@ use super::payload::{Coded, LONGEST, decode};
 use super::waiting::Waiting;
 use super::{Receiver, Stamp};
 use crate::codec::{FRAME, Frame};
-use crate::rtp::{SequenceUnwrap, TimestampUnwrap};
+use crate::rtp::{MISORDER, SequenceUnwrap, TimestampUnwrap};
 
 /// Beyond this many lost frames the sequence gap towards a browser is not reproduced.
 const LARGEST_GAP: i64 = 50;
-/// A packet older than this many is the first of a new count (RFC 3550 appendix A.1, `MAX_MISORDER`).
-const MISORDER: i64 = 100;
 
 /// A frame for a browser.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -122,6 +122,14 @@ impl Call {
             .collect()
     }
 
+    /// Whatever changed in the call, the phone got one stream.
+    pub(super) fn assert_numbers_at_phone_go_on_by_one(&mut self) {
+        for pair in self.world.phone(self.phone).received.windows(2) {
+            let [one, next] = [&pair[0].header, &pair[1].header];
+            assert_eq!(next.sequence.wrapping_sub(one.sequence), 1);
+        }
+    }
+
     pub(super) fn reoffer(&mut self, formats: &str, maps: &[&str]) -> Happened {
         self.world.events.clear();
         let now = self.world.now();

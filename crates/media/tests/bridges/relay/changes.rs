@@ -26,14 +26,7 @@ fn a_phone_that_renumbers_in_the_middle_of_a_call_is_understood() {
     assert_eq!(call.at_browser(8).len(), heard + 20);
     assert_eq!(call.at_phone(renumbered, 111).len(), 20);
     assert_steps(&call.at_browser(8), 160);
-    let all = call.world.phone(call.phone).received.clone();
-    for pair in all.windows(2) {
-        let step = pair[1]
-            .header
-            .sequence
-            .wrapping_sub(pair[0].header.sequence);
-        assert_eq!(step, 1);
-    }
+    call.assert_numbers_at_phone_go_on_by_one();
 }
 
 #[test]
@@ -76,14 +69,7 @@ fn a_phone_that_changes_its_codec_is_transcoded_and_changed_back_passed_through(
             .count(),
         1
     );
-    let all = call.world.phone(call.phone).received.clone();
-    for pair in all.windows(2) {
-        let step = pair[1]
-            .header
-            .sequence
-            .wrapping_sub(pair[0].header.sequence);
-        assert_eq!(step, 1);
-    }
+    call.assert_numbers_at_phone_go_on_by_one();
 }
 
 #[test]

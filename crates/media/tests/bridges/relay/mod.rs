@@ -176,15 +176,7 @@ fn a_key_takes_the_place_of_the_audio_that_passes_through_and_the_audio_goes_on(
             .count()
             >= 20
     );
-    // Numbers go on by one through all of it.
-    let all = call.world.phone(call.phone).received.clone();
-    for pair in all.windows(2) {
-        let step = pair[1]
-            .header
-            .sequence
-            .wrapping_sub(pair[0].header.sequence);
-        assert_eq!(step, 1);
-    }
+    call.assert_numbers_at_phone_go_on_by_one();
     let digits = call.world.browser(call.browser).digits();
     assert_eq!(digits, [(5, 800)], "on the clock of the audio, 8 kHz");
 }
