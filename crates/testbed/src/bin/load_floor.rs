@@ -11,7 +11,7 @@ use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
 use mxtrunk_media::rtp::{HEADER_LEN, Header, Packet};
 use mxtrunk_testbed::load::control::{self, CONTROL};
-use mxtrunk_testbed::load::keyed::{OPUS, PCMU, Seal};
+use mxtrunk_testbed::load::keyed::{OPUS, PCMU, Seal, call_of, ssrc};
 use mxtrunk_testbed::load::{Codec, FloorOrder, FloorReply};
 
 const FRAME: usize = 160;
@@ -70,13 +70,12 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn call(order: &FloorOrder, codec: &Codec) -> anyhow::Result<Call> {
-    let ssrc = u32::try_from(order.call)?;
     let header = |payload_type| Header {
         payload_type,
         marker: false,
         sequence: 0,
         timestamp: 0,
-        ssrc,
+        ssrc: ssrc(order.call),
     };
     Ok(Call {
         browser: order.browser,
@@ -96,7 +95,7 @@ fn from_browser(
 ) -> Option<()> {
     let payload = seal.open(datagram)?;
     let ssrc = Packet::parse(datagram).ok()?.header.ssrc;
-    let call = calls.get_mut(ssrc as usize)?;
+    let call = calls.get_mut(call_of(ssrc))?;
     let mut pcm = [0; FRAME];
     let payload = datagram.get(HEADER_LEN..HEADER_LEN + payload)?;
     call.decoder.decode(payload, &mut pcm, false).ok()?;
@@ -113,7 +112,7 @@ fn from_browser(
 
 fn from_phone(calls: &mut [Call], seal: &Seal, datagram: &[u8], out: &UdpSocket) -> Option<()> {
     let packet = Packet::parse(datagram).ok()?;
-    let call = calls.get_mut(packet.header.ssrc as usize)?;
+    let call = calls.get_mut(call_of(packet.header.ssrc))?;
     let mut pcm = [0; FRAME];
     let samples = pcm.iter_mut().zip(packet.payload);
     samples.for_each(|(sample, coded)| *sample = decode_ulaw(*coded));

@@ -12,7 +12,7 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::RtpWrite;
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
-use super::keyed::{OPUS, Seal};
+use super::keyed::{OPUS, Seal, ssrc};
 use super::talk::{Ear, Mouth};
 
 /// RTP clock ticks of 20 ms of Opus.
@@ -27,6 +27,8 @@ pub(super) struct Browser {
     /// When it offered, and when DTLS was up.
     pub(super) offered: Option<Instant>,
     pub(super) connected: Option<Instant>,
+    /// What SRTP adds to a packet that came, in bytes: 16 for AES-GCM, 10 for AES-CM with HMAC-SHA1-80.
+    pub(super) tag: Option<usize>,
 }
 
 enum Engine {
@@ -56,10 +58,11 @@ impl Browser {
             socket,
             address,
             engine,
-            mouth: Mouth::new(OPUS, call as u32, TICKS, from),
+            mouth: Mouth::new(OPUS, ssrc(call), TICKS, from),
             ear: Ear::default(),
             offered: None,
             connected: None,
+            tag: None,
         })
     }
 
@@ -144,13 +147,20 @@ impl Browser {
                     && let Ok(Packet { header, payload }) =
                         Packet::parse(&datagram[..HEADER_LEN + length])
                 {
+                    self.tag = Some(datagram.len() - HEADER_LEN - length);
                     self.ear
                         .hear(now, header.sequence, header.timestamp, payload);
                 }
             }
-            Engine::WebRtc { .. } => {
+            Engine::WebRtc { rtc, mid, .. } => {
+                expect(rtc, *mid, datagram);
+                let heard = self.ear.arrivals.len();
+                let sealed = Packet::parse(datagram).map(|packet| packet.payload.len());
                 if let Ok(received) = Receive::new(Protocol::Udp, from, self.address, datagram) {
                     self.input(now, Input::Receive(Instant::now(), received));
+                }
+                if let (Some(arrival), Ok(sealed)) = (self.ear.arrivals.get(heard), sealed) {
+                    self.tag = sealed.checked_sub(self.ear.payload(arrival).len());
                 }
             }
         }
@@ -186,6 +196,17 @@ impl Browser {
                 Ok(Output::Timeout(_)) | Err(_) => return,
             }
         }
+    }
+}
+
+/// A system that writes neither `a=ssrc` nor the MID extension still means the only line there is.
+fn expect(rtc: &mut Rtc, mid: Option<Mid>, datagram: &[u8]) {
+    let (Some(mid), Ok(Packet { header, .. })) = (mid, Packet::parse(datagram)) else {
+        return;
+    };
+    let mut direct = rtc.direct_api();
+    if header.payload_type == OPUS && direct.stream_rx(&header.ssrc.into()).is_none() {
+        direct.expect_stream_rx(header.ssrc.into(), None, mid, None);
     }
 }
 

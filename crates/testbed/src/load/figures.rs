@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::browser::Browser;
 use super::generator::Measured;
 use super::lag::{Lags, lags};
 use super::sound::{Heard, at_browser, at_phone};
@@ -11,8 +12,6 @@ use crate::judge::{Pesq, Sound};
 
 /// Calls of a run whose sound is scored.
 const SCORED: usize = 2;
-/// Packets that may be under way when a run ends.
-const UNDER_WAY: u32 = 3;
 
 /// What one run of one system showed.
 #[derive(Clone, Debug, Serialize)]
@@ -27,6 +26,11 @@ pub struct Figures {
     pub memory_kb: f64,
     /// CPU for joining a call, with its handshake, in ms.
     pub handshake_ms: f64,
+    /// What SRTP adds to each packet, in bytes, and the Opus that came at browsers, in kbit/s of payload: what shows that
+    /// the systems were set alike.
+    pub srtp_tag: Option<usize>,
+    /// See `srtp_tag`.
+    pub opus_kbps: f64,
     /// From the offer until DTLS was up, median and 99th percentile, in ms.
     pub set_up_ms: [f64; 2],
     /// Towards browsers.
@@ -82,6 +86,8 @@ impl Figures {
             generator_core: measured.own_cpu.as_secs_f64() / seconds,
             memory_kb: measured.memory as f64 / 1_000.0 / calls,
             handshake_ms: measured.set_up_cpu.as_secs_f64() * 1_000.0 / calls,
+            srtp_tag: measured.browsers.first().and_then(|browser| browser.tag),
+            opus_kbps: kbps(&measured.browsers),
             set_up_ms: [0.5, 0.99].map(|share| percentile(&connecting, share)),
             to_browser: direction(&to_browser, &speech.phone, pesq, |ear| {
                 at_browser(ear, since)
@@ -101,11 +107,13 @@ impl Figures {
             handshake_ms,
             to_browser,
             to_phone,
+            opus_kbps,
             ..
         } = self;
         format!(
             "{name:10} N={calls:<4} run {round}: {cpu_ms:6.2} ms/call·s  {memory_kb:6.0} kB/call  handshake \
-             {handshake_ms:5.2} ms  generator {:.2} core\n           {}\n           {}",
+             {handshake_ms:5.2} ms  Opus {opus_kbps:.1} kbit/s  SRTP tag {}  generator {:.2} core\n           {}\n           {}",
+            self.srtp_tag.map_or("-".to_owned(), |tag| tag.to_string()),
             self.generator_core,
             to_browser.line("to browser"),
             to_phone.line("to phone"),
@@ -148,9 +156,7 @@ fn direction(
         sent += mouth.packets;
         came += arrived;
         lost += ear.lost();
-        missing += mouth
-            .packets
-            .saturating_sub(arrived + ear.lost() + UNDER_WAY);
+        missing += mouth.packets.saturating_sub(arrived + ear.lost());
         let heard = decode(ear)?;
         let lags = lags(&heard, mouth, said.bare.samples());
         if number % calls.len().div_ceil(SCORED) == 0 {
@@ -187,6 +193,15 @@ fn score(heard: &Heard, lags: &Lags, said: &Side, pesq: &Pesq) -> anyhow::Result
     let mut reference = said.sound.samples().to_vec();
     reference.rotate_left(ahead.rem_euclid(whole as isize) as usize);
     Ok(pesq.score(&Sound::from(reference), &Sound::from(turn.to_vec()))?)
+}
+
+/// Of the sound that packets hold: pauses that are not sent count for nothing.
+fn kbps(browsers: &[Browser]) -> f64 {
+    let ears = browsers.iter().map(|browser| &browser.ear);
+    let (bytes, packets) = ears.fold((0, 0), |(bytes, packets), ear| {
+        (bytes + ear.bytes(), packets + ear.arrivals.len())
+    });
+    bytes as f64 * 8.0 / 20.0 / packets.max(1) as f64
 }
 
 /// `share` from 0 to 1; not a number where there is nothing.

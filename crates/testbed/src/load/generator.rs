@@ -21,6 +21,8 @@ const APART: usize = 7;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Talk before what is measured begins.
 const SETTLES: Duration = Duration::from_secs(3);
+/// After the last word, until nothing is under way any more.
+const UNDER_WAY: Duration = Duration::from_millis(500);
 /// Frames of the loop between the places where two calls begin: their pauses do not coincide.
 const SHIFT: usize = 37;
 
@@ -74,6 +76,8 @@ pub(super) fn run(plan: Plan, speech: &Speech, system: &mut System) -> anyhow::R
     let (from, own) = (cpu(process)?, cpu(std::process::id())?);
     generator.run_for(Duration::from_secs(plan.seconds))?;
     let (to, window) = (cpu(process)?, begun.elapsed());
+    generator.talking = false;
+    generator.run_for(UNDER_WAY)?;
     Ok(Measured {
         window,
         cpu: to.saturating_sub(from),

@@ -11,6 +11,18 @@ pub const PCMU: u8 = 0;
 
 const TAG: usize = 16;
 
+/// The source that both ends of a call send as; not 0, which str0m takes for none.
+#[must_use]
+pub fn ssrc(call: usize) -> u32 {
+    call as u32 + 1
+}
+
+/// The call that a source belongs to.
+#[must_use]
+pub fn call_of(ssrc: u32) -> usize {
+    (ssrc as usize).wrapping_sub(1)
+}
+
 /// The key of all calls.
 #[derive(Debug)]
 pub struct Seal(LessSafeKey);

@@ -84,7 +84,7 @@ pub struct Reply {
 /// Orders `load-floor` to join a call.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct FloorOrder {
-    /// The number of the call, from 0 on; also the SSRC of both.
+    /// The number of the call, from 0 on; [`keyed::ssrc`] tells what both send as.
     pub call: usize,
     /// Where the browser listens.
     pub browser: SocketAddr,

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use mio::net::UdpSocket;
 use mxtrunk_media::rtp::{HEADER_LEN, Packet};
 
-use super::keyed::PCMU;
+use super::keyed::{PCMU, ssrc};
 use super::speech::FRAME;
 use super::talk::{Ear, Mouth};
 
@@ -26,7 +26,7 @@ impl Phone {
             address: socket.local_addr()?,
             socket,
             gateway: None,
-            mouth: Mouth::new(PCMU, call as u32, FRAME as u32, from),
+            mouth: Mouth::new(PCMU, ssrc(call), FRAME as u32, from),
             ear: Ear::default(),
         })
     }

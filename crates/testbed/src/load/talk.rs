@@ -83,6 +83,11 @@ impl Ear {
         &self.payloads[arrival.start..][..arrival.length]
     }
 
+    /// Bytes of payload that came.
+    pub(super) fn bytes(&self) -> usize {
+        self.payloads.len()
+    }
+
     /// Forgets what came before the talk.
     pub(super) fn clear(&mut self) {
         self.arrivals.clear();
