@@ -1,5 +1,6 @@
 //! Steps that are done once: a stamp file holds the version key of what was put in place.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
@@ -58,10 +59,21 @@ pub fn key_of(parts: &[&[u8]]) -> String {
 }
 
 /// Cargo itself, in the root of the checkout; the one that started us where there is one.
+///
+/// What `cargo run` says about us is not passed on: build scripts (ring's) ask to be run again when it changes, and every
+/// build after a `cargo xtask` would begin with the cryptography.
 pub fn cargo() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(layout::root());
+    let about_us = |name: &OsStr| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    };
+    let named = std::env::vars_os().map(|(name, _)| name);
+    named.filter(|name| about_us(name)).for_each(|name| {
+        command.env_remove(name);
+    });
     command
 }
 

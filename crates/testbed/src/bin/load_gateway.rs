@@ -21,6 +21,7 @@ fn main() -> anyhow::Result<()> {
     let (sender, mut events) = channel(4096);
     let config = MediaIoConfig {
         phone_ports: PHONE_PORTS,
+        workers: codec.threads,
         opus: OpusSettings {
             complexity: codec.complexity,
             bitrate: codec.bitrate,

@@ -28,7 +28,9 @@ fn ticks(stat: &str) -> Option<u64> {
 /// reads in while the first calls come.
 pub(super) fn memory(process: u32) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
     let kilobytes: u64 = kilobytes.context("RssAnon")?.trim().parse()?;
     Ok(kilobytes * 1024)

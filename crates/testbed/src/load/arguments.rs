@@ -1,11 +1,12 @@
 //! What can be set.
 
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::Codec;
 use super::system::Kind;
+use super::{Codec, Voice};
 
 /// What `load --help` prints.
 pub const USAGE: &str = "cargo xtask load [OPTION...]
@@ -15,7 +16,9 @@ pub const USAGE: &str = "cargo xtask load [OPTION...]
   --seconds S          measured for each run (20; at least one turn of what is said)
   --rounds R           runs of each system, taking turns (3)
   --systems A[,B...]   of mxtrunk, rtpengine, floor (all)
+  --threads T         that handle packets, of mxtrunk and of rtpengine (one for each core); the floor has one
   --conversation       each side talks 45 % of the time; else both talk all the time
+  --relay             browsers speak PCMU, as the phones do: nothing is transcoded; mxtrunk and rtpengine only
   --complexity C       of Opus towards browsers, 0 to 10 (1)
   --bitrate B          of Opus towards browsers, bits per second (24000)
   --seed N             another choice of voices
@@ -38,8 +41,12 @@ pub struct Arguments {
     pub rounds: usize,
     /// The systems, in the order they take turns.
     pub systems: Vec<Kind>,
+    /// Threads that handle packets.
+    pub threads: usize,
     /// Talk spurts instead of talk without end.
     pub conversation: bool,
+    /// What browsers speak.
+    pub voice: Voice,
     /// 0 to 10.
     pub complexity: u8,
     /// Bits per second.
@@ -62,7 +69,9 @@ impl Default for Arguments {
             seconds: 20,
             rounds: 3,
             systems: Kind::ALL.to_vec(),
+            threads: std::thread::available_parallelism().map_or(1, NonZero::get),
             conversation: false,
+            voice: Voice::Opus,
             complexity: 1,
             bitrate: 24_000,
             seed: 1,
@@ -94,7 +103,12 @@ impl Arguments {
                 "--systems" => {
                     arguments.systems = value()?.split(',').map(kind).collect::<Result<_, _>>()?;
                 }
+                "--threads" => arguments.threads = value()?.parse()?,
                 "--conversation" => arguments.conversation = true,
+                "--relay" => {
+                    arguments.voice = Voice::Pcmu;
+                    arguments.systems.retain(|kind| *kind != Kind::Floor);
+                }
                 "--complexity" => arguments.complexity = value()?.parse()?,
                 "--bitrate" => arguments.bitrate = value()?.parse()?,
                 "--seed" => arguments.seed = value()?.parse()?,
@@ -106,12 +120,18 @@ impl Arguments {
         }
         ensure!(arguments.rate > 0.0, "calls have to begin");
         ensure!(!arguments.calls.contains(&0), "no calls, no figures");
+        ensure!(
+            arguments.voice == Voice::Opus || !arguments.systems.contains(&Kind::Floor),
+            "the floor is one of transcoding: it does not relay"
+        );
         ensure!(arguments.complexity <= 10, "complexity is 0 to 10");
         Ok(arguments)
     }
 
     pub(super) fn codec(&self) -> Codec {
         Codec {
+            voice: self.voice,
+            threads: self.threads,
             complexity: self.complexity,
             bitrate: self.bitrate,
             dtx: self.conversation,

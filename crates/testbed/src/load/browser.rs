@@ -12,16 +12,15 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::RtpWrite;
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
-use super::keyed::{OPUS, Seal, ssrc};
+use super::Voice;
+use super::keyed::{Seal, ssrc};
 use super::talk::{Ear, Mouth};
-
-/// RTP clock ticks of 20 ms of Opus.
-const TICKS: u32 = 960;
 
 pub(super) struct Browser {
     pub(super) socket: UdpSocket,
     pub(super) address: SocketAddr,
     engine: Engine,
+    voice: Voice,
     pub(super) mouth: Mouth,
     pub(super) ear: Ear,
     /// When it offered, and when DTLS was up.
@@ -44,11 +43,16 @@ enum Engine {
 }
 
 impl Browser {
-    pub(super) fn new(call: usize, from: usize, webrtc: bool) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        call: usize,
+        from: usize,
+        voice: Voice,
+        webrtc: bool,
+    ) -> anyhow::Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0).into())?;
         let address = socket.local_addr()?;
         let engine = match webrtc {
-            true => engine(address)?,
+            true => engine(address, voice)?,
             false => Engine::Keyed {
                 seal: Box::new(Seal::new()?),
                 system: None,
@@ -58,7 +62,8 @@ impl Browser {
             socket,
             address,
             engine,
-            mouth: Mouth::new(OPUS, ssrc(call), TICKS, from),
+            voice,
+            mouth: Mouth::new(voice.payload_type(), ssrc(call), voice.ticks(), from),
             ear: Ear::default(),
             offered: None,
             connected: None,
@@ -127,8 +132,13 @@ impl Browser {
             ) => {
                 let at = Instant::now();
                 let sequence = u64::from(self.mouth.packets);
-                let write =
-                    RtpWrite::new(OPUS.into(), sequence.into(), header.timestamp, at, payload);
+                let write = RtpWrite::new(
+                    header.payload_type.into(),
+                    sequence.into(),
+                    header.timestamp,
+                    at,
+                    payload,
+                );
                 let mut direct = rtc.direct_api();
                 if let Some(stream) = direct.stream_tx_by_mid(*mid, None) {
                     stream.set_unpaced(true);
@@ -153,7 +163,7 @@ impl Browser {
                 }
             }
             Engine::WebRtc { rtc, mid, .. } => {
-                expect(rtc, *mid, datagram);
+                expect(rtc, *mid, self.voice, datagram);
                 let heard = self.ear.arrivals.len();
                 let sealed = Packet::parse(datagram).map(|packet| packet.payload.len());
                 if let Ok(received) = Receive::new(Protocol::Udp, from, self.address, datagram) {
@@ -200,19 +210,25 @@ impl Browser {
 }
 
 /// A system that writes neither `a=ssrc` nor the MID extension still means the only line there is.
-fn expect(rtc: &mut Rtc, mid: Option<Mid>, datagram: &[u8]) {
+fn expect(rtc: &mut Rtc, mid: Option<Mid>, voice: Voice, datagram: &[u8]) {
     let (Some(mid), Ok(Packet { header, .. })) = (mid, Packet::parse(datagram)) else {
         return;
     };
     let mut direct = rtc.direct_api();
-    if header.payload_type == OPUS && direct.stream_rx(&header.ssrc.into()).is_none() {
+    if header.payload_type == voice.payload_type()
+        && direct.stream_rx(&header.ssrc.into()).is_none()
+    {
         direct.expect_stream_rx(header.ssrc.into(), None, mid, None);
     }
 }
 
-fn engine(address: SocketAddr) -> anyhow::Result<Engine> {
+fn engine(address: SocketAddr, voice: Voice) -> anyhow::Result<Engine> {
     let config = RtcConfig::new().clear_codecs().clear_extension_map();
-    let mut config = config.set_rtp_mode(true).enable_opus(true, false);
+    let config = config.set_rtp_mode(true);
+    let mut config = match voice {
+        Voice::Opus => config.enable_opus(true, false),
+        Voice::Pcmu => config.enable_pcmu(true, false),
+    };
     for params in config.codec_config().iter_mut() {
         params.set_fb_transport_cc(false);
     }

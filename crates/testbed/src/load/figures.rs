@@ -26,11 +26,11 @@ pub struct Figures {
     pub memory_kb: f64,
     /// CPU for joining a call, with its handshake, in ms.
     pub handshake_ms: f64,
-    /// What SRTP adds to each packet, in bytes, and the Opus that came at browsers, in kbit/s of payload: what shows that
+    /// What SRTP adds to each packet, in bytes, and the payload that came at browsers, in kbit/s: what shows that
     /// the systems were set alike.
     pub srtp_tag: Option<usize>,
     /// See `srtp_tag`.
-    pub opus_kbps: f64,
+    pub payload_kbps: f64,
     /// From the offer until DTLS was up, median and 99th percentile, in ms.
     pub set_up_ms: [f64; 2],
     /// Towards browsers.
@@ -87,10 +87,10 @@ impl Figures {
             memory_kb: measured.memory as f64 / 1_000.0 / calls,
             handshake_ms: measured.set_up_cpu.as_secs_f64() * 1_000.0 / calls,
             srtp_tag: measured.browsers.first().and_then(|browser| browser.tag),
-            opus_kbps: kbps(&measured.browsers),
+            payload_kbps: kbps(&measured.browsers),
             set_up_ms: [0.5, 0.99].map(|share| percentile(&connecting, share)),
             to_browser: direction(&to_browser, &speech.phone, pesq, |ear| {
-                at_browser(ear, since)
+                at_browser(ear, speech.voice, since)
             })?,
             to_phone: direction(&to_phone, &speech.browser, pesq, |ear| {
                 Ok(at_phone(ear, since))
@@ -107,12 +107,12 @@ impl Figures {
             handshake_ms,
             to_browser,
             to_phone,
-            opus_kbps,
+            payload_kbps,
             ..
         } = self;
         format!(
             "{name:10} N={calls:<4} run {round}: {cpu_ms:6.2} ms/call·s  {memory_kb:6.0} kB/call  handshake \
-             {handshake_ms:5.2} ms  Opus {opus_kbps:.1} kbit/s  SRTP tag {}  generator {:.2} core\n           {}\n           {}",
+             {handshake_ms:5.2} ms  {payload_kbps:.1} kbit/s  SRTP tag {}  generator {:.2} core\n           {}\n           {}",
             self.srtp_tag.map_or("-".to_owned(), |tag| tag.to_string()),
             self.generator_core,
             to_browser.line("to browser"),

@@ -113,7 +113,7 @@ impl<'a> Generator<'a> {
         let interval = Duration::from_secs_f64(1.0 / plan.rate);
         for call in 0..plan.calls {
             let from = call * SHIFT;
-            let mut browser = Browser::new(call, from, system.has_webrtc())?;
+            let mut browser = Browser::new(call, from, self.speech.voice, system.has_webrtc())?;
             let mut phone = Phone::new(call, from)?;
             let registry = self.poll.registry();
             registry.register(&mut browser.socket, Token(2 * call), Interest::READABLE)?;

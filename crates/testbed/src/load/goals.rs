@@ -1,5 +1,6 @@
 //! The figures held against what is aimed at.
 
+use super::Voice;
 use super::figures::{Direction, Figures};
 use super::report::{Report, Series};
 use super::system::Kind;
@@ -44,7 +45,7 @@ pub fn goals(report: &Report) -> Vec<Goal> {
         if ours.calls >= ENOUGH {
             beside(report, ours, &mut goal);
         }
-        own(ours, &mut goal);
+        own(ours, report.codec.voice, &mut goal);
     }
     for series in &report.series {
         let short = |direction: &Direction| falls_short(direction);
@@ -77,7 +78,11 @@ fn beside(report: &Report, ours: &Series, goal: &mut impl FnMut(&str, f64, f64))
         all.find(|series| series.kind == kind && series.calls == calls)
     };
     if let Some(rtpengine) = other(Kind::Rtpengine, ours.calls) {
-        let limit = if report.conversation { 0.45 } else { 0.7 };
+        let limit = match (report.codec.voice, report.conversation) {
+            (Voice::Pcmu, _) => 0.9,
+            (Voice::Opus, true) => 0.45,
+            (Voice::Opus, false) => 0.7,
+        };
         goal("CPU, times rtpengine's", cpu(ours) / cpu(rtpengine), limit);
     }
     if let Some(floor) = other(Kind::Floor, ours.calls)
@@ -96,12 +101,14 @@ fn beside(report: &Report, ours: &Series, goal: &mut impl FnMut(&str, f64, f64))
     }
 }
 
-fn own(ours: &Series, goal: &mut impl FnMut(&str, f64, f64)) {
-    goal(
-        "memory a call, kB",
-        ours.spread(|run| run.memory_kb).median,
-        200.0,
-    );
+fn own(ours: &Series, voice: Voice, goal: &mut impl FnMut(&str, f64, f64)) {
+    if voice == Voice::Opus {
+        goal(
+            "memory a call, kB",
+            ours.spread(|run| run.memory_kb).median,
+            200.0,
+        );
+    }
     goal(
         "added to browsers, p99, ms",
         ours.spread(|run| run.to_browser.delay_ms[2]).median,

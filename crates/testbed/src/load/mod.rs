@@ -37,9 +37,39 @@ use crate::run::Run;
 use generator::Plan;
 use speech::Speech;
 
+/// What browsers speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Voice {
+    /// What they like best: the system under test has to transcode.
+    Opus,
+    /// What the phones speak: the system under test passes it on.
+    Pcmu,
+}
+
+impl Voice {
+    pub(crate) fn payload_type(self) -> u8 {
+        match self {
+            Self::Opus => keyed::OPUS,
+            Self::Pcmu => keyed::PCMU,
+        }
+    }
+
+    /// RTP clock ticks of 20 ms.
+    pub(crate) fn ticks(self) -> u32 {
+        match self {
+            Self::Opus => 960,
+            Self::Pcmu => 160,
+        }
+    }
+}
+
 /// What the system under test is to encode with, the same for all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Codec {
+    /// What browsers speak; with PCMU nothing is encoded at all.
+    pub voice: Voice,
+    /// Threads that handle packets; the floor has one.
+    pub threads: usize,
     /// 0 (cheapest) to 10 (best).
     pub complexity: u8,
     /// Bits per second.

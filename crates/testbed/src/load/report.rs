@@ -9,7 +9,7 @@ use serde_json::json;
 use super::figures::Figures;
 use super::goals::{Goal, goals};
 use super::system::Kind;
-use super::{Arguments, Codec};
+use super::{Arguments, Codec, Voice};
 
 /// Least, middle and greatest of some runs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -40,7 +40,7 @@ pub struct Report {
     pub series: Vec<Series>,
     /// Whether it was talk spurts.
     pub conversation: bool,
-    codec: Codec,
+    pub(super) codec: Codec,
     command: String,
     machine: String,
     date: String,
@@ -94,31 +94,49 @@ impl Report {
     /// The table, with what it was made by.
     #[must_use]
     pub fn table(&self) -> String {
-        let Codec {
-            complexity,
-            bitrate,
-            dtx,
-        } = self.codec;
         let talk = if self.conversation {
             "conversation, 45 % each side"
         } else {
             "continuous speech"
         };
         let mut table = format!(
-            "`{}`, {}, {}\n\nDTLS-SRTP Opus 32 kbit/s ↔ PCMU, {talk}; towards browsers Opus at {bitrate} bit/s, complexity \
-             {complexity}, no FEC, DTX {dtx}. Median (min to max) of {} runs that took turns.\n\n\
+            "`{}`, {}, {}\n\n{}, {talk}. Median (min to max) of {} runs that took turns.\n\n\
              | system | N | CPU ms per call-second | calls a core | memory kB a call | handshake CPU ms | set-up ms p50 | \
-             lost | delay to browser p50/p95/p99 ms | delay to phone p50/p95/p99 ms | PESQ to browser / phone (bare) |\n\
-             |---|---|---|---|---|---|---|---|---|---|---|\n",
+             lost | delay to browser p50/p95/p99 ms | delay to phone p50/p95/p99 ms | PESQ to browser / phone (bare) | \
+             to browser kbit/s, SRTP tag |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
             self.command,
             self.machine,
             self.date,
+            self.setting(),
             self.series.first().map_or(0, |series| series.figures.len()),
         );
         for series in &self.series {
             table.push_str(&row(series));
         }
         table
+    }
+
+    /// What all systems had to do.
+    fn setting(&self) -> String {
+        let Codec {
+            voice,
+            threads,
+            complexity,
+            bitrate,
+            dtx,
+        } = self.codec;
+        let silence = match dtx {
+            true => "DTX (rtpengine has none)",
+            false => "no DTX",
+        };
+        let way = match voice {
+            Voice::Opus => format!(
+                "DTLS-SRTP Opus 32 kbit/s ↔ PCMU; towards browsers Opus at {bitrate} bit/s, complexity {complexity}, no \
+                 FEC, {silence}"
+            ),
+            Voice::Pcmu => "DTLS-SRTP PCMU ↔ PCMU, passed on; rtpengine with --io-uring".to_owned(),
+        };
+        format!("{way}; {threads} threads for packets")
     }
 
     /// The goals, a line each, and how many were reached.
@@ -228,6 +246,7 @@ fn row(series: &Series) -> String {
         let of = [0, 1, 2].map(|at| series.spread(|run| of(run)[at]).median);
         of.map(|millis| format!("{millis:.1}")).join(" / ")
     };
+    let tag = series.figures.first().and_then(|run| run.srtp_tag);
     let score = |score: Option<f64>| score.unwrap_or(f64::NAN);
     let pesq = [
         series.spread(|run| score(run.to_browser.pesq)),
@@ -238,7 +257,7 @@ fn row(series: &Series) -> String {
     let [browser, phone, bare_browser, bare_phone] = pesq.map(|spread| spread.median);
     format!(
         "| {} | {} | {} | {:.0} | {} | {} | {:.0} | {:.0} | {} | {} | {browser:.2} / {phone:.2} ({bare_browser:.2} / \
-         {bare_phone:.2}) |\n",
+         {bare_phone:.2}) | {:.1}, {} |\n",
         series.kind.name(),
         series.calls,
         both(|run| run.cpu_ms),
@@ -249,6 +268,8 @@ fn row(series: &Series) -> String {
         lost.max,
         delays(|run| run.to_browser.delay_ms),
         delays(|run| run.to_phone.delay_ms),
+        middle(|run| run.payload_kbps),
+        tag.map_or("-".to_owned(), |tag| tag.to_string()),
     )
 }
 

@@ -3,7 +3,7 @@
 use audio_codec_algorithms::{decode_ulaw, encode_ulaw};
 use opus::{Application, Bitrate, Channels};
 
-use super::Codec;
+use super::{Codec, Voice};
 use crate::judge::{Clip, Pesq, Sound, Voices};
 
 /// Samples of 20 ms at 8 kHz.
@@ -33,6 +33,7 @@ pub(super) struct Side {
 /// Both sides' loops.
 #[derive(Debug)]
 pub(super) struct Speech {
+    pub(super) voice: Voice,
     pub(super) browser: Side,
     pub(super) phone: Side,
 }
@@ -53,8 +54,15 @@ impl Speech {
         let answers = whole - CLIP;
         let phone = looped(&voices.clip(pesq)?, answers, whole);
         Ok(Self {
-            browser: browser_side(browser, conversation)?,
-            phone: phone_side(phone, codec)?,
+            voice: codec.voice,
+            browser: match codec.voice {
+                Voice::Opus => browser_side(browser, conversation)?,
+                Voice::Pcmu => relayed_side(browser)?,
+            },
+            phone: match codec.voice {
+                Voice::Opus => phone_side(phone, codec)?,
+                Voice::Pcmu => relayed_side(phone)?,
+            },
         })
     }
 
@@ -98,12 +106,27 @@ fn browser_side(sound: Sound, dtx: bool) -> anyhow::Result<Side> {
     })
 }
 
-fn phone_side(sound: Sound, codec: &Codec) -> anyhow::Result<Side> {
+/// PCMU from end to end.
+fn relayed_side(sound: Sound) -> anyhow::Result<Side> {
+    let packets = pcmu(&sound);
+    let heard = packets.iter().flatten().flatten();
+    let heard: Vec<i16> = heard.map(|coded| decode_ulaw(*coded)).collect();
+    let bare = Sound::from_pcm(&heard, 8_000)?;
+    Ok(Side {
+        packets,
+        sound,
+        bare,
+    })
+}
+
+fn pcmu(sound: &Sound) -> Vec<Option<Vec<u8>>> {
     let coded: Vec<u8> = sound.pcm().map(encode_ulaw).collect();
-    let packets: Vec<_> = coded
-        .chunks_exact(FRAME)
-        .map(|frame| Some(frame.to_vec()))
-        .collect();
+    let frames = coded.chunks_exact(FRAME);
+    frames.map(|frame| Some(frame.to_vec())).collect()
+}
+
+fn phone_side(sound: Sound, codec: &Codec) -> anyhow::Result<Side> {
+    let packets = pcmu(&sound);
     let mut encoder = codec.encoder()?;
     let mut sent = Vec::new();
     for packet in packets.iter().cycle().take(2 * packets.len()).flatten() {

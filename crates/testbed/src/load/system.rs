@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::browser::Browser;
 use super::control::{CONTROL, Control, PHONE_PORTS};
 use super::phone::Phone;
-use super::{Codec, FloorOrder, FloorReply, Order, Reply};
+use super::{Codec, FloorOrder, FloorReply, Order, Reply, Voice};
 use crate::layout;
 use crate::process::Peer;
 use crate::run::Run;
@@ -122,6 +122,7 @@ impl System {
         phone: &mut Phone,
     ) -> anyhow::Result<()> {
         let Codec {
+            voice,
             complexity,
             bitrate,
             ..
@@ -130,11 +131,17 @@ impl System {
         let opus = format!("opus/48000/2/{bitrate}///complexity={complexity}");
         // Told that redundancy is welcome, it would send it always; the others send none on a clean link.
         let without_fec = browser.offer()?.replace("useinbandfec=1", "useinbandfec=0");
+        let codec = match voice {
+            Voice::Opus => {
+                json!({"mask": ["all"], "transcode": ["PCMU"], "set": [opus]})
+            }
+            Voice::Pcmu => json!({}),
+        };
         let offer = json!({
             "command": "offer", "call-id": id, "from-tag": "browser", "sdp": without_fec,
             "transport-protocol": "RTP/AVP", "ICE": "remove", "DTLS": "off", "SDES": "off",
             "rtcp-mux": ["demux"], "replace": ["origin"], "flags": ["trust-address"],
-            "codec": {"mask": ["all"], "transcode": ["PCMU"], "set": [opus]},
+            "codec": codec,
         });
         phone.accept(&self.described(&offer)?)?;
         let answer = json!({
@@ -199,7 +206,12 @@ fn command(kind: Kind, codec: &Codec) -> anyhow::Result<Command> {
                 "--log-level=4".to_owned(),
                 format!("--port-min={}", PHONE_PORTS.start()),
                 format!("--port-max={}", PHONE_PORTS.end()),
+                format!("--num-threads={}", codec.threads),
             ]);
+            if codec.voice == Voice::Pcmu {
+                // Its best for what is only passed on.
+                command.arg("--io-uring");
+            }
             Ok(command)
         }
     }
