@@ -240,9 +240,10 @@ fn command(kind: Kind, codec: &Codec) -> anyhow::Result<Command> {
     }
 }
 
-/// A program built beside this one.
+/// A program built beside this one; a test lies a folder deeper.
 fn beside_us(name: &str) -> anyhow::Result<PathBuf> {
-    let path = std::env::current_exe()?.with_file_name(name);
-    ensure!(path.exists(), "{} is not built", path.display());
-    Ok(path)
+    let ours = std::env::current_exe()?;
+    let mut folders = ours.ancestors().skip(1).take(2);
+    let path = folders.find_map(|folder| Some(folder.join(name)).filter(|path| path.exists()));
+    path.with_context(|| format!("{name} is not built: run cargo build --workspace --bin {name}"))
 }

@@ -17,7 +17,8 @@ pub use arguments::{Arguments, USAGE};
 pub use conditions::Condition;
 pub use figures::{Direction, Figures};
 pub use goals::goals;
-pub use report::Report;
+pub use report::{Report, Row};
+pub use track::Bare;
 
 use super::generator;
 use super::system::{Kind, System};
