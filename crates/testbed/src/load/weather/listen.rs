@@ -137,10 +137,14 @@ mod tests {
     /// Packets of one loudness, by their number and how many ms late they come.
     fn heard(packets: &[(u32, u32)]) -> Vec<f32> {
         let mut ear = Ear::default();
-        for (number, late) in packets {
-            let at = 20_000 * number + 1_000 * late;
+        let mut arrivals: Vec<(u32, u32)> = packets
+            .iter()
+            .map(|(number, late)| (20_000 * number + 1_000 * late, *number))
+            .collect();
+        arrivals.sort_unstable();
+        for (at, number) in arrivals {
             let payload = [encode_ulaw(8_000); FRAME];
-            ear.hear(at, *number as u16, 160 * number, &payload);
+            ear.hear(at, number as u16, 160 * number, &payload);
         }
         let heard = at_phone(&ear).sound;
         let frames = heard.samples().chunks(FRAME);
