@@ -29,7 +29,11 @@ fn main() -> anyhow::Result<()> {
         opus: OpusSettings {
             complexity: codec.complexity,
             bitrate: codec.bitrate,
-            fec: Fec::Off,
+            fec: if codec.fec.is_some() {
+                Fec::Auto
+            } else {
+                Fec::Off
+            },
             dtx: codec.dtx,
         },
         // What is measured shall not change under the measurement.

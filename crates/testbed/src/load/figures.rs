@@ -206,7 +206,7 @@ fn kbps(browsers: &[Browser]) -> f64 {
 }
 
 /// `share` from 0 to 1; not a number where there is nothing.
-fn percentile(values: &[f64], share: f64) -> f64 {
+pub(super) fn percentile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let last = sorted.len().saturating_sub(1);

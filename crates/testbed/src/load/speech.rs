@@ -81,7 +81,7 @@ fn looped(clip: &Clip, start: usize, whole: usize) -> Sound {
     spoken.cut(-(start as isize), whole)
 }
 
-fn browser_side(sound: Sound, dtx: bool) -> anyhow::Result<Side> {
+pub(super) fn browser_side(sound: Sound, dtx: bool) -> anyhow::Result<Side> {
     let mut encoder = opus::Encoder::new(48_000, Channels::Mono, Application::Voip)?;
     encoder.set_bitrate(Bitrate::Bits(BITRATE))?;
     encoder.set_complexity(COMPLEXITY)?;
@@ -128,7 +128,7 @@ fn pcmu(sound: &Sound) -> Vec<Option<Vec<u8>>> {
     frames.map(|frame| Some(frame.to_vec())).collect()
 }
 
-fn phone_side(sound: Sound, codec: &Codec) -> anyhow::Result<Side> {
+pub(super) fn phone_side(sound: Sound, codec: &Codec) -> anyhow::Result<Side> {
     let packets = pcmu(&sound);
     let mut encoder = codec.encoder()?;
     let mut sent = Vec::new();
