@@ -1,6 +1,7 @@
 //! mxtrunk: a gateway that joins Matrix to the telephone.
 
 mod config;
+mod number;
 mod run;
 
 use std::path::PathBuf;
@@ -24,8 +25,25 @@ enum Command {
     Run(File),
     /// Say whether a configuration is sound, and if not, what is wrong, where, and how to mend it.
     Check(File),
+    /// Show what becomes of a number that is dialled, or that calls, and why.
+    Number(Number),
     /// Print the registration file for the homeserver (list it in Synapse's `app_service_config_files`).
     Registration(File),
+}
+
+#[derive(Debug, clap::Args)]
+struct Number {
+    /// The number, as a person dials it or a trunk sends it.
+    #[arg(allow_hyphen_values = true)]
+    number: String,
+    /// Whose line dials: a Matrix id or an extension. Default: any line.
+    #[arg(long, value_name = "WHO")]
+    line: Option<String>,
+    /// The trunk that it comes from. Default: the first.
+    #[arg(long, value_name = "NAME")]
+    trunk: Option<String>,
+    #[command(flatten)]
+    file: File,
 }
 
 #[derive(Debug, clap::Args)]
@@ -42,6 +60,11 @@ fn main() -> ExitCode {
         Command::Run(file) => with_config(&file, run::run),
         Command::Check(file) => with_config(&file, |config| {
             println!("{} is sound: {}", file.config.display(), config.summary());
+            Ok(())
+        }),
+        Command::Number(asked) => with_config(&asked.file, |config| {
+            let (line, trunk) = (asked.line.as_deref(), asked.trunk.as_deref());
+            print!("{}", number::explain(config, &asked.number, line, trunk)?);
             Ok(())
         }),
         Command::Registration(file) => with_config(&file, |config| {

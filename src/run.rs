@@ -152,6 +152,14 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
             .iter()
             .map(|trunk| (TrunkName(trunk.name.clone()), profile(trunk)))
             .collect(),
+        rules: config
+            .trunks
+            .iter()
+            .map(|trunk| {
+                let rules = trunk.rules().map_err(problems)?;
+                Ok((TrunkName(trunk.name.clone()), rules))
+            })
+            .collect::<anyhow::Result<_>>()?,
         timings: config.calls.timings(),
         max_calls: config.media.max_calls,
         join_wait: Duration::from_secs(config.matrix.join_seconds),
@@ -211,7 +219,7 @@ fn sip_config(
     Ok(sip)
 }
 
-fn trunk_config(trunk: &sip::Trunk) -> anyhow::Result<TrunkConfig> {
+pub(crate) fn trunk_config(trunk: &sip::Trunk) -> anyhow::Result<TrunkConfig> {
     let password = trunk
         .password()
         .map_err(|problem| problems(vec![problem]))?;
@@ -264,7 +272,7 @@ fn transport(transport: Transport) -> mxtrunk_sip::Transport {
     }
 }
 
-fn problems(problems: Vec<Problem>) -> anyhow::Error {
+pub(crate) fn problems(problems: Vec<Problem>) -> anyhow::Error {
     let all: Vec<String> = problems.iter().map(Problem::to_string).collect();
     anyhow::anyhow!("{}", all.join("\n"))
 }

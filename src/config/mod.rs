@@ -5,6 +5,7 @@ mod lines;
 mod load;
 mod matrix;
 pub(crate) mod media;
+mod rules;
 mod secret;
 pub(crate) mod sip;
 
@@ -218,8 +219,11 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub(crate) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
-        let config: Config =
+        let mut config: Config =
             toml::from_str(text).map_err(|error| vec![Problem::of_syntax(text, &error)])?;
+        for trunk in &mut config.trunks {
+            trunk.find_lines(text);
+        }
         let problems = config.problems();
         if problems.is_empty() {
             Ok(config)

@@ -117,10 +117,9 @@ fn admit(router: &Router, invite: &Invite) -> Result<Admitted, Reason> {
     let line = directory.line_called(&invite.to).ok_or(Reason::NotFound)?;
     // An INVITE without an offer would have to be answered with an offer of ours.
     let offer = invite.sdp.as_deref().ok_or(Reason::Incompatible)?;
-    let number = directory
-        .plan()
-        .normalise(&invite.from.number)
-        .map_or_else(|| ANONYMOUS.to_owned(), |number| number.to_string());
+    let rules = router.settings.rules_of(&invite.trunk);
+    let caller = rules.caller(directory.plan(), &invite.from.number);
+    let number = caller.map_or_else(|| ANONYMOUS.to_owned(), |(number, _)| number.to_string());
     let display = match invite.from.display.as_deref().map(shortened) {
         Some(name) if !name.is_empty() && name != number => format!("{name} ({number})"),
         _ if number == ANONYMOUS => "Anonymous".to_owned(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::address;
 use crate::event::LegId;
 
 /// The name an operator gave a trunk; it appears in events, records and logs.
@@ -167,6 +168,15 @@ impl TrunkConfig {
             max_calls: 100,
             answer_within: Duration::from_secs(8),
         }
+    }
+
+    /// The Request-URI of a call to `to` over this trunk; what cannot stand in one is escaped.
+    pub fn request_uri(&self, to: &str) -> String {
+        let mut uri = address::sip_uri(to, &self.target.to_string());
+        if self.transport == Transport::Tcp {
+            uri.push_str(";transport=tcp");
+        }
+        uri
     }
 
     /// Whether requests from `ip` belong to this trunk.
