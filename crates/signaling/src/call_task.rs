@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 
 use crate::Peers;
 use crate::inbox::{CallMail, Told};
-use crate::legs::{self, SipNews, SipTarget};
+use crate::legs::{self, LastWord, SipNews, SipTarget};
 use crate::record::{Heard, OpenRecord};
 use crate::room_sender::{Letter, RoomSender};
 use crate::silence::Towards;
@@ -52,8 +52,8 @@ pub(crate) struct PhoneLeg {
     pub(crate) target: Option<SipTarget>,
     /// What its trunk allows.
     pub(crate) profile: media::PhoneProfile,
-    /// The final status that refused it.
-    pub(crate) status: Option<u16>,
+    /// The last that was said on it.
+    pub(crate) said: LastWord,
 }
 
 impl CallTask {
@@ -79,11 +79,11 @@ impl CallTask {
         let goodbyes = [
             CallEventOut::Reject {
                 call: call.clone(),
-                reason: Reason::Failed.matrix_reject(),
+                reason: Reason::Fault.matrix_reject(),
             },
             CallEventOut::Hangup {
                 call,
-                reason: Reason::Failed.matrix_hangup(),
+                reason: Reason::Fault.matrix_hangup(),
             },
         ];
         let sender = self.matrix.sender.clone();
@@ -94,7 +94,7 @@ impl CallTask {
                     .media
                     .send(legs::media_leg(leg), media::Command::Close);
             }
-            let reason = Some(legs::header(Reason::Failed));
+            let reason = Some(legs::header(Reason::Fault));
             let _ = peers
                 .phones
                 .send(legs::sip_leg(phone), sip::Command::HangUp { reason });
@@ -127,7 +127,7 @@ impl CallTask {
         }
         let record = self
             .record
-            .complete(self.call.story(), self.phone.status, &heard);
+            .complete(self.call.story(), &self.phone.said, &heard);
         if let Err(error) = self.peers.store.finish_call(&record).await {
             warn!(call = %record.id.0, %error, "the call record could not be completed");
         }
@@ -214,8 +214,8 @@ impl CallTask {
             }),
             SipNews::Nothing => {}
         }
+        self.phone.said.hear(&happened);
         match &happened {
-            sip::Happened::Refused { status, .. } => self.phone.status = Some(*status),
             sip::Happened::Answered { dialog, .. } | sip::Happened::Established { dialog } => {
                 self.keep_dialog(dialog).await;
             }
@@ -300,6 +300,7 @@ impl CallTask {
             action,
             LegAction::Refuse(_) | LegAction::Cancel(_) | LegAction::HangUp(_)
         );
+        self.phone.said.say(&action);
         // From our 200 on the telephone is in a call: what ends it is written down first.
         if matches!(action, LegAction::Answer { .. })
             && let Some(dialog) = self.peers.phones.dialog(legs::sip_leg(self.phone.id))

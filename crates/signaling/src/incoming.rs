@@ -16,7 +16,7 @@ use crate::calls::Registration;
 use crate::directory::Line;
 use crate::ids::random_text;
 use crate::inbox::{CallInbox, CallMail, Told};
-use crate::legs::{self, SipNews};
+use crate::legs::{self, LastWord, SipNews};
 use crate::record::OpenRecord;
 use crate::room_sender::{Address, RoomSender};
 use crate::router::{Router, contain, lease_from_now};
@@ -51,7 +51,7 @@ pub(crate) fn begin(router: &Router, leg: LegId, invite: Invite) {
     let admitted = match admit(router, &invite) {
         Ok(admitted) => admitted,
         Err(reason) => {
-            info!(trunk = %invite.trunk.0, outcome = reason.word(), by = "gateway", "call refused before it rang");
+            info!(trunk = %invite.trunk.0, outcome = reason.word(), by = "gateway", sip_status = reason.sip_status(), "call refused before it rang");
             debug!(to = %invite.to, from = %invite.from.number, "who it was");
             refuse(router, leg, reason);
             return;
@@ -80,7 +80,10 @@ pub(crate) fn begin(router: &Router, leg: LegId, invite: Invite) {
         Ok(registration) => registration,
         Err(reason) => {
             refuse(router, leg, reason);
-            router.spawn(async move { record.keep_refused(&store, &instance, reason).await });
+            let said = LastWord::refusal(reason);
+            router.spawn(async move {
+                record.keep_refused(&store, &instance, reason, said).await;
+            });
             return;
         }
     };
@@ -168,10 +171,19 @@ async fn prepare(
     let room = match room {
         Ok(room) => room,
         Err((by, reason)) => {
-            if by == Side::Gateway {
-                refuse(&router, phone, reason);
-            }
-            finish(&router.peers.store, record.complete_early(by, reason)).await;
+            let said = match by {
+                Side::Gateway => {
+                    refuse(&router, phone, reason);
+                    LastWord::refusal(reason)
+                }
+                // The user agent has answered the CANCEL.
+                Side::Caller | Side::Callee => LastWord {
+                    status: Some(487),
+                    ..LastWord::default()
+                },
+            };
+            let record = record.complete_early(by, reason, &said);
+            finish(&router.peers.store, record).await;
             return;
         }
     };
@@ -254,7 +266,7 @@ fn assemble(
             id: phone,
             target: None,
             profile: admitted.profile.clone(),
-            status: None,
+            said: LastWord::default(),
         },
         priority: admitted.priority,
         record,

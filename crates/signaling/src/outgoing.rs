@@ -17,7 +17,7 @@ use crate::call_task::{CallTask, MatrixLeg, PhoneLeg};
 use crate::directory::{Directory, Line};
 use crate::ids::random_text;
 use crate::inbox::CallInbox;
-use crate::legs::SipTarget;
+use crate::legs::{LastWord, SipTarget};
 use crate::numbers::Number;
 use crate::record::OpenRecord;
 use crate::room_sender::{Address, Letter, RoomSender};
@@ -64,7 +64,11 @@ pub(crate) fn refuse(router: &Router, invited: Invited, reason: Reason) {
         return;
     };
     let (store, instance) = (router.peers.store.clone(), router.settings.instance.clone());
-    router.spawn(async move { record.keep_refused(&store, &instance, reason).await });
+    router.spawn(async move {
+        record
+            .keep_refused(&store, &instance, reason, LastWord::default())
+            .await
+    });
     leg.handle_action(now, LegAction::Refuse(reason));
     while let Some(event) = leg.poll_send() {
         sender.send(Letter::Call(event));
@@ -169,7 +173,7 @@ fn place(router: &Router, invited: Invited, admitted: Admitted) {
                 },
             }),
             profile: router.settings.profile_of(&router.settings.trunk),
-            status: None,
+            said: LastWord::default(),
         },
         priority,
         record,

@@ -105,6 +105,7 @@ pub(crate) fn refused(status: u16, phrase: &str) -> Happened {
         status,
         phrase: phrase.to_owned(),
         reason: None,
+        warning: None,
     }
 }
 
