@@ -170,6 +170,7 @@ mod tests {
             "[[line]]",
             "[calls]",
             "[store]",
+            "[control]",
             "[log]",
         ] {
             // Comments name sections too: a heading stands alone on its line.

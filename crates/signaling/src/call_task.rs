@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use mxtrunk_call::{
-    Action, Call, Input, LegAction, LegEvent, LegId, MediaEvent, MediaFault, Reason,
+    Action, Call, Input, LegAction, LegEvent, LegId, MediaEvent, MediaFault, Reason, Side,
 };
 use mxtrunk_matrix::call_events::CallEventOut;
 use mxtrunk_matrix::voip_v1::{self, SendOutcome};
@@ -19,6 +19,7 @@ use crate::legs::{self, LastWord, SipNews, SipTarget};
 use crate::record::{Heard, OpenRecord};
 use crate::room_sender::{Letter, RoomSender};
 use crate::silence::Towards;
+use crate::trace::{CallTracer, Flow};
 
 /// How long a call waits for the database where a person waits for the call.
 const DATABASE: Duration = Duration::from_millis(250);
@@ -32,6 +33,7 @@ pub(crate) struct CallTask {
     /// How it is treated under load.
     pub(crate) priority: media::Priority,
     pub(crate) record: OpenRecord,
+    pub(crate) trace: CallTracer,
     pub(crate) live: LiveCall,
     pub(crate) inbox: CallMail,
 }
@@ -88,7 +90,9 @@ impl CallTask {
         ];
         let sender = self.matrix.sender.clone();
         let record = self.record.clone();
+        let trace = self.trace.clone();
         async move {
+            trace.ended(Reason::Fault.word(), Side::Gateway);
             for leg in legs {
                 let _ = peers
                     .media
@@ -125,6 +129,11 @@ impl CallTask {
                 () = until(deadline) => self.wake(),
             }
         }
+        let (reason, by) = match &self.call.story().ended {
+            Some(ended) => (ended.reason, ended.by),
+            None => (Reason::Failed, Side::Gateway),
+        };
+        self.trace.ended(reason.word(), by);
         let record = self
             .record
             .complete(self.call.story(), &self.phone.said, &heard);
@@ -152,13 +161,24 @@ impl CallTask {
     async fn take(&mut self, told: Told, heard: &mut Heard) {
         let now = Instant::now();
         match told {
-            Told::Matrix(event) => self
-                .matrix
-                .leg
-                .handle_event(now, &event.sender, event.event),
-            Told::Sent(outcome) => self.matrix.leg.handle_sent(now, outcome),
+            Told::Matrix(event) => {
+                self.trace.heard(&event.event);
+                let leg = &mut self.matrix.leg;
+                leg.handle_event(now, &event.sender, event.event);
+            }
+            Told::Sent(outcome) => {
+                if let SendOutcome::Failed(kind) = outcome {
+                    self.trace.not_sent(kind);
+                }
+                self.matrix.leg.handle_sent(now, outcome);
+            }
             Told::Sip(happened) => self.take_sip(now, happened).await,
             Told::Media(leg, happened) => {
+                let flow = match leg == self.matrix.id {
+                    true => Flow::Browser,
+                    false => Flow::Phone,
+                };
+                self.trace.media(flow, &happened);
                 if let Some(stats) = legs::last_stats(&happened) {
                     let side = if leg == self.matrix.id {
                         &mut heard.browser
@@ -281,6 +301,7 @@ impl CallTask {
             self.send_to_room(now, event);
         }
         if let Some(sentence) = sentence {
+            self.trace.sentence(&sentence);
             self.matrix.sender.send(Letter::Sentence(sentence));
         }
         if answers {
@@ -290,6 +311,7 @@ impl CallTask {
 
     fn send_to_room(&mut self, now: Instant, event: CallEventOut) {
         let kind = event.kind();
+        self.trace.said(&event);
         if !self.matrix.sender.send(Letter::Call(event)) {
             self.matrix.leg.handle_sent(now, SendOutcome::Failed(kind));
         }
@@ -313,6 +335,11 @@ impl CallTask {
         };
         let leg = legs::sip_leg(self.phone.id);
         let Err(refused) = self.peers.phones.send(leg, command.clone()) else {
+            if let sip::Command::Invite { .. } = command
+                && let Some(dialog) = self.peers.phones.dialog(leg)
+            {
+                self.trace.dialog(&dialog.call_id);
+            }
             return;
         };
         debug!(%refused, "the SIP user agent refused a command");
@@ -350,6 +377,9 @@ impl CallTask {
     }
 
     fn perform_media(&mut self, now: Instant, action: mxtrunk_call::MediaAction) {
+        if matches!(action, mxtrunk_call::MediaAction::Bridge { .. }) {
+            self.trace.bridged();
+        }
         for (leg, command) in legs::to_media(action, &self.phone.profile, self.priority) {
             let Err(refused) = self.peers.media.send(leg, command.clone()) else {
                 continue;

@@ -20,6 +20,7 @@ use crate::legs::{self, LastWord, SipNews};
 use crate::record::OpenRecord;
 use crate::room_sender::{Address, RoomSender};
 use crate::router::{Router, contain, lease_from_now};
+use crate::trace::CallTracer;
 
 /// The number of a caller who withholds theirs.
 const ANONYMOUS: &str = "anonymous";
@@ -34,6 +35,7 @@ pub(crate) struct Invite {
     pub(crate) from: Caller,
     pub(crate) to: String,
     pub(crate) sdp: Option<String>,
+    pub(crate) call_id: String,
 }
 
 /// A call that may begin, once there is a room for it.
@@ -66,6 +68,8 @@ pub(crate) fn begin(router: &Router, leg: LegId, invite: Invite) {
         &admitted.number,
         &invite.trunk.0,
     );
+    let trace = record.trace(&router.peers.traces);
+    trace.dialog(&invite.call_id);
     let (store, instance) = (router.peers.store.clone(), router.settings.instance.clone());
     // The trunk has just spoken to us: it is up.
     let standing = router.standing(true);
@@ -80,6 +84,7 @@ pub(crate) fn begin(router: &Router, leg: LegId, invite: Invite) {
         Ok(registration) => registration,
         Err(reason) => {
             refuse(router, leg, reason);
+            trace.ended(reason.word(), Side::Gateway);
             let said = LastWord::refusal(reason);
             router.spawn(async move {
                 record.keep_refused(&store, &instance, reason, said).await;
@@ -88,17 +93,19 @@ pub(crate) fn begin(router: &Router, leg: LegId, invite: Invite) {
         }
     };
     let (on_panic, record_on_panic) = (router.clone(), record.clone());
+    let trace_on_panic = trace.clone();
     let preparation = prepare(
         router.clone(),
         registration,
         [leg, browser],
         inbox,
         far_end,
-        record,
+        (record, trace),
         admitted,
     );
     router.spawn(contain(preparation, async move {
         refuse(&on_panic, leg, Reason::Failed);
+        trace_on_panic.ended(Reason::Fault.word(), Side::Gateway);
         finish(&store, record_on_panic.complete_after_fault()).await;
     }));
 }
@@ -150,7 +157,7 @@ async fn prepare(
     [phone, browser]: [LegId; 2],
     inbox: CallInbox,
     mut far_end: CallMail,
-    record: OpenRecord,
+    (record, trace): (OpenRecord, CallTracer),
     admitted: Admitted,
 ) {
     let live = LiveCall::begun(
@@ -182,6 +189,7 @@ async fn prepare(
                     ..LastWord::default()
                 },
             };
+            trace.ended(reason.word(), by);
             let record = record.complete_early(by, reason, &said);
             finish(&router.peers.store, record).await;
             return;
@@ -192,7 +200,7 @@ async fn prepare(
         [phone, browser],
         &inbox,
         far_end,
-        record,
+        (record, trace),
         live,
         &admitted,
         &room,
@@ -212,7 +220,7 @@ fn assemble(
     [phone, browser]: [LegId; 2],
     inbox: &CallInbox,
     far_end: CallMail,
-    record: OpenRecord,
+    (record, trace): (OpenRecord, CallTracer),
     mut live: LiveCall,
     admitted: &Admitted,
     room: &OwnedRoomId,
@@ -270,6 +278,7 @@ fn assemble(
         },
         priority: admitted.priority,
         record,
+        trace,
         live,
         inbox: far_end,
     }

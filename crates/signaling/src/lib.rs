@@ -12,6 +12,7 @@
 //! - [`room_sender`]: a call's events on their way into the room, in order;
 //! - [`record`]: what stays of a call, and its one line in the log;
 //! - [`silence`]: for how long a direction that should carry sound was silent;
+//! - [`trace`]: what the last calls said on each side, for whoever has to find out what went wrong;
 //! - [`recovery`]: ends what a crash has left behind;
 //! - [`directory`], [`numbers`], [`emergency`]: lines, what may be dialled, and what nothing may stand in the way of;
 //! - [`rules`]: how a trunk writes numbers, where it is not as the site does.
@@ -33,6 +34,7 @@ mod room_sender;
 mod router;
 pub mod rules;
 mod silence;
+pub mod trace;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -50,6 +52,7 @@ pub use numbers::{Number, NumberPlan};
 pub use recovery::recover;
 pub use router::{Inbox, Router};
 pub use rules::{Rule, Rules, TrunkRules};
+pub use trace::Traces;
 
 /// The other sides of the house, as signaling calls them.
 #[derive(Clone)]
@@ -64,6 +67,8 @@ pub struct Peers {
     pub store: Store,
     /// Who has which line.
     pub directory: Arc<Directory>,
+    /// For whoever asks later what a call said.
+    pub traces: Arc<Traces>,
 }
 
 /// What signaling can be told.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use mxtrunk_call::{Call, Leg, LegAction, LegKind, Reason};
+use mxtrunk_call::{Call, Leg, LegAction, LegKind, Reason, Side};
 use mxtrunk_matrix::IncomingCallEvent;
 use mxtrunk_matrix::call_events::Invite;
 use mxtrunk_matrix::voip_v1::{self, Ids};
@@ -52,6 +52,9 @@ pub(crate) fn refuse(router: &Router, invited: Invited, reason: Reason) {
     let now = Instant::now();
     let ids = invited.ids();
     let record = invited.record(router);
+    let trace = record.trace(&router.peers.traces);
+    trace.heard(&invited.event.event);
+    trace.ended(reason.word(), Side::Gateway);
     let sender = RoomSender::start(
         router.peers.app.clone(),
         invited.address(&ids.our_party_id),
@@ -71,9 +74,11 @@ pub(crate) fn refuse(router: &Router, invited: Invited, reason: Reason) {
     });
     leg.handle_action(now, LegAction::Refuse(reason));
     while let Some(event) = leg.poll_send() {
+        trace.said(&event);
         sender.send(Letter::Call(event));
     }
     if let Some(sentence) = reason.sentence(&invited.event.number) {
+        trace.sentence(&sentence);
         sender.send(Letter::Sentence(sentence));
     }
 }
@@ -135,12 +140,15 @@ fn place(router: &Router, invited: Invited, admitted: Admitted) {
         return;
     };
     let record = invited.record(router);
+    let trace = record.trace(&router.peers.traces);
+    trace.heard(&invited.event.event);
     let ids = invited.ids();
     let side = invited.side(&ids);
     let address = invited.address(&record.id().0);
     let (leg, offer) = match voip_v1::Leg::incoming(now, ids, invited.age(), invited.invite) {
         Ok(ready) => ready,
         Err(stale) => {
+            trace.ended("stale", Side::Gateway);
             info!(%stale, "an invite came too late to be placed: it does not ring");
             return;
         }
@@ -177,6 +185,7 @@ fn place(router: &Router, invited: Invited, admitted: Admitted) {
         },
         priority,
         record,
+        trace,
         live,
         inbox: far_end,
     };

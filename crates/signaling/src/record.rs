@@ -1,5 +1,6 @@
 //! What stays of a call: its record, and its one line in the log.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mxtrunk_call::{Reason, Side, Story};
@@ -11,6 +12,7 @@ use tracing::{debug, info, warn};
 use crate::ids::new_record_id;
 use crate::legs::LastWord;
 use crate::silence::{Silences, Towards};
+use crate::trace::{CallTracer, Traces};
 
 /// A call's record while the call lives.
 #[derive(Debug, Clone)]
@@ -43,6 +45,17 @@ impl OpenRecord {
             began: Instant::now(),
             trunk: trunk.to_owned(),
         }
+    }
+
+    /// Begins to trace the call.
+    pub(crate) fn trace(&self, traces: &Arc<Traces>) -> CallTracer {
+        let record = &self.record;
+        let about = (
+            record.user.as_str(),
+            record.number.as_str(),
+            self.trunk.as_str(),
+        );
+        traces.begin(&record.id, record.direction, about)
     }
 
     /// Its id, which is also the call's name in the log.

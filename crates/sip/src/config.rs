@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address;
 use crate::event::LegId;
+use crate::tap::Tap;
 
 /// The name an operator gave a trunk; it appears in events, records and logs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -68,6 +69,8 @@ pub struct SipConfig {
     pub is_emergency: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// How what we send is marked: a DSCP (RFC 2474), 0 to 63.
     pub dscp: u8,
+    /// Who is shown the messages of calls as they pass.
+    pub tap: Option<Tap>,
 }
 
 /// Class selector 3 (RFC 2474 §4.2.2), what telephone networks use for
@@ -94,6 +97,7 @@ impl SipConfig {
             messages_per_second: 1_000,
             is_emergency: Arc::new(|_| false),
             dscp: CS3,
+            tap: None,
         }
     }
 }
