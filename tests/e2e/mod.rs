@@ -8,3 +8,4 @@ mod limits;
 mod outages;
 mod restart;
 mod site;
+mod trace;

@@ -178,6 +178,7 @@ impl Calling {
             status: code,
             phrase: transact::phrase(&response),
             reason: snapshot::reason_of(&response),
+            warning: snapshot::warning_of(&response),
         })
         .await
     }

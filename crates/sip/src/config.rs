@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::address;
 use crate::event::LegId;
+use crate::tap::Tap;
 
 /// The name an operator gave a trunk; it appears in events, records and logs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -67,6 +69,8 @@ pub struct SipConfig {
     pub is_emergency: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// How what we send is marked: a DSCP (RFC 2474), 0 to 63.
     pub dscp: u8,
+    /// Who is shown the messages of calls as they pass.
+    pub tap: Option<Tap>,
 }
 
 /// Class selector 3 (RFC 2474 §4.2.2), what telephone networks use for
@@ -93,6 +97,7 @@ impl SipConfig {
             messages_per_second: 1_000,
             is_emergency: Arc::new(|_| false),
             dscp: CS3,
+            tap: None,
         }
     }
 }
@@ -167,6 +172,15 @@ impl TrunkConfig {
             max_calls: 100,
             answer_within: Duration::from_secs(8),
         }
+    }
+
+    /// The Request-URI of a call to `to` over this trunk; what cannot stand in one is escaped.
+    pub fn request_uri(&self, to: &str) -> String {
+        let mut uri = address::sip_uri(to, &self.target.to_string());
+        if self.transport == Transport::Tcp {
+            uri.push_str(";transport=tcp");
+        }
+        uri
     }
 
     /// Whether requests from `ip` belong to this trunk.

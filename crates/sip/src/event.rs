@@ -122,6 +122,8 @@ pub enum Happened {
         phrase: String,
         /// Reason header of the response.
         reason: Option<ReasonHeader>,
+        /// Warning header of the response (RFC 3261 §20.43), as it stands.
+        warning: Option<String>,
     },
     /// Outgoing leg: the peer did not say anything in time, or there is no
     /// way to it. Whether a person is there is not known; the trunk is down.

@@ -7,7 +7,7 @@ use rsipstack::transaction::{make_tag, make_uuid_v4};
 
 use crate::address;
 use crate::calling::Calling;
-use crate::config::{Transport, TrunkName};
+use crate::config::TrunkName;
 use crate::core::{Core, Path};
 use crate::event::{Caller, Happened, LegId};
 use crate::leg::Leg;
@@ -69,10 +69,7 @@ fn first_snapshot(core: &Core, trunk: &Trunk, order: &Order) -> DialogSnapshot {
             address::name_addr(order.from.display.as_deref(), &uri)
         }
     };
-    let mut target = address::sip_uri(&order.to, &trunk.config.target.to_string());
-    if trunk.config.transport == Transport::Tcp {
-        target.push_str(";transport=tcp");
-    }
+    let target = trunk.config.request_uri(&order.to);
     DialogSnapshot {
         trunk: trunk.config.name.clone(),
         transport: trunk.config.transport,
@@ -108,6 +105,7 @@ pub(crate) fn refused(status: u16, phrase: &str) -> Happened {
         status,
         phrase: phrase.to_owned(),
         reason: None,
+        warning: None,
     }
 }
 

@@ -122,6 +122,15 @@ pub(crate) fn reason_of(message: &impl HasHeaders) -> Option<ReasonHeader> {
     })
 }
 
+/// The Warning header of a message.
+pub(crate) fn warning_of(message: &impl HasHeaders) -> Option<String> {
+    let mut headers = message.headers().iter();
+    headers.find_map(|header| match header {
+        Header::Warning(value) => Some(value.value().to_owned()),
+        _ => None,
+    })
+}
+
 /// Call-ID, local tag (To) and remote tag (From) of a request to us.
 pub(crate) fn request_tags(request: &Request) -> Option<(String, Option<String>, String)> {
     let call_id = request.call_id_header().ok()?.value().to_owned();

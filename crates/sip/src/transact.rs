@@ -17,6 +17,7 @@ use crate::event::ReasonHeader;
 use crate::legs::{Inbox, Input};
 use crate::message;
 use crate::snapshot::{DialogSnapshot, header_tag};
+use crate::tap::{self, Tap};
 use crate::trunk::Trunk;
 
 /// How a request of ours ended.
@@ -65,13 +66,18 @@ fn outcome(response: Response) -> Outcome {
 
 /// Tells the responses that the stack makes up (time-outs, failed writes)
 /// from the peers', which look the same.
-pub(crate) struct Marker;
+///
+/// It also shows what passes to the tap.
+pub(crate) struct Marker(pub(crate) Option<Tap>);
 
 /// No peer's phrase: a line break cannot be received in one.
 const MADE_UP: &str = "\r\n";
 
 impl MessageInspector for Marker {
-    fn before_send(&self, message: SipMessage, _to: Option<&SipAddr>) -> SipMessage {
+    fn before_send(&self, message: SipMessage, to: Option<&SipAddr>) -> SipMessage {
+        if let Some(tap) = &self.0 {
+            tap::show(tap, &message, false, to);
+        }
         message
     }
 
@@ -79,6 +85,9 @@ impl MessageInspector for Marker {
         // Only what came from nowhere has no source.
         if let (SipMessage::Response(response), None) = (&mut message, from) {
             response.wire_reason = Some(MADE_UP.to_owned());
+        }
+        if let (Some(tap), Some(_)) = (&self.0, from) {
+            tap::show(tap, &message, true, from);
         }
         message
     }
