@@ -47,9 +47,11 @@ pub(crate) fn from_sip(happened: &sip::Happened) -> SipNews {
         },
         // An offer of ours in a 200 to an offerless re-INVITE is not something the media plane makes.
         Happened::Reoffered { sdp: None } => return SipNews::Refuse(488),
-        Happened::Incoming { .. } | Happened::Established { .. } | Happened::PeerSilent => {
-            return SipNews::Nothing;
-        }
+        Happened::Incoming { .. }
+        | Happened::Established { .. }
+        | Happened::PeerSilent
+        | Happened::Reanswered { .. }
+        | Happened::ReofferRefused { .. } => return SipNews::Nothing,
     })
 }
 

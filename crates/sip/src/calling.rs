@@ -5,17 +5,21 @@ use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
 
 use crate::digest::Authorization;
-use crate::established::Established;
+use crate::established::{Beginning, Established};
 use crate::event::{Command, Happened, ReasonHeader};
 use crate::inbound;
 use crate::leg::{Leg, sdp_of, sleep_until};
 use crate::legs::Input;
 use crate::message;
 use crate::outgoing::{self, Order, refused};
-use crate::session;
+use crate::session::{self, Asked, Timer};
 use crate::snapshot::{self, DialogSnapshot};
 use crate::transact::{self, InviteSent};
 use crate::trunk::InDialog;
+
+/// How often an INVITE is sent again because its session interval is too short
+/// for somebody: each proxy on the way may have its own minimum.
+const WIDENED: u8 = 3;
 
 /// An INVITE without a final response.
 pub(crate) struct Calling {
@@ -24,6 +28,10 @@ pub(crate) struct Calling {
     order: Order,
     invite: InviteSent,
     authorization: Authorization,
+    /// The session timer that the INVITE asks for.
+    asked: Asked,
+    /// How often it was sent with a longer one.
+    widened: u8,
     /// There once the INVITE got any response.
     in_dialog: Option<InDialog>,
     ringing: bool,
@@ -51,7 +59,13 @@ enum Next {
 
 impl Calling {
     /// An INVITE that was just sent.
-    pub(crate) fn new(leg: Leg, dialog: DialogSnapshot, order: Order, invite: InviteSent) -> Self {
+    pub(crate) fn new(
+        leg: Leg,
+        dialog: DialogSnapshot,
+        order: Order,
+        invite: InviteSent,
+        asked: Asked,
+    ) -> Self {
         let deadline = Some(Instant::now() + leg.trunk.config.answer_within);
         Self {
             leg,
@@ -59,6 +73,8 @@ impl Calling {
             order,
             invite,
             authorization: Authorization::default(),
+            asked,
+            widened: 0,
             in_dialog: None,
             ringing: false,
             progressed: false,
@@ -98,11 +114,11 @@ impl Calling {
             Input::Response(cseq, response) if cseq == self.invite.cseq => {
                 self.on_response(response).await
             }
-            Input::InviteOver(cseq) if cseq == self.invite.cseq => {
+            Input::RequestOver(cseq) if cseq == self.invite.cseq => {
                 self.finish(Happened::Unreachable).await
             }
             // Of an attempt that was challenged.
-            Input::Response(..) | Input::InviteOver(_) => Next::Wait,
+            Input::Response(..) | Input::RequestOver(_) => Next::Wait,
             Input::Request(tx) => {
                 self.on_request(*tx);
                 Next::Wait
@@ -166,6 +182,9 @@ impl Calling {
         if matches!(code, 401 | 407) && self.answer_challenge(&response) {
             return Next::Wait;
         }
+        if code == 422 && self.ask_for_longer(&response) {
+            return Next::Wait;
+        }
         if code == 408 && self.heard() && transact::is_local(&response) {
             // The stack lost patience with a phone that rings (timer C); the
             // peer has not.
@@ -223,10 +242,28 @@ impl Calling {
         if given_up || !self.authorization.take(response, auth) {
             return false;
         }
-        let uri = &self.invite.request.uri;
-        let answers = self.authorization.headers(Method::Invite, uri, auth);
+        self.send_again()
+    }
+
+    /// Sends the INVITE again with the longer session interval that a 422
+    /// demands (RFC 4028 §7.4).
+    fn ask_for_longer(&mut self, response: &Response) -> bool {
+        let given_up = !matches!(self.giving_up, GivingUp::No);
+        if given_up || self.widened >= WIDENED || !self.asked.widen(response) {
+            return false;
+        }
+        self.widened += 1;
+        self.send_again()
+    }
+
+    fn send_again(&mut self) -> bool {
+        let mut more = self.asked.headers(Timer::Off);
+        if let Some(auth) = &self.leg.trunk.config.auth {
+            let uri = &self.invite.request.uri;
+            more.extend(self.authorization.headers(Method::Invite, uri, auth));
+        }
         let (path, cseq) = (self.invite.path.clone(), self.invite.cseq + 1);
-        let sent = outgoing::send_invite(&self.leg, &self.dialog, &self.order, path, cseq, answers);
+        let sent = outgoing::send_invite(&self.leg, &self.dialog, &self.order, path, cseq, more);
         let Some(sent) = sent else {
             return false;
         };
@@ -252,7 +289,7 @@ impl Calling {
         let cseq = self.invite.cseq;
         self.dialog.local_cseq = cseq;
         self.dialog.learn_from_response(&response);
-        let ack = outgoing::acknowledge(&self.leg, &self.dialog, &self.invite);
+        let ack = outgoing::acknowledge(&self.leg, &self.dialog, &self.invite.request, cseq);
         let sdp = sdp_of(&response.headers, &response.body).or(self.early.take());
         let unwanted = !matches!(self.giving_up, GivingUp::No);
         let (Some(sdp), false) = (sdp, unwanted) else {
@@ -265,17 +302,18 @@ impl Calling {
         self.leg.place.publish(&self.dialog);
         self.leg
             .tell(Happened::Answered {
-                sdp,
+                sdp: sdp.clone(),
                 dialog: self.dialog.clone(),
             })
             .await;
-        let watch = session::promised(&response, self.leg.core.config.timers.min_session);
-        Some(Established::outgoing(
-            self.leg,
-            self.dialog,
-            self.invite,
-            ack,
-            watch,
-        ))
+        let min_session = self.leg.core.config.timers.min_session;
+        let beginning = Beginning {
+            dialog: self.dialog,
+            timer: session::settled(&response, min_session),
+            said: self.order.sdp,
+            heard: sdp,
+            takes_update: snapshot::takes_update(&response),
+        };
+        Some(Established::outgoing(self.leg, beginning, self.invite, ack))
     }
 }

@@ -51,6 +51,12 @@ pub enum Command {
         /// Why, for the Reason header (RFC 3326).
         reason: Option<ReasonHeader>,
     },
+    /// Established leg: offer anew (hold, resume) in a re-INVITE. Answered by
+    /// [`Happened::Reanswered`] or [`Happened::ReofferRefused`].
+    Reoffer {
+        /// The SDP offer.
+        sdp: String,
+    },
     /// End the leg: CANCEL, BYE or 480, whichever its state asks for. No
     /// event follows.
     HangUp {
@@ -150,6 +156,19 @@ pub enum Happened {
         /// The new offer; `None` asks for ours.
         sdp: Option<String>,
     },
+    /// The peer answered [`Command::Reoffer`], or changed its description in
+    /// its answer to a refresh of the session.
+    Reanswered {
+        /// The SDP answer.
+        sdp: String,
+    },
+    /// The peer will not have what [`Command::Reoffer`] offered; the session
+    /// is as it was.
+    ReofferRefused {
+        /// Final status: 491 when an offer of the peer's came first, so that
+        /// ours has to be made anew after it; 408 when no answer came.
+        status: u16,
+    },
 }
 
 /// How an established leg ended.
@@ -161,6 +180,9 @@ pub enum EndCause {
     NoAck,
     /// The session timer ran out (RFC 4028 §10); a BYE was sent.
     Expired,
+    /// The peer does not know the call any more: 481 or 408 to a request of
+    /// ours in it (RFC 3261 §12.2.1.2). A BYE was sent.
+    Unknown,
     /// A fault in this leg of ours; the rest goes on.
     Fault,
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::arrival::{self, Arrival};
 use crate::core::Core;
-use crate::established::Established;
+use crate::established::{Beginning, Established};
 use crate::event::{Command, EndCause, Happened, ReasonHeader};
 use crate::inbound;
 use crate::leg::{Leg, sleep_until};
@@ -72,7 +72,7 @@ async fn answer_call(leg: Leg, arrived: Arrival, tx: Transaction) {
         trunk: leg.trunk.config.name.clone(),
         from: arrived.from,
         to: arrived.to,
-        sdp: arrived.offer,
+        sdp: arrived.offer.clone(),
         call_id: arrived.dialog.call_id.clone(),
     })
     .await;
@@ -81,6 +81,7 @@ async fn answer_call(leg: Leg, arrived: Arrival, tx: Transaction) {
         leg,
         dialog: arrived.dialog,
         invite,
+        offer: arrived.offer,
         session: arrived.session,
         provisional: None,
     };
@@ -97,6 +98,8 @@ struct Offered {
     leg: Leg,
     dialog: DialogSnapshot,
     invite: InviteReceived,
+    /// The peer's offer.
+    offer: Option<String>,
     session: Negotiated,
     in_dialog: InDialog,
     /// The last provisional response, and when it is due again.
@@ -155,7 +158,7 @@ impl Offered {
                 self.leg.tell(Happened::PeerSilent).await;
                 Next::Wait
             }
-            Input::Ack(_) | Input::Response(..) | Input::InviteOver(_) => Next::Wait,
+            Input::Ack(_) | Input::Response(..) | Input::RequestOver(_) => Next::Wait,
         }
     }
 
@@ -170,7 +173,7 @@ impl Offered {
             Command::HangUp { reason } => {
                 return self.refuse(StatusCode::TemporarilyUnavailable, reason);
             }
-            Command::Invite { .. } => self.leg.ignore(&command),
+            Command::Invite { .. } | Command::Reoffer { .. } => self.leg.ignore(&command),
         }
         Next::Wait
     }
@@ -200,14 +203,21 @@ impl Offered {
 
     fn answer(self, sdp: String) -> Answered {
         let mut headers = self.leg.dialog_headers();
-        headers.extend(self.session.headers.clone());
+        headers.extend(self.session.headers);
+        let beginning = Beginning {
+            dialog: self.dialog,
+            timer: self.session.timer,
+            said: sdp.clone(),
+            heard: self.offer.unwrap_or_default(),
+            takes_update: snapshot::takes_update(&self.invite.request),
+        };
         self.invite.respond(StatusCode::OK, headers, Some(sdp));
         Answered {
             until: Instant::now() + self.leg.core.config.timers.ack_within(),
             leg: self.leg,
-            dialog: self.dialog,
+            beginning,
             invite: self.invite,
-            watch: self.session.watch,
+            reoffer: None,
             hang_up: None,
             _in_dialog: self.in_dialog,
         }
@@ -217,9 +227,10 @@ impl Offered {
 /// An INVITE of the peer with our 200, whose ACK is due.
 struct Answered {
     leg: Leg,
-    dialog: DialogSnapshot,
+    beginning: Beginning,
     invite: InviteReceived,
-    watch: Option<Duration>,
+    /// Our side offered anew meanwhile; so that waits for the ACK too.
+    reoffer: Option<String>,
     /// When the ACK is given up on.
     until: Instant,
     /// Our side hung up meanwhile; §15 forbids BYE before the ACK.
@@ -247,6 +258,7 @@ impl Answered {
                     self.leg.place.settle();
                     self.hang_up = Some(reason);
                 }
+                Input::Command(Command::Reoffer { sdp }) => self.reoffer = Some(sdp),
                 Input::Command(command) => self.leg.ignore(&command),
                 Input::Request(tx) if tx.original.method == Method::Bye => {
                     let reason = snapshot::reason_of(&tx.original);
@@ -257,14 +269,19 @@ impl Answered {
                 Input::Request(tx) => inbound::reply_early(&self.leg, *tx),
                 // Without its ACK the call ends soon enough.
                 Input::PeerSilent => {}
-                Input::Cancel(..) | Input::Response(..) | Input::InviteOver(_) => {}
+                Input::Cancel(..) | Input::Response(..) | Input::RequestOver(_) => {}
             }
         }
     }
 
     async fn unacknowledged(&mut self) {
         let reason = self.hang_up.take().flatten();
-        transact::farewell(&self.leg.core, &self.leg.trunk, &self.dialog, reason);
+        transact::farewell(
+            &self.leg.core,
+            &self.leg.trunk,
+            &self.beginning.dialog,
+            reason,
+        );
         self.tell_end(None, EndCause::NoAck).await;
     }
 
@@ -276,20 +293,20 @@ impl Answered {
 
     async fn established(self) -> Option<Established> {
         if let Some(reason) = self.hang_up {
-            transact::farewell(&self.leg.core, &self.leg.trunk, &self.dialog, reason);
+            let dialog = &self.beginning.dialog;
+            transact::farewell(&self.leg.core, &self.leg.trunk, dialog, reason);
             return None;
         }
         self.leg
             .tell(Happened::Established {
-                dialog: self.dialog.clone(),
+                dialog: self.beginning.dialog.clone(),
             })
             .await;
         let cseq = Some(self.invite.cseq);
-        Some(Established::incoming(
-            self.leg,
-            self.dialog,
-            cseq,
-            self.watch,
-        ))
+        let mut established = Established::incoming(self.leg, self.beginning, cseq);
+        if let Some(sdp) = self.reoffer {
+            established.wish_for(sdp).await;
+        }
+        Some(established)
     }
 }

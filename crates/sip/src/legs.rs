@@ -23,8 +23,8 @@ pub(crate) enum Input {
     Command(Command),
     /// A response to the INVITE with this CSeq number.
     Response(u32, Response),
-    /// The transaction of our INVITE with this CSeq number is over.
-    InviteOver(u32),
+    /// The transaction of our request with this CSeq number is over.
+    RequestOver(u32),
     /// ACK of the peer's INVITE with this CSeq number.
     Ack(u32),
     /// CANCEL of the peer's INVITE with this CSeq number.

@@ -179,6 +179,11 @@ pub(crate) fn allow() -> Header {
     Header::Allow(ALLOW.into())
 }
 
+/// `Supported`: the extensions that we have.
+pub(crate) fn supported() -> Header {
+    Header::Supported("timer".into())
+}
+
 /// `Accept`.
 pub(crate) fn accept() -> Header {
     Header::Accept(SDP.into())

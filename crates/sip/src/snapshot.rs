@@ -122,6 +122,19 @@ pub(crate) fn reason_of(message: &impl HasHeaders) -> Option<ReasonHeader> {
     })
 }
 
+/// Whether the writer of a message takes UPDATE (RFC 3311 §4). One that does
+/// not say is not asked.
+pub(crate) fn takes_update(message: &impl HasHeaders) -> bool {
+    let mut headers = message.headers().iter();
+    headers.any(|header| match header {
+        Header::Allow(methods) => {
+            let mut methods = methods.value().split(',');
+            methods.any(|method| method.trim() == "UPDATE")
+        }
+        _ => false,
+    })
+}
+
 /// Call-ID, local tag (To) and remote tag (From) of a request to us.
 pub(crate) fn request_tags(request: &Request) -> Option<(String, Option<String>, String)> {
     let call_id = request.call_id_header().ok()?.value().to_owned();

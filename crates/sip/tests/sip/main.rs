@@ -10,6 +10,8 @@ mod orphan;
 mod outage;
 mod peer;
 mod phone;
+mod reoffers;
+mod sessions;
 mod wire_in;
 mod wire_out;
 mod wire_tcp;
