@@ -1,6 +1,6 @@
 //! An outgoing leg until it is answered, refused or given up.
 
-use rsipstack::sip::{Method, Response, StatusCodeKind};
+use rsipstack::sip::{Header, Method, Response, StatusCodeKind};
 use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
 
@@ -12,6 +12,7 @@ use crate::leg::{Leg, sdp_of, sleep_until};
 use crate::legs::Input;
 use crate::message;
 use crate::outgoing::{self, Order, refused};
+use crate::reliable::{Heard, Verdict};
 use crate::session::{self, Asked, Timer};
 use crate::snapshot::{self, DialogSnapshot};
 use crate::transact::{self, InviteSent};
@@ -36,6 +37,8 @@ pub(crate) struct Calling {
     in_dialog: Option<InDialog>,
     ringing: bool,
     progressed: bool,
+    /// What needed a PRACK and has it.
+    heard: Heard,
     /// The last early SDP.
     early: Option<String>,
     giving_up: GivingUp,
@@ -69,7 +72,10 @@ impl Calling {
         let deadline = Some(Instant::now() + leg.trunk.config.answer_within);
         Self {
             leg,
-            dialog,
+            dialog: DialogSnapshot {
+                local_cseq: invite.cseq,
+                ..dialog
+            },
             order,
             invite,
             authorization: Authorization::default(),
@@ -78,6 +84,7 @@ impl Calling {
             in_dialog: None,
             ringing: false,
             progressed: false,
+            heard: Heard::default(),
             early: None,
             giving_up: GivingUp::No,
             deadline,
@@ -127,7 +134,7 @@ impl Calling {
             Input::Ack(_) | Input::Cancel(..) | Input::Unacknowledged(_) => Next::Wait,
             Input::PeerSilent => {
                 // Before any response `answer_within` watches.
-                if self.heard() && matches!(self.giving_up, GivingUp::No) {
+                if self.has_heard() && matches!(self.giving_up, GivingUp::No) {
                     self.leg.tell(Happened::PeerSilent).await;
                 }
                 Next::Wait
@@ -135,7 +142,7 @@ impl Calling {
         }
     }
 
-    fn heard(&self) -> bool {
+    fn has_heard(&self) -> bool {
         self.in_dialog.is_some()
     }
 
@@ -154,7 +161,7 @@ impl Calling {
     /// Ends the call as soon as the protocol lets us.
     fn give_up(&mut self, reason: Option<ReasonHeader>) {
         self.deadline = Some(Instant::now() + self.leg.core.config.timers.give_up());
-        match self.heard() {
+        match self.has_heard() {
             true => self.send_cancel(reason),
             false => self.giving_up = GivingUp::Wanted(reason),
         }
@@ -185,12 +192,12 @@ impl Calling {
         if code == 422 && self.ask_for_longer(&response) {
             return Next::Wait;
         }
-        if code == 408 && self.heard() && transact::is_local(&response) {
+        if code == 408 && self.has_heard() && transact::is_local(&response) {
             // The stack lost patience with a phone that rings (timer C); the
             // peer has not.
             self.send_cancel(None);
         }
-        if transact::is_local(&response) && !self.heard() {
+        if transact::is_local(&response) && !self.has_heard() {
             return self.finish(Happened::Unreachable).await;
         }
         self.finish(Happened::Refused {
@@ -204,6 +211,11 @@ impl Calling {
     async fn on_provisional(&mut self, response: Response) {
         let trunk = &self.leg.trunk;
         self.in_dialog.get_or_insert_with(|| trunk.begin_dialog());
+        match self.heard.take(&response) {
+            Verdict::Plain => {}
+            Verdict::Acknowledge(rseq) => self.send_prack(&response, rseq),
+            Verdict::Ignore => return,
+        }
         match std::mem::replace(&mut self.giving_up, GivingUp::No) {
             GivingUp::No => self.deadline = None,
             GivingUp::Wanted(reason) => return self.send_cancel(reason),
@@ -230,6 +242,33 @@ impl Calling {
             self.early.clone_from(&sdp);
         }
         self.leg.tell(Happened::Progress { sdp }).await;
+    }
+
+    /// Acknowledges a reliable provisional response in the early dialog that
+    /// it makes (RFC 3262 §4).
+    fn send_prack(&mut self, response: &Response, rseq: u32) {
+        self.dialog.local_cseq += 1;
+        let mut dialog = self.dialog.clone();
+        dialog.learn_from_response(response);
+        let sender = self.leg.core.sender(&self.leg.trunk);
+        let prack = sender.in_dialog(&dialog, Method::PRack, dialog.local_cseq);
+        let Some(mut prack) = prack else {
+            return;
+        };
+        let rack = format!("{rseq} {} INVITE", self.invite.cseq);
+        prack.headers.push(Header::RAck(rack.into()));
+        if let Some(auth) = &self.leg.trunk.config.auth {
+            let answers = self.authorization.headers(Method::PRack, &prack.uri, auth);
+            prack.headers.extend(answers);
+        }
+        let (core, trunk) = (self.leg.core.clone(), self.leg.trunk.clone());
+        self.leg.core.spawn(async move {
+            // Without it the peer repeats its response, and ends the call at last.
+            if let Ok(path) = core.path_in_dialog(&trunk, &dialog).await {
+                let outcome = transact::exchange(&core, &path, prack).await;
+                tracing::trace!(?outcome, "PRACK is through");
+            }
+        });
     }
 
     /// Sends the INVITE again with credentials; `false` when there is no
@@ -262,7 +301,8 @@ impl Calling {
             let uri = &self.invite.request.uri;
             more.extend(self.authorization.headers(Method::Invite, uri, auth));
         }
-        let (path, cseq) = (self.invite.path.clone(), self.invite.cseq + 1);
+        self.dialog.local_cseq += 1;
+        let (path, cseq) = (self.invite.path.clone(), self.dialog.local_cseq);
         let sent = outgoing::send_invite(&self.leg, &self.dialog, &self.order, path, cseq, more);
         let Some(sent) = sent else {
             return false;
@@ -287,7 +327,6 @@ impl Calling {
 
     async fn on_answer(mut self, response: Response) -> Option<Established> {
         let cseq = self.invite.cseq;
-        self.dialog.local_cseq = cseq;
         self.dialog.learn_from_response(&response);
         let ack = outgoing::acknowledge(&self.leg, &self.dialog, &self.invite.request, cseq);
         let sdp = sdp_of(&response.headers, &response.body).or(self.early.take());

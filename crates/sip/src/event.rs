@@ -176,7 +176,9 @@ pub enum Happened {
 pub enum EndCause {
     /// The peer said BYE.
     Bye,
-    /// Our 200 was never acknowledged (RFC 3261 §13.3.1.4); a BYE was sent.
+    /// Our 200 was never acknowledged (RFC 3261 §13.3.1.4); a BYE was sent. Or
+    /// our reliable provisional response was not (RFC 3262 §3); the INVITE
+    /// was refused.
     NoAck,
     /// The session timer ran out (RFC 4028 §10); a BYE was sent.
     Expired,

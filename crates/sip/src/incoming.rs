@@ -16,6 +16,7 @@ use crate::inbound;
 use crate::leg::{Leg, sleep_until};
 use crate::legs::{Input, NoEntry};
 use crate::message;
+use crate::reliable::{Due, Provisional, Reliable, ToSend, Wanted};
 use crate::session::Negotiated;
 use crate::snapshot::{self, DialogSnapshot};
 use crate::transact::{self, InviteReceived};
@@ -76,6 +77,7 @@ async fn answer_call(leg: Leg, arrived: Arrival, tx: Transaction) {
         call_id: arrived.dialog.call_id.clone(),
     })
     .await;
+    let reliable = Reliable::new(Wanted::by(&invite.request), &leg.core.config.timers);
     let offered = Offered {
         in_dialog: leg.trunk.begin_dialog(),
         leg,
@@ -83,6 +85,8 @@ async fn answer_call(leg: Leg, arrived: Arrival, tx: Transaction) {
         invite,
         offer: arrived.offer,
         session: arrived.session,
+        reliable,
+        answer: None,
         provisional: None,
     };
     let Some(answered) = offered.run().await else {
@@ -102,6 +106,9 @@ struct Offered {
     offer: Option<String>,
     session: Negotiated,
     in_dialog: InDialog,
+    reliable: Reliable,
+    /// Our answer, held back until a provisional response has its PRACK.
+    answer: Option<String>,
     /// The last provisional response, and when it is due again.
     provisional: Option<(StatusCode, Option<String>, Instant)>,
 }
@@ -124,6 +131,7 @@ impl Offered {
                     }
                     Next::Wait
                 }
+                () = sleep_until(self.reliable.poll_timeout()) => self.on_prack_due().await,
             };
             match next {
                 Next::Wait => {}
@@ -143,6 +151,7 @@ impl Offered {
                 transact::reply(&self.leg.core, *tx, StatusCode::OK, Vec::new());
                 self.cancelled(reason).await
             }
+            Input::Request(tx) if tx.original.method == Method::PRack => self.on_prack(*tx),
             Input::Request(tx) => {
                 inbound::reply_early(&self.leg, *tx);
                 Next::Wait
@@ -166,6 +175,9 @@ impl Offered {
         match command {
             Command::Ring => self.proceed(StatusCode::Ringing, None),
             Command::Progress { sdp } => self.proceed(StatusCode::SessionProgress, Some(sdp)),
+            Command::Answer { sdp } if self.reliable.holds_back_the_answer() => {
+                self.answer = Some(sdp);
+            }
             Command::Answer { sdp } => return Next::Answer(sdp),
             Command::Refuse { status, reason } => {
                 return self.refuse(message::status(status, 300..=699), reason);
@@ -179,9 +191,53 @@ impl Offered {
     }
 
     fn proceed(&mut self, status: StatusCode, sdp: Option<String>) {
-        let headers = self.leg.dialog_headers();
-        self.invite.respond(status.clone(), headers, sdp.clone());
-        self.provisional = Some((status, sdp, Instant::now() + PROVISIONAL_EVERY));
+        let now = Instant::now();
+        self.provisional = Some((status.clone(), sdp.clone(), now + PROVISIONAL_EVERY));
+        let response = Provisional { status, sdp };
+        let to_send = self.reliable.respond(now, response);
+        self.send(to_send);
+    }
+
+    fn send(&self, to_send: Option<ToSend>) {
+        let Some(ToSend { response, headers }) = to_send else {
+            return;
+        };
+        let mut all = self.leg.dialog_headers();
+        all.extend(headers);
+        self.invite.respond(response.status, all, response.sdp);
+    }
+
+    fn on_prack(&mut self, tx: Transaction) -> Next {
+        let now = Instant::now();
+        match self
+            .reliable
+            .take_prack(&self.leg.core, tx, now, self.invite.cseq)
+        {
+            Some(next) => self.send(next),
+            None => return Next::Wait,
+        }
+        match self.answer.take() {
+            Some(sdp) if !self.reliable.holds_back_the_answer() => Next::Answer(sdp),
+            held_back => {
+                self.answer = held_back;
+                Next::Wait
+            }
+        }
+    }
+
+    async fn on_prack_due(&mut self) -> Next {
+        match self.reliable.handle_timeout(Instant::now()) {
+            Some(Due::Send(to_send)) => self.send(Some(to_send)),
+            Some(Due::GivenUp) => {
+                let status = StatusCode::ServerTimeOut;
+                self.invite.respond(status, Vec::new(), None);
+                let (reason, cause) = (None, EndCause::NoAck);
+                self.leg.tell_last(Happened::Ended { reason, cause }).await;
+                return Next::Over;
+            }
+            None => {}
+        }
+        Next::Wait
     }
 
     fn refuse(&mut self, status: StatusCode, reason: Option<ReasonHeader>) -> Next {
@@ -217,6 +273,7 @@ impl Offered {
             leg: self.leg,
             beginning,
             invite: self.invite,
+            reliable: self.reliable,
             reoffer: None,
             hang_up: None,
             _in_dialog: self.in_dialog,
@@ -229,6 +286,7 @@ struct Answered {
     leg: Leg,
     beginning: Beginning,
     invite: InviteReceived,
+    reliable: Reliable,
     /// Our side offered anew meanwhile; so that waits for the ACK too.
     reoffer: Option<String>,
     /// When the ACK is given up on.
@@ -265,6 +323,11 @@ impl Answered {
                     transact::reply(&self.leg.core, *tx, StatusCode::OK, Vec::new());
                     self.tell_end(reason, EndCause::Bye).await;
                     return None;
+                }
+                Input::Request(tx) if tx.original.method == Method::PRack => {
+                    let (core, cseq) = (&self.leg.core, self.invite.cseq);
+                    // §3: one of a response without SDP may come after the 200.
+                    self.reliable.take_prack(core, *tx, Instant::now(), cseq);
                 }
                 Input::Request(tx) => inbound::reply_early(&self.leg, *tx),
                 // Without its ACK the call ends soon enough.

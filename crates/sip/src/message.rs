@@ -11,7 +11,7 @@ use crate::event::ReasonHeader;
 use crate::snapshot::DialogSnapshot;
 
 /// Methods we understand, for Allow (RFC 3261 §20.5).
-pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO";
+pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO";
 /// The one body type we take.
 pub(crate) const SDP: &str = "application/sdp";
 
@@ -181,7 +181,7 @@ pub(crate) fn allow() -> Header {
 
 /// `Supported`: the extensions that we have.
 pub(crate) fn supported() -> Header {
-    Header::Supported("timer".into())
+    Header::Supported("timer, 100rel".into())
 }
 
 /// `Accept`.

@@ -61,7 +61,9 @@ impl DialogSnapshot {
             self.remote_tag = tag;
         }
         self.take_remote_target(response);
-        if response.status_code.kind() == StatusCodeKind::Successful {
+        // RFC 3262 §4: a reliable provisional response makes the dialog too.
+        let reliable = response.header_contains_token("Require", "100rel");
+        if reliable || response.status_code.kind() == StatusCodeKind::Successful {
             self.route_set = record_route(response);
             self.route_set.reverse();
         }

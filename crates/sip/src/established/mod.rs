@@ -249,7 +249,6 @@ impl Established {
         // §13.2.2.4: a second answer is acknowledged and ended; one person
         // speaks with one phone.
         let mut branch = self.dialog.clone();
-        branch.local_cseq = cseq;
         branch.learn_from_response(response);
         outgoing::acknowledge(&self.leg, &branch, &invite.request, cseq);
         transact::farewell(&self.leg.core, &self.leg.trunk, &branch, None);

@@ -125,12 +125,12 @@ impl Established {
         resent: u8,
     ) -> Next {
         let method = match &what {
-            What::Refresh { by } => by.clone(),
+            What::Refresh { by } => *by,
             What::Offer { .. } => Method::Invite,
         };
         let cseq = self.dialog.local_cseq + 1;
         let sender = self.leg.core.sender(&self.leg.trunk);
-        let Some(mut request) = sender.in_dialog(&self.dialog, method.clone(), cseq) else {
+        let Some(mut request) = sender.in_dialog(&self.dialog, method, cseq) else {
             return self.give_up(what, 500).await;
         };
         self.dialog.local_cseq = cseq;
@@ -138,7 +138,7 @@ impl Established {
         request.headers.extend(own_headers(&self.leg));
         request.headers.extend(asked.headers(self.session.timer));
         if let Some(auth) = &self.leg.trunk.config.auth {
-            let answers = authorization.headers(method.clone(), &request.uri, auth);
+            let answers = authorization.headers(method, &request.uri, auth);
             request.headers.extend(answers);
         }
         let body = match &what {

@@ -10,6 +10,7 @@ mod orphan;
 mod outage;
 mod peer;
 mod phone;
+mod reliable;
 mod reoffers;
 mod sessions;
 mod wire_in;
