@@ -45,13 +45,17 @@ pub(crate) fn from_sip(happened: &sip::Happened) -> SipNews {
         Happened::Reoffered { sdp: Some(sdp) } => LegEvent::Reoffered {
             sdp: sdp.as_str().into(),
         },
+        Happened::Reanswered { sdp } => LegEvent::Reanswered {
+            sdp: sdp.as_str().into(),
+        },
+        Happened::ReofferRefused { status } => LegEvent::ReofferRefused {
+            crossed: *status == 491,
+        },
         // An offer of ours in a 200 to an offerless re-INVITE is not something the media plane makes.
         Happened::Reoffered { sdp: None } => return SipNews::Refuse(488),
-        Happened::Incoming { .. }
-        | Happened::Established { .. }
-        | Happened::PeerSilent
-        | Happened::Reanswered { .. }
-        | Happened::ReofferRefused { .. } => return SipNews::Nothing,
+        Happened::Incoming { .. } | Happened::Established { .. } | Happened::PeerSilent => {
+            return SipNews::Nothing;
+        }
     })
 }
 
@@ -93,6 +97,7 @@ pub(crate) fn to_sip(action: LegAction, target: Option<&SipTarget>) -> Option<si
         LegAction::Answer { sdp } | LegAction::AnswerReoffer { sdp } => {
             Command::Answer { sdp: sdp.0 }
         }
+        LegAction::Reoffer { sdp } => Command::Reoffer { sdp: sdp.0 },
         LegAction::RefuseReoffer => Command::Refuse {
             status: 488,
             reason: None,
@@ -141,6 +146,7 @@ pub(crate) fn to_media(
         MediaAction::ApplyAnswer { leg, sdp } => one(leg, Command::ApplyAnswer { sdp: sdp.0 }),
         MediaAction::Describe { leg } => one(leg, Command::Describe),
         MediaAction::Reoffer { leg, sdp } => one(leg, Command::ApplyOffer { sdp: sdp.0 }),
+        MediaAction::Offer { leg } => one(leg, Command::Reoffer),
         MediaAction::AddCandidates { leg, candidates } => candidates
             .into_iter()
             .map(|candidate| (media_leg(leg), Command::AddCandidate { candidate }))
@@ -158,6 +164,7 @@ pub(crate) fn from_media(happened: &media::Happened) -> Option<MediaEvent> {
             sdp: sdp.as_str().into(),
         },
         Happened::Connected => MediaEvent::Connected,
+        Happened::OfferDue => MediaEvent::OfferDue,
         Happened::OfferRefused { why } => {
             tracing::debug!(%why, "an offer in the middle of the call cannot be met");
             MediaEvent::ReofferRefused
@@ -315,5 +322,14 @@ mod tests {
     #[test]
     fn a_leg_without_a_target_cannot_be_invited() {
         assert_eq!(to_sip(LegAction::Offer { sdp: "x".into() }, None), None);
+    }
+
+    #[test]
+    fn only_a_crossing_has_our_offer_made_anew() {
+        for (status, crossed) in [(491, true), (488, false), (408, false)] {
+            let refused = sip::Happened::ReofferRefused { status };
+            let event = LegEvent::ReofferRefused { crossed };
+            assert_eq!(from_sip(&refused), SipNews::Event(event), "{status}");
+        }
     }
 }

@@ -166,7 +166,8 @@ pub enum Happened {
     /// is as it was.
     ReofferRefused {
         /// Final status: 491 when an offer of the peer's came first, so that
-        /// ours has to be made anew after it; 408 when no answer came.
+        /// ours has to be made anew after it; 408 when no answer came, 500
+        /// when it was put off for too long.
         status: u16,
     },
 }

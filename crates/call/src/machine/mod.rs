@@ -123,6 +123,18 @@ enum Signalled {
     Gone,
 }
 
+/// Where a leg's new offer stands, whosever it is. One at a time (RFC 3264 section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Renegotiation {
+    Idle,
+    /// The far end's is with the media plane.
+    Theirs,
+    /// Ours is being made.
+    Describing,
+    /// Ours waits for the far end's answer.
+    Offered,
+}
+
 /// Which of the two legs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -146,8 +158,11 @@ struct CallSide {
     signalled: Signalled,
     /// WebRTC handshake through, or none needed.
     connected: bool,
-    /// A new offer of the far end is with the media plane.
-    reoffered: bool,
+    renegotiation: Renegotiation,
+    /// What the other side wants has changed since the far end was told.
+    offer_due: bool,
+    /// Offers of ours that the media plane still makes, though an offer of the far end has taken their place.
+    outdated: u8,
     media_open: bool,
 }
 
@@ -157,7 +172,9 @@ impl CallSide {
             leg,
             signalled,
             connected: !leg.kind.media_follows_answer(),
-            reoffered: false,
+            renegotiation: Renegotiation::Idle,
+            offer_due: false,
+            outdated: 0,
             media_open: true,
         }
     }
@@ -285,6 +302,8 @@ impl Call {
             LegEvent::Answered { sdp, device } => self.on_answered(now, end, sdp, device),
             LegEvent::Candidates(candidates) => self.on_candidates(end, candidates),
             LegEvent::Reoffered { sdp } => self.on_reoffer(end, sdp),
+            LegEvent::Reanswered { sdp } => self.on_reanswered(end, sdp),
+            LegEvent::ReofferRefused { crossed } => self.on_our_offer_refused(end, crossed),
             LegEvent::Ended(reason) => {
                 self.side_mut(end).signalled = Signalled::Gone;
                 self.end(now, end.into(), reason, None);
@@ -296,6 +315,7 @@ impl Call {
         match event {
             MediaEvent::LocalDescription { sdp } => self.on_description(now, end, sdp),
             MediaEvent::Connected => self.on_connected(now, end),
+            MediaEvent::OfferDue => self.on_offer_due(end),
             MediaEvent::ReofferRefused => self.on_reoffer_refused(end),
             MediaEvent::Failed { why, fault } => {
                 let reason = match fault {

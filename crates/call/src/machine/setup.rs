@@ -104,6 +104,8 @@ impl Call {
             }
         };
         self.state = State::Talking { sound };
+        self.offer_what_is_due(End::Caller);
+        self.offer_what_is_due(End::Callee);
     }
 
     pub(super) fn on_connected(&mut self, now: Instant, end: End) {

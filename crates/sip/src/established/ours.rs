@@ -253,6 +253,8 @@ impl Established {
                 });
                 Next::Wait
             }
+            // The peer has none to make: to offer anew at once would go on for ever.
+            (what @ What::Offer { .. }, _) if code == 491 => self.give_up(what, 500).await,
             (what, _) => self.give_up(what, code).await,
         }
     }
