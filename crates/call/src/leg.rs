@@ -95,6 +95,9 @@ pub enum LegEvent {
         /// The new offer.
         sdp: Sdp,
     },
+    /// The far end asks for a new offer of ours, to be given by [`LegAction::AnswerReoffer`]; its answer comes as
+    /// [`Self::Reanswered`] (a re-INVITE without an offer, RFC 3261 section 14.2).
+    OfferAsked,
     /// The far end answered our new offer, or changed what it answered before.
     Reanswered {
         /// Its answer.
@@ -121,12 +124,12 @@ pub enum LegAction {
     Ring,
     /// Tell the caller that the callee picked up.
     Answer {
-        /// Our answer to the caller's offer.
+        /// Our answer to the caller's offer; our offer, where the caller made none.
         sdp: Sdp,
     },
-    /// Answer the far end's new offer.
+    /// Answer the far end's new offer, or its wish for ours.
     AnswerReoffer {
-        /// Our answer.
+        /// Our answer, or our offer.
         sdp: Sdp,
     },
     /// Turn the far end's new offer down; the call goes on as it was.

@@ -16,8 +16,6 @@ const QUIET: Duration = Duration::from_secs(3);
 pub(crate) enum SipNews {
     /// Something for the call machine.
     Event(LegEvent),
-    /// An offer that the call need not see is turned down.
-    Refuse(u16),
     /// Nothing for the call.
     Nothing,
 }
@@ -51,8 +49,11 @@ pub(crate) fn from_sip(happened: &sip::Happened) -> SipNews {
         Happened::ReofferRefused { status } => LegEvent::ReofferRefused {
             crossed: *status == 491,
         },
-        // An offer of ours in a 200 to an offerless re-INVITE is not something the media plane makes.
-        Happened::Reoffered { sdp: None } => return SipNews::Refuse(488),
+        Happened::Reoffered { sdp: None } => LegEvent::OfferAsked,
+        // The answer to the offer in our 200.
+        Happened::Established { sdp: Some(sdp), .. } => LegEvent::Reanswered {
+            sdp: sdp.as_str().into(),
+        },
         Happened::Incoming { .. } | Happened::Established { .. } | Happened::PeerSilent => {
             return SipNews::Nothing;
         }

@@ -131,7 +131,7 @@ impl Calling {
                 Next::Wait
             }
             // These belong to an INVITE of the peer, and there is none yet.
-            Input::Ack(_) | Input::Cancel(..) | Input::Unacknowledged(_) => Next::Wait,
+            Input::Ack(..) | Input::Cancel(..) | Input::Unacknowledged(_) => Next::Wait,
             Input::PeerSilent => {
                 // Before any response `answer_within` watches.
                 if self.has_heard() && matches!(self.giving_up, GivingUp::No) {

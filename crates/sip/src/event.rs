@@ -40,7 +40,7 @@ pub enum Command {
     },
     /// Incoming leg: 200 OK. Also answers [`Happened::Reoffered`].
     Answer {
-        /// The SDP answer.
+        /// The SDP answer, or our offer where the peer made none.
         sdp: String,
     },
     /// Incoming leg: a final refusal. Also refuses [`Happened::Reoffered`],
@@ -117,6 +117,8 @@ pub enum Happened {
     },
     /// Incoming leg: our 200 was acknowledged.
     Established {
+        /// The answer to the offer in our 200, where the INVITE held none.
+        sdp: Option<String>,
         /// What ends the dialog from another process.
         dialog: DialogSnapshot,
     },
@@ -153,7 +155,8 @@ pub enum Happened {
     /// The peer offers anew (hold, resume, refresh, moved media). Must be
     /// answered with [`Command::Answer`] or [`Command::Refuse`].
     Reoffered {
-        /// The new offer; `None` asks for ours.
+        /// The new offer; `None` asks for ours, as [`Command::Answer`]. Its
+        /// answer is [`Happened::Reanswered`].
         sdp: Option<String>,
     },
     /// The peer answered [`Command::Reoffer`], or changed its description in
@@ -179,7 +182,7 @@ pub enum EndCause {
     Bye,
     /// Our 200 was never acknowledged (RFC 3261 §13.3.1.4); a BYE was sent. Or
     /// our reliable provisional response was not (RFC 3262 §3); the INVITE
-    /// was refused.
+    /// was refused. Or the ACK lacked the answer to the offer in our 200.
     NoAck,
     /// The session timer ran out (RFC 4028 §10); a BYE was sent.
     Expired,

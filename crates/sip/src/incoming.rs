@@ -167,7 +167,7 @@ impl Offered {
                 self.leg.tell(Happened::PeerSilent).await;
                 Next::Wait
             }
-            Input::Ack(_) | Input::Response(..) | Input::RequestOver(_) => Next::Wait,
+            Input::Ack(..) | Input::Response(..) | Input::RequestOver(_) => Next::Wait,
         }
     }
 
@@ -264,7 +264,7 @@ impl Offered {
             dialog: self.dialog,
             timer: self.session.timer,
             said: sdp.clone(),
-            heard: self.offer.unwrap_or_default(),
+            heard: self.offer.clone().unwrap_or_default(),
             takes_update: snapshot::takes_update(&self.invite.request),
         };
         self.invite.respond(StatusCode::OK, headers, Some(sdp));
@@ -274,6 +274,7 @@ impl Offered {
             beginning,
             invite: self.invite,
             reliable: self.reliable,
+            asked: self.offer.is_none(),
             reoffer: None,
             hang_up: None,
             _in_dialog: self.in_dialog,
@@ -287,6 +288,8 @@ struct Answered {
     beginning: Beginning,
     invite: InviteReceived,
     reliable: Reliable,
+    /// The INVITE held no offer: the 200 has ours, and the ACK its answer.
+    asked: bool,
     /// Our side offered anew meanwhile; so that waits for the ACK too.
     reoffer: Option<String>,
     /// When the ACK is given up on.
@@ -307,7 +310,7 @@ impl Answered {
                 }
             };
             match input {
-                Input::Ack(_) => return self.established().await,
+                Input::Ack(_, answer) => return self.established(answer).await,
                 Input::Unacknowledged(_) => {
                     self.unacknowledged().await;
                     return None;
@@ -354,7 +357,13 @@ impl Answered {
         }
     }
 
-    async fn established(self) -> Option<Established> {
+    async fn established(mut self, answer: Option<String>) -> Option<Established> {
+        let answer = answer.filter(|_| self.asked);
+        if self.asked && answer.is_none() && self.hang_up.is_none() {
+            // §13.2.1: without it there is no session.
+            self.unacknowledged().await;
+            return None;
+        }
         if let Some(reason) = self.hang_up {
             let dialog = &self.beginning.dialog;
             transact::farewell(&self.leg.core, &self.leg.trunk, dialog, reason);
@@ -362,10 +371,14 @@ impl Answered {
         }
         self.leg
             .tell(Happened::Established {
+                sdp: answer.clone(),
                 dialog: self.beginning.dialog.clone(),
             })
             .await;
         let cseq = Some(self.invite.cseq);
+        if let Some(answer) = answer {
+            self.beginning.heard = answer;
+        }
         let mut established = Established::incoming(self.leg, self.beginning, cseq);
         if let Some(sdp) = self.reoffer {
             established.wish_for(sdp).await;

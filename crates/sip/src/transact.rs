@@ -14,6 +14,7 @@ use tracing::debug;
 use crate::core::{Core, Path};
 use crate::digest::Authorization;
 use crate::event::ReasonHeader;
+use crate::leg::sdp_of;
 use crate::legs::{Inbox, Input};
 use crate::message;
 use crate::snapshot::{DialogSnapshot, header_tag};
@@ -280,7 +281,7 @@ impl InviteReceived {
             while let Some(message) = tx.receive().await {
                 let input = match message {
                     SipMessage::Request(request) if request.method == Method::Ack => {
-                        Input::Ack(cseq)
+                        Input::Ack(cseq, sdp_of(&request.headers, &request.body))
                     }
                     SipMessage::Request(request) if request.method == Method::Cancel => {
                         Input::Cancel(cseq, request)

@@ -129,6 +129,8 @@ enum Renegotiation {
     Idle,
     /// The far end's is with the media plane.
     Theirs,
+    /// Ours is being made, because the far end has asked for it.
+    Asked,
     /// Ours is being made.
     Describing,
     /// Ours waits for the far end's answer.
@@ -185,6 +187,10 @@ impl CallSide {
 pub struct Call {
     caller: CallSide,
     callee: CallSide,
+    /// The caller made no offer.
+    offers_caller: bool,
+    /// Our offer to such a caller.
+    for_caller: Option<Sdp>,
     state: State,
     timings: Timings,
     story: Story,
@@ -192,12 +198,21 @@ pub struct Call {
 }
 
 impl Call {
-    /// Starts a call: `caller` offered `offer`, and `callee` is to be called.
+    /// Starts a call: `caller` offered `offer`, and `callee` is to be called. A caller without an offer gets ours with
+    /// the answer, and answers it then.
     #[must_use]
-    pub fn new(now: Instant, timings: Timings, caller: Leg, callee: Leg, offer: Sdp) -> Self {
+    pub fn new(
+        now: Instant,
+        timings: Timings,
+        caller: Leg,
+        callee: Leg,
+        offer: Option<Sdp>,
+    ) -> Self {
         let mut call = Call {
             caller: CallSide::new(caller, Signalled::Offered),
             callee: CallSide::new(callee, Signalled::Nothing),
+            offers_caller: offer.is_none(),
+            for_caller: None,
             state: State::Describing {
                 answerable: false,
                 offer: None,
@@ -210,7 +225,7 @@ impl Call {
         call.media(MediaAction::Open {
             leg: caller,
             beside: None,
-            offer: Some(offer),
+            offer,
         });
         call.media(MediaAction::Open {
             leg: callee,
@@ -302,6 +317,7 @@ impl Call {
             LegEvent::Answered { sdp, device } => self.on_answered(now, end, sdp, device),
             LegEvent::Candidates(candidates) => self.on_candidates(end, candidates),
             LegEvent::Reoffered { sdp } => self.on_reoffer(end, sdp),
+            LegEvent::OfferAsked => self.on_offer_asked(end),
             LegEvent::Reanswered { sdp } => self.on_reanswered(end, sdp),
             LegEvent::ReofferRefused { crossed } => self.on_our_offer_refused(end, crossed),
             LegEvent::Ended(reason) => {

@@ -16,7 +16,7 @@ impl Call {
     pub(super) fn on_reoffer(&mut self, end: End, sdp: Sdp) {
         match (&self.state, self.side(end).renegotiation) {
             // One offer at a time (RFC 3264 section 4), and none before the first is answered.
-            (State::Talking { .. }, Renegotiation::Theirs)
+            (State::Talking { .. }, Renegotiation::Theirs | Renegotiation::Asked)
             | (State::Describing { .. } | State::Offered { .. } | State::Connecting { .. }, _) => {
                 self.leg(end, LegAction::RefuseReoffer)
             }
@@ -33,6 +33,25 @@ impl Call {
         }
     }
 
+    /// The far end leaves it to us to offer.
+    pub(super) fn on_offer_asked(&mut self, end: End) {
+        match (&self.state, self.side(end).renegotiation) {
+            (State::Talking { .. }, Renegotiation::Idle) => {
+                let side = self.side_mut(end);
+                side.renegotiation = Renegotiation::Asked;
+                side.offer_due = false;
+                let leg = side.leg.id;
+                self.media(MediaAction::Offer { leg });
+            }
+            // The one that is being made will do.
+            (State::Talking { .. }, Renegotiation::Describing) => {
+                self.side_mut(end).renegotiation = Renegotiation::Asked;
+            }
+            (State::Ending { .. } | State::Ended, _) => {}
+            _ => self.leg(end, LegAction::RefuseReoffer),
+        }
+    }
+
     /// The media plane met the far end's new offer, or made ours.
     pub(super) fn on_reoffer_described(&mut self, end: End, sdp: Sdp) {
         let side = self.side_mut(end);
@@ -45,6 +64,10 @@ impl Call {
                 side.renegotiation = Renegotiation::Idle;
                 self.leg(end, LegAction::AnswerReoffer { sdp });
                 self.offer_what_is_due(end);
+            }
+            Renegotiation::Asked if side.signalled == Signalled::Answered => {
+                side.renegotiation = Renegotiation::Offered;
+                self.leg(end, LegAction::AnswerReoffer { sdp });
             }
             Renegotiation::Describing if side.signalled == Signalled::Answered => {
                 side.renegotiation = Renegotiation::Offered;

@@ -177,9 +177,8 @@ impl Established {
             }
             Input::RequestOver(cseq) if self.is_ours(cseq) => self.on_silence().await,
             Input::RequestOver(_) => Next::Wait,
-            Input::Ack(cseq) => {
-                self.unacknowledged
-                    .take_if(|accepted| accepted.cseq == cseq);
+            Input::Ack(cseq, answer) => {
+                self.on_ack(cseq, answer).await;
                 Next::Wait
             }
             Input::Cancel(cseq, _) => {

@@ -211,7 +211,8 @@ impl Established {
         }
     }
 
-    async fn hear(&mut self, sdp: String) {
+    /// The peer's description is another one now.
+    pub(super) async fn hear(&mut self, sdp: String) {
         self.heard.clone_from(&sdp);
         self.leg.tell(Happened::Reanswered { sdp }).await;
     }

@@ -23,6 +23,8 @@ pub(super) struct Offer {
 /// A re-INVITE that got its 200.
 pub(super) struct Accepted {
     pub(super) cseq: u32,
+    /// It asked for our offer, which the 200 holds.
+    asked: bool,
     /// When its ACK is given up on.
     pub(super) until: Instant,
 }
@@ -188,6 +190,7 @@ impl Established {
         let mut headers = self.leg.dialog_headers();
         headers.extend(negotiated.headers);
         self.said.clone_from(&sdp);
+        let asked = offer.sdp.is_none();
         if let Some(heard) = offer.sdp {
             self.heard = heard;
         }
@@ -195,12 +198,27 @@ impl Established {
             Carrier::Invite(received) => {
                 self.unacknowledged = Some(Accepted {
                     cseq: received.cseq,
+                    asked,
                     until: Instant::now() + self.leg.core.config.timers.ack_within(),
                 });
                 received.respond(StatusCode::OK, headers, Some(sdp));
             }
             Carrier::Update(tx) => {
                 transact::reply_with(&self.leg.core, *tx, StatusCode::OK, headers, Some(sdp))
+            }
+        }
+    }
+
+    /// The ACK of a re-INVITE; where that held no offer the ACK has the answer
+    /// to ours (RFC 3264 §4, RFC 3261 §13.2.1).
+    pub(super) async fn on_ack(&mut self, cseq: u32, answer: Option<String>) {
+        let accepted = self.unacknowledged.take_if(|last| last.cseq == cseq);
+        match (accepted.is_some_and(|accepted| accepted.asked), answer) {
+            (false, _) => {}
+            (true, Some(sdp)) => self.hear(sdp).await,
+            (true, None) => {
+                let refused = Happened::ReofferRefused { status: 488 };
+                self.leg.tell(refused).await;
             }
         }
     }

@@ -6,6 +6,7 @@
 mod calls;
 mod challenges;
 mod fence;
+mod offerless;
 mod orphan;
 mod outage;
 mod peer;

@@ -173,3 +173,35 @@ fn a_description_that_the_far_end_changes_by_itself_is_applied() {
     let mut scene = Scene::outgoing().talking();
     assert_eq!(scene.leg(CALLER, reanswered()), apply("held"));
 }
+
+#[test]
+fn a_far_end_that_asks_for_our_offer_gets_it_and_its_answer_is_applied() {
+    let mut scene = Scene::outgoing().talking();
+    let ours = Action::Media(MediaAction::Offer { leg: CALLER });
+    assert_eq!(scene.leg(CALLER, LegEvent::OfferAsked), [ours]);
+    let given = LegAction::AnswerReoffer { sdp: "ours".into() };
+    assert_eq!(
+        scene.media(CALLER, described("ours")),
+        [Action::Leg(CALLER, given)]
+    );
+    assert_eq!(scene.leg(CALLER, reanswered()), apply("held"));
+}
+
+#[test]
+fn a_far_end_that_asks_while_our_offer_is_made_gets_that_one() {
+    let mut scene = held_by_the_phone();
+    assert_eq!(scene.leg(CALLER, LegEvent::OfferAsked), []);
+    let given = LegAction::AnswerReoffer { sdp: "hold".into() };
+    assert_eq!(
+        scene.media(CALLER, described("hold")),
+        [Action::Leg(CALLER, given)]
+    );
+}
+
+#[test]
+fn a_far_end_that_asks_while_its_own_offer_waits_is_refused() {
+    let mut scene = Scene::outgoing().talking();
+    scene.leg(CALLER, LegEvent::Reoffered { sdp: "hold".into() });
+    let refused = Action::Leg(CALLER, LegAction::RefuseReoffer);
+    assert_eq!(scene.leg(CALLER, LegEvent::OfferAsked), [refused]);
+}

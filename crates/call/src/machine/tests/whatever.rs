@@ -24,6 +24,7 @@ fn input() -> impl Strategy<Value = Input> {
         Just(LegEvent::Reoffered {
             sdp: "again".into()
         }),
+        Just(LegEvent::OfferAsked),
         Just(LegEvent::Reanswered {
             sdp: "answered again".into()
         }),
