@@ -253,6 +253,7 @@ pub(crate) fn trunk_config(trunk: &sip::Trunk) -> anyhow::Result<TrunkConfig> {
     config.options_every = Duration::from_secs(trunk.options_seconds);
     config.max_calls = trunk.max_calls;
     config.answer_within = Duration::from_secs(trunk.answer_within_seconds);
+    config.session_expires = Duration::from_secs(trunk.session_seconds);
     Ok(config)
 }
 

@@ -63,6 +63,8 @@ pub(crate) struct Trunk {
     pub(crate) max_calls: usize,
     #[serde(default = "default_answer_within")]
     pub(crate) answer_within_seconds: u64,
+    #[serde(default = "default_session_seconds")]
+    pub(crate) session_seconds: u64,
     #[serde(default = "default_codecs")]
     pub(crate) codecs: Vec<Codec>,
     #[serde(default)]
@@ -131,6 +133,10 @@ fn default_trunk_calls() -> usize {
 
 fn default_answer_within() -> u64 {
     8
+}
+
+fn default_session_seconds() -> u64 {
+    1800
 }
 
 fn default_codecs() -> Vec<Codec> {
@@ -319,6 +325,13 @@ impl Trunk {
                 &place,
                 "answer_within_seconds is not between 1 and 8",
                 "use 8: the person who calls hears within 10 s that the PBX is down",
+            ));
+        }
+        if (1..90).contains(&self.session_seconds) {
+            problems.push(Problem::new(
+                &place,
+                "session_seconds is between 1 and 89, shorter than RFC 4028 allows",
+                "use 90 or more, or 0 to ask for no session timer",
             ));
         }
         problems

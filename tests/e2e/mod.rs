@@ -4,6 +4,7 @@
 mod calls;
 mod client;
 mod firefox;
+mod hold;
 mod limits;
 mod outages;
 mod restart;

@@ -228,15 +228,11 @@ impl CallTask {
     async fn take_sip(&mut self, now: Instant, happened: sip::Happened) {
         match legs::from_sip(&happened) {
             SipNews::Event(event) => self.call.handle(now, Input::Leg(self.phone.id, event)),
-            SipNews::Refuse(status) => self.tell_phone(sip::Command::Refuse {
-                status,
-                reason: None,
-            }),
             SipNews::Nothing => {}
         }
         self.phone.said.hear(&happened);
         match &happened {
-            sip::Happened::Answered { dialog, .. } | sip::Happened::Established { dialog } => {
+            sip::Happened::Answered { dialog, .. } | sip::Happened::Established { dialog, .. } => {
                 self.keep_dialog(dialog).await;
             }
             sip::Happened::PeerSilent => self.ask_for_sound(),
@@ -364,16 +360,6 @@ impl CallTask {
         tokio::spawn(insist(move || {
             phones.send(leg, command.clone()) != Err(sip::Refused::Busy(leg))
         }));
-    }
-
-    fn tell_phone(&self, command: sip::Command) {
-        if let Err(refused) = self
-            .peers
-            .phones
-            .send(legs::sip_leg(self.phone.id), command)
-        {
-            debug!(%refused, "the SIP user agent refused a command");
-        }
     }
 
     fn perform_media(&mut self, now: Instant, action: mxtrunk_call::MediaAction) {

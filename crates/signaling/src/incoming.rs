@@ -43,7 +43,7 @@ struct Admitted {
     line: Line,
     number: String,
     display: String,
-    offer: Sdp,
+    offer: Option<Sdp>,
     profile: PhoneProfile,
     priority: Priority,
 }
@@ -125,8 +125,6 @@ pub(crate) fn refuse(router: &Router, leg: LegId, reason: Reason) {
 fn admit(router: &Router, invite: &Invite) -> Result<Admitted, Reason> {
     let directory = &router.peers.directory;
     let line = directory.line_called(&invite.to).ok_or(Reason::NotFound)?;
-    // An INVITE without an offer would have to be answered with an offer of ours.
-    let offer = invite.sdp.as_deref().ok_or(Reason::Incompatible)?;
     let rules = router.settings.rules_of(&invite.trunk);
     let caller = rules.caller(directory.plan(), &invite.from.number);
     let number = caller.map_or_else(|| ANONYMOUS.to_owned(), |(number, _)| number.to_string());
@@ -139,7 +137,7 @@ fn admit(router: &Router, invite: &Invite) -> Result<Admitted, Reason> {
         line: line.clone(),
         number,
         display,
-        offer: offer.into(),
+        offer: invite.sdp.as_deref().map(Sdp::from),
         profile: router.settings.profile_of(&invite.trunk),
         priority: directory.priority_of(&invite.to),
     })

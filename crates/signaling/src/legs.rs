@@ -16,8 +16,6 @@ const QUIET: Duration = Duration::from_secs(3);
 pub(crate) enum SipNews {
     /// Something for the call machine.
     Event(LegEvent),
-    /// An offer that the call need not see is turned down.
-    Refuse(u16),
     /// Nothing for the call.
     Nothing,
 }
@@ -45,9 +43,10 @@ pub(crate) fn from_sip(happened: &sip::Happened) -> SipNews {
             reason,
             cause: sip::EndCause::Bye,
         } => LegEvent::Ended(Reason::from_bye(cause(reason.as_ref()))),
-        // The other side's system is gone: it did not confirm the call, or did not refresh it.
+        // The other side's system is gone: it did not confirm the call, did not refresh it, or
+        // does not know it any more.
         Happened::Ended {
-            cause: sip::EndCause::NoAck | sip::EndCause::Expired,
+            cause: sip::EndCause::NoAck | sip::EndCause::Expired | sip::EndCause::Unknown,
             ..
         } => LegEvent::Ended(Reason::PeerLost),
         Happened::Ended {
@@ -57,8 +56,17 @@ pub(crate) fn from_sip(happened: &sip::Happened) -> SipNews {
         Happened::Reoffered { sdp: Some(sdp) } => LegEvent::Reoffered {
             sdp: sdp.as_str().into(),
         },
-        // An offer of ours in a 200 to an offerless re-INVITE is not something the media plane makes.
-        Happened::Reoffered { sdp: None } => return SipNews::Refuse(488),
+        Happened::Reanswered { sdp } => LegEvent::Reanswered {
+            sdp: sdp.as_str().into(),
+        },
+        Happened::ReofferRefused { status } => LegEvent::ReofferRefused {
+            crossed: *status == 491,
+        },
+        Happened::Reoffered { sdp: None } => LegEvent::OfferAsked,
+        // The answer to the offer in our 200.
+        Happened::Established { sdp: Some(sdp), .. } => LegEvent::Reanswered {
+            sdp: sdp.as_str().into(),
+        },
         Happened::Incoming { .. } | Happened::Established { .. } | Happened::PeerSilent => {
             return SipNews::Nothing;
         }
@@ -170,6 +178,7 @@ pub(crate) fn to_sip(action: LegAction, target: Option<&SipTarget>) -> Option<si
         LegAction::Answer { sdp } | LegAction::AnswerReoffer { sdp } => {
             Command::Answer { sdp: sdp.0 }
         }
+        LegAction::Reoffer { sdp } => Command::Reoffer { sdp: sdp.0 },
         LegAction::RefuseReoffer => Command::Refuse {
             status: 488,
             reason: None,
@@ -218,6 +227,7 @@ pub(crate) fn to_media(
         MediaAction::ApplyAnswer { leg, sdp } => one(leg, Command::ApplyAnswer { sdp: sdp.0 }),
         MediaAction::Describe { leg } => one(leg, Command::Describe),
         MediaAction::Reoffer { leg, sdp } => one(leg, Command::ApplyOffer { sdp: sdp.0 }),
+        MediaAction::Offer { leg } => one(leg, Command::Reoffer),
         MediaAction::AddCandidates { leg, candidates } => candidates
             .into_iter()
             .map(|candidate| (media_leg(leg), Command::AddCandidate { candidate }))
@@ -235,6 +245,7 @@ pub(crate) fn from_media(happened: &media::Happened) -> Option<MediaEvent> {
             sdp: sdp.as_str().into(),
         },
         Happened::Connected => MediaEvent::Connected,
+        Happened::OfferDue => MediaEvent::OfferDue,
         Happened::OfferRefused { why } => {
             tracing::debug!(%why, "an offer in the middle of the call cannot be met");
             MediaEvent::ReofferRefused
@@ -345,6 +356,7 @@ mod tests {
         for (cause, reason) in [
             (sip::EndCause::NoAck, Reason::PeerLost),
             (sip::EndCause::Expired, Reason::PeerLost),
+            (sip::EndCause::Unknown, Reason::PeerLost),
             (sip::EndCause::Fault, Reason::Fault),
         ] {
             let happened = sip::Happened::Ended {
@@ -441,5 +453,14 @@ mod tests {
     #[test]
     fn a_leg_without_a_target_cannot_be_invited() {
         assert_eq!(to_sip(LegAction::Offer { sdp: "x".into() }, None), None);
+    }
+
+    #[test]
+    fn only_a_crossing_has_our_offer_made_anew() {
+        for (status, crossed) in [(491, true), (488, false), (408, false)] {
+            let refused = sip::Happened::ReofferRefused { status };
+            let event = LegEvent::ReofferRefused { crossed };
+            assert_eq!(from_sip(&refused), SipNews::Event(event), "{status}");
+        }
     }
 }

@@ -163,7 +163,7 @@ fn place(router: &Router, invited: Invited, admitted: Admitted) {
     live.matrix = Some(side);
     let task = CallTask {
         peers: router.peers.clone(),
-        call: Call::new(now, router.settings.timings, browser, phone, offer),
+        call: Call::new(now, router.settings.timings, browser, phone, Some(offer)),
         matrix: MatrixLeg {
             id: browser.id,
             leg,

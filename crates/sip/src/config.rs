@@ -154,12 +154,16 @@ pub struct TrunkConfig {
     /// reported as refused with 408. The RFC's own limit is 32 s (64*T1),
     /// longer than a caller should listen to nothing.
     pub answer_within: Duration,
+    /// The session interval (RFC 4028) that our INVITEs ask for, whole
+    /// seconds, at least [`Timers::min_session`]; zero asks for none. What the
+    /// peer asks for is agreed to all the same.
+    pub session_expires: Duration,
 }
 
 impl TrunkConfig {
     /// A UDP trunk with the defaults: requests from the target's address
     /// only, no credentials, OPTIONS every 30 s, 100 calls, 8 s without an
-    /// answer.
+    /// answer, sessions refreshed within 30 min.
     pub fn new(name: impl Into<String>, target: SocketAddr) -> Self {
         Self {
             name: TrunkName(name.into()),
@@ -171,6 +175,7 @@ impl TrunkConfig {
             options_every: Duration::from_secs(30),
             max_calls: 100,
             answer_within: Duration::from_secs(8),
+            session_expires: Duration::from_secs(1800),
         }
     }
 

@@ -32,6 +32,7 @@ mod message;
 mod options;
 mod outgoing;
 mod refused;
+mod reliable;
 mod session;
 mod snapshot;
 mod streams;
