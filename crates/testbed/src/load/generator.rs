@@ -1,6 +1,7 @@
 //! The generator: one thread that paces all browsers and phones, and notes what comes when.
 
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -93,8 +94,8 @@ pub(super) struct Measured {
     pub(super) memory: u64,
     /// The generator's own CPU in the window.
     pub(super) own_cpu: Duration,
-    /// Since when what came was kept with its sound, in µs of the run.
-    pub(super) since: u32,
+    /// What came in this time is listened to, in µs of the run: once all have settled, and until the last word.
+    pub(super) heard: Range<u32>,
 }
 
 struct Generator<'a> {
@@ -139,6 +140,7 @@ pub(super) fn run(plan: Plan, speech: &Speech, system: &mut System) -> anyhow::R
     let (from, own) = (cpu(process)?, cpu(std::process::id())?);
     generator.run_for(Duration::from_secs(plan.seconds))?;
     let (to, window) = (cpu(process)?, begun.elapsed());
+    let heard = since..generator.now();
     generator.talking = false;
     generator.run_for(UNDER_WAY)?;
     Ok(Measured {
@@ -147,7 +149,7 @@ pub(super) fn run(plan: Plan, speech: &Speech, system: &mut System) -> anyhow::R
         own_cpu: cpu(std::process::id())?.saturating_sub(own),
         set_up_cpu,
         memory: memory(process)?.saturating_sub(memory_before),
-        since,
+        heard,
         browsers: generator.browsers,
         phones: generator.phones,
     })

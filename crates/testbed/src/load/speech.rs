@@ -34,6 +34,8 @@ pub(super) struct Side {
 #[derive(Debug)]
 pub(super) struct Speech {
     pub(super) voice: Voice,
+    /// There are pauses, which need not be sent.
+    pub(super) pauses: bool,
     pub(super) browser: Side,
     pub(super) phone: Side,
 }
@@ -55,6 +57,7 @@ impl Speech {
         let phone = looped(&voices.clip(pesq)?, answers, whole);
         Ok(Self {
             voice: codec.voice,
+            pauses: conversation,
             browser: match codec.voice {
                 Voice::Opus => browser_side(browser, conversation)?,
                 Voice::Pcmu => relayed_side(browser)?,
