@@ -303,6 +303,7 @@ mod tests {
                 "worker_nice = -21",
                 "media.worker_nice",
             ),
+            ("fill_to = 50", "fill_to = 101", "load.fill_to"),
             ("shed_at = 75", "shed_at = 0", "load.shed_at"),
             ("refuse_at = 90", "refuse_at = 70", "below shed_at"),
             ("late_ms = 20", "late_ms = 2000", "load.late_ms"),

@@ -11,6 +11,7 @@ use super::Problem;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Load {
+    fill_to: u8,
     shed_at: u8,
     refuse_at: u8,
     late_ms: u64,
@@ -20,6 +21,7 @@ pub(crate) struct Load {
 impl Default for Load {
     fn default() -> Self {
         Load {
+            fill_to: 50,
             shed_at: 75,
             refuse_at: 90,
             late_ms: 20,
@@ -39,6 +41,13 @@ impl Load {
                     "75 and 90 are the defaults; 100 switches it off",
                 ));
             }
+        }
+        if self.fill_to > 100 {
+            problems.push(Problem::new(
+                "load.fill_to",
+                format!("{} is over 100 percent", self.fill_to),
+                "50 is the default; 0 spreads calls from the first on",
+            ));
         }
         if self.refuse_at < self.shed_at && self.shed_at < 100 {
             problems.push(Problem::new(
@@ -69,6 +78,7 @@ impl Load {
 
     pub(crate) fn limits(&self) -> LoadLimits {
         LoadLimits {
+            fill_to: f32::from(self.fill_to) / 100.0,
             shed_at: f32::from(self.shed_at) / 100.0,
             refuse_at: f32::from(self.refuse_at) / 100.0,
             late: Duration::from_millis(self.late_ms),

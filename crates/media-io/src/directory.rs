@@ -12,6 +12,7 @@ use crate::headroom::Gauge;
 pub(crate) struct Directory {
     legs: DashMap<LegId, Seat>,
     gauges: Vec<Gauge>,
+    fill_to: f32,
 }
 
 /// Where a leg stands.
@@ -30,9 +31,11 @@ pub(crate) enum Kind {
 }
 
 impl Directory {
-    pub(crate) fn new(workers: usize) -> Self {
+    /// `fill_to` is that of [`LoadLimits`](crate::LoadLimits).
+    pub(crate) fn new(workers: usize, fill_to: f32) -> Self {
         Directory {
             legs: DashMap::new(),
+            fill_to,
             gauges: (0..workers).map(|_| Gauge::default()).collect(),
         }
     }
@@ -60,7 +63,7 @@ impl Directory {
     pub(crate) fn next_to_fill(&self) -> usize {
         let loads = self.gauges.iter().enumerate();
         loads
-            .min_by_key(|(_, gauge)| gauge.load().rank())
+            .min_by_key(|(_, gauge)| gauge.load().rank(self.fill_to))
             .map_or(0, |(worker, _)| worker)
     }
 
@@ -141,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_leg_that_cannot_leave_stays_and_one_on_its_way_does_not_turn_round() {
-        let directory = Directory::new(3);
+        let directory = Directory::new(3, 0.5);
         directory.enter(LEG, 0, Kind::Phone).unwrap();
         let refused = directory.reseat(LEG, 1, |_| Err(Refused::Busy));
         assert_eq!(refused, Err(Refused::Busy));
@@ -162,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_leg_that_fails_on_its_way_is_counted_nowhere() {
-        let directory = Directory::new(2);
+        let directory = Directory::new(2, 0.5);
         directory.enter(LEG, 0, Kind::Phone).unwrap();
         directory.reseat(LEG, 1, |_| Ok(())).unwrap();
         directory.leave(LEG);

@@ -73,7 +73,7 @@ impl MediaIo {
             return Err(StartError::NoPhonePorts(config.phone_ports));
         }
         let workers = config.workers.max(1);
-        let directory = Arc::new(Directory::new(workers));
+        let directory = Arc::new(Directory::new(workers, config.load.fill_to));
         let counters = Arc::new(Counters::default());
         let stop = Arc::new(AtomicBool::new(false));
         let mut doors = Vec::with_capacity(workers);

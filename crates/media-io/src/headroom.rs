@@ -15,8 +15,6 @@ const ENOUGH_CALLS: usize = 10;
 const LEAST_COST: f32 = 0.0005;
 /// Loads that differ by less than this share are alike: legs then decide by their number.
 const ALIKE: f32 = 0.05;
-/// A worker that works less than this share of its time makes no call wait for another.
-const AT_EASE: f32 = 0.5;
 
 /// What one worker last measured of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -125,13 +123,14 @@ impl Gauge {
 }
 
 impl WorkerLoad {
-    /// What workers are compared by when one has to take a call: the least goes first.
-    pub(crate) fn rank(&self) -> Rank {
+    /// What workers are compared by when one has to take a call: the least goes first. `fill_to` is that of
+    /// [`LoadLimits`](crate::LoadLimits).
+    pub(crate) fn rank(&self, fill_to: f32) -> Rank {
         // Legs that are not bridged yet count as what they will cost.
         let waiting = self.legs.saturating_sub(self.bridged) as f32 / 2.0;
         let expected = self.busy + waiting * cost_of_one(self.busy, self.bridged / 2);
         let steps = (expected / ALIKE) as u32;
-        let load = match expected < AT_EASE {
+        let load = match expected < fill_to {
             true => Load::AtEase(Reverse((steps, self.legs))),
             false => Load::Busy(steps, self.legs),
         };
@@ -214,11 +213,13 @@ mod tests {
     fn a_worker_at_ease_is_filled_before_another_is_woken() {
         let first = |loads: &[WorkerLoad]| {
             let ranked = loads.iter().enumerate();
-            ranked.min_by_key(|(_, load)| load.rank()).unwrap().0
+            ranked.min_by_key(|(_, load)| load.rank(0.5)).unwrap().0
         };
         assert_eq!(first(&[worker(0.0, 0, 0), worker(0.2, 40, 40)]), 1);
         assert_eq!(first(&[worker(0.1, 20, 20), worker(0.1, 22, 22)]), 1);
         assert_eq!(first(&[worker(0.0, 0, 0), worker(0.6, 120, 120)]), 0);
+        let spread = [worker(0.0, 0, 0), worker(0.2, 40, 40)].map(|load| load.rank(0.0));
+        assert!(spread[0] < spread[1]);
         // What rings counts too: calls that come all at once are not all put on one.
         assert_eq!(first(&[worker(0.0, 0, 0), worker(0.0, 120, 0)]), 0);
     }
@@ -227,7 +228,7 @@ mod tests {
     fn of_busy_workers_that_which_does_least_comes_first_and_among_equals_that_with_fewer_legs() {
         let least = |loads: &[WorkerLoad]| {
             let ranked = loads.iter().enumerate();
-            ranked.min_by_key(|(_, load)| load.rank()).unwrap().0
+            ranked.min_by_key(|(_, load)| load.rank(0.5)).unwrap().0
         };
         // Few calls that transcode against many that are passed straight through.
         assert_eq!(least(&[worker(0.8, 20, 20), worker(0.6, 80, 80)]), 1);

@@ -27,6 +27,9 @@ pub enum Pressure {
 /// From which load on a worker spares, and refuses.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LoadLimits {
+    /// Up to this busy share, 0 to 1, a worker takes calls before another that does less; 0: calls are spread from the
+    /// first on.
+    pub fill_to: f32,
     /// The busy share, 0 to 1, from which on a worker spares; 1 or more: never.
     pub shed_at: f32,
     /// The busy share, 0 to 1, from which on a worker takes no new call; 1 or more: never.
@@ -41,6 +44,7 @@ pub struct LoadLimits {
 impl Default for LoadLimits {
     fn default() -> Self {
         LoadLimits {
+            fill_to: 0.5,
             shed_at: 0.75,
             refuse_at: 0.90,
             late: Duration::from_millis(20),

@@ -17,8 +17,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use mxtrunk_media_io::{
-    AudioVerdict, Command, Event, Happened, LegId, LegStats, MediaError, MediaIo, MediaIoConfig,
-    PhoneProfile, Priority, Refused, StartError,
+    AudioVerdict, Command, Event, Happened, LegId, LegStats, LoadLimits, MediaError, MediaIo,
+    MediaIoConfig, PhoneProfile, Priority, Refused, StartError,
 };
 use tokio::sync::mpsc::{Receiver, channel};
 
@@ -33,11 +33,16 @@ struct Site {
 }
 
 impl Site {
+    /// Calls are spread over the workers from the first on.
     fn start(ports: RangeInclusive<u16>, workers: usize) -> Self {
         Self::start_with(MediaIoConfig {
             phone_ports: ports,
             port_quarantine: Duration::ZERO,
             workers,
+            load: LoadLimits {
+                fill_to: 0.0,
+                ..LoadLimits::default()
+            },
             ..MediaIoConfig::default()
         })
     }
