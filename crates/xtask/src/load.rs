@@ -5,8 +5,8 @@ use std::process::{Command, ExitCode};
 use xtask::step::{cargo, visibly};
 use xtask::{Doing, Failure, layout, provision};
 
-/// The generator, the gateway's media plane as a process, and the floor.
-const BINARIES: [&str; 3] = ["load", "load-gateway", "load-floor"];
+/// The generator, the gateway, its media plane as a process, and the floor.
+const BINARIES: [&str; 4] = ["load", "mxtrunk", "load-gateway", "load-floor"];
 
 /// Builds and runs the load generator with these arguments; returns what it exits with.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, Failure> {

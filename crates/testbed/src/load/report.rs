@@ -191,6 +191,7 @@ impl Report {
             let x = |value: f64| LEFT + WIDE * value / most;
             let colour = match series.kind {
                 Kind::Gateway => "#2a7de1",
+                Kind::MediaPlane => "#7db5f0",
                 Kind::Rtpengine => "#e1862a",
                 Kind::Floor => "#999",
             };
