@@ -40,7 +40,7 @@ fn place(invite: &str) -> usize {
     };
     let (mut leg, offer) =
         voip_v1::Leg::incoming(now, ids(), Duration::ZERO, invite).expect("it is fresh");
-    let mut call = Call::new(now, Timings::default(), BROWSER, PHONE, offer);
+    let mut call = Call::new(now, Timings::default(), BROWSER, PHONE, Some(offer));
     let mut actions = 0;
     let inputs = [
         Input::Media(

@@ -1,7 +1,10 @@
 //! mxtrunk: a gateway that joins Matrix to the telephone.
 
 mod config;
+mod control;
+mod number;
 mod run;
+mod trace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,8 +27,38 @@ enum Command {
     Run(File),
     /// Say whether a configuration is sound, and if not, what is wrong, where, and how to mend it.
     Check(File),
+    /// Show what becomes of a number that is dialled, or that calls, and why.
+    Number(Number),
+    /// Show what a call said on each side, as a ladder in text; without a call, list the last ones.
+    Trace(Trace),
     /// Print the registration file for the homeserver (list it in Synapse's `app_service_config_files`).
     Registration(File),
+}
+
+#[derive(Debug, clap::Args)]
+struct Number {
+    /// The number, as a person dials it or a trunk sends it.
+    #[arg(allow_hyphen_values = true)]
+    number: String,
+    /// Whose line dials: a Matrix id or an extension. Default: any line.
+    #[arg(long, value_name = "WHO")]
+    line: Option<String>,
+    /// The trunk that it comes from. Default: the first.
+    #[arg(long, value_name = "NAME")]
+    trunk: Option<String>,
+    #[command(flatten)]
+    file: File,
+}
+
+#[derive(Debug, clap::Args)]
+struct Trace {
+    /// The call's name in the log, or a SIP Call-ID; the beginning is enough.
+    call: Option<String>,
+    /// Show each SIP message as a whole, without its secrets.
+    #[arg(long, requires = "call")]
+    whole: bool,
+    #[command(flatten)]
+    file: File,
 }
 
 #[derive(Debug, clap::Args)]
@@ -42,6 +75,18 @@ fn main() -> ExitCode {
         Command::Run(file) => with_config(&file, run::run),
         Command::Check(file) => with_config(&file, |config| {
             println!("{} is sound: {}", file.config.display(), config.summary());
+            Ok(())
+        }),
+        Command::Number(asked) => with_config(&asked.file, |config| {
+            let (line, trunk) = (asked.line.as_deref(), asked.trunk.as_deref());
+            print!("{}", number::explain(config, &asked.number, line, trunk)?);
+            Ok(())
+        }),
+        Command::Trace(asked) => with_config(&asked.file, |config| {
+            print!(
+                "{}",
+                trace::show(config, asked.call.as_deref(), asked.whole)?
+            );
             Ok(())
         }),
         Command::Registration(file) => with_config(&file, |config| {

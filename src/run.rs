@@ -9,7 +9,9 @@ use mxtrunk_media_io::{
     Codec, CodecPolicy, Fec, IceMode, MediaIo, MediaIoConfig, OpusSettings, PhoneProfile,
     SrtpPolicy,
 };
-use mxtrunk_signaling::{Directory, Inbox, LegIds, Numbering, Peers, Router, Settings, recover};
+use mxtrunk_signaling::{
+    Directory, Inbox, LegIds, Numbering, Peers, Router, Settings, Traces, recover,
+};
 use mxtrunk_sip::{Credentials, LegId, Listener, SipConfig, TrunkConfig, TrunkName, UserAgent};
 use mxtrunk_store::Store;
 use tokio::sync::mpsc;
@@ -19,6 +21,7 @@ use tracing::info;
 use crate::config::media::{self, CodecChoice, Ice};
 use crate::config::sip::{self, Transport};
 use crate::config::{Config, Problem};
+use crate::control::Control;
 
 /// How many events of each side may wait for the router.
 const EVENTS: usize = 4096;
@@ -66,15 +69,19 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     })?;
     let directory = Arc::new(config.directory().map_err(problems)?);
     let leg_ids = LegIds::default();
+    let traces = Arc::new(Traces::default());
     let (to_router_media, from_media) = mpsc::channel(EVENTS);
     let (to_router_sip, from_sip) = mpsc::channel(EVENTS);
     let (to_router_matrix, from_matrix) = mpsc::channel(EVENTS);
 
     let media = MediaIo::start(media_config(config), to_router_media)
         .context("the media plane could not be started: see [media]")?;
-    let phones = UserAgent::start(sip_config(config, &leg_ids, &directory)?, to_router_sip)
-        .await
-        .context("the SIP user agent could not be started: see [sip]")?;
+    let phones = UserAgent::start(
+        sip_config(config, &leg_ids, &directory, &traces)?,
+        to_router_sip,
+    )
+    .await
+    .context("the SIP user agent could not be started: see [sip]")?;
     let numbering = Arc::new(Numbering(directory.clone()));
     let app = AppService::start(
         matrix_config(config)?,
@@ -91,7 +98,9 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         media,
         store,
         directory,
+        traces,
     };
+    let _control = Control::open(config.control_socket(), peers.traces.clone());
     let settings = settings(config)?;
     let orphans = recover(&peers, &settings.instance).await;
     info!(
@@ -152,6 +161,14 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
             .iter()
             .map(|trunk| (TrunkName(trunk.name.clone()), profile(trunk)))
             .collect(),
+        rules: config
+            .trunks
+            .iter()
+            .map(|trunk| {
+                let rules = trunk.rules().map_err(problems)?;
+                Ok((TrunkName(trunk.name.clone()), rules))
+            })
+            .collect::<anyhow::Result<_>>()?,
         timings: config.calls.timings(),
         max_calls: config.media.max_calls,
         join_wait: Duration::from_secs(config.matrix.join_seconds),
@@ -185,6 +202,7 @@ fn sip_config(
     config: &Config,
     leg_ids: &LegIds,
     directory: &Arc<Directory>,
+    traces: &Arc<Traces>,
 ) -> anyhow::Result<SipConfig> {
     let listeners = config
         .sip
@@ -208,10 +226,12 @@ fn sip_config(
     sip.dscp = config.sip.dscp;
     let directory = directory.clone();
     sip.is_emergency = Arc::new(move |called| directory.plan().is_emergency(called));
+    let traces = traces.clone();
+    sip.tap = Some(Arc::new(move |seen| traces.sip(seen)));
     Ok(sip)
 }
 
-fn trunk_config(trunk: &sip::Trunk) -> anyhow::Result<TrunkConfig> {
+pub(crate) fn trunk_config(trunk: &sip::Trunk) -> anyhow::Result<TrunkConfig> {
     let password = trunk
         .password()
         .map_err(|problem| problems(vec![problem]))?;
@@ -233,6 +253,7 @@ fn trunk_config(trunk: &sip::Trunk) -> anyhow::Result<TrunkConfig> {
     config.options_every = Duration::from_secs(trunk.options_seconds);
     config.max_calls = trunk.max_calls;
     config.answer_within = Duration::from_secs(trunk.answer_within_seconds);
+    config.session_expires = Duration::from_secs(trunk.session_seconds);
     Ok(config)
 }
 
@@ -264,7 +285,7 @@ fn transport(transport: Transport) -> mxtrunk_sip::Transport {
     }
 }
 
-fn problems(problems: Vec<Problem>) -> anyhow::Error {
+pub(crate) fn problems(problems: Vec<Problem>) -> anyhow::Error {
     let all: Vec<String> = problems.iter().map(Problem::to_string).collect();
     anyhow::anyhow!("{}", all.join("\n"))
 }

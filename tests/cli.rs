@@ -71,6 +71,82 @@ fn a_missing_file_is_named() {
     );
 }
 
+/// What `mxtrunk number` says with the shipped file and these rules for its trunk.
+fn number(rules: &str, arguments: &[&str]) -> Output {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let config = SHIPPED.replace("nat = false\n", &format!("nat = false\n{rules}\n"));
+    std::fs::write(file.path(), config).expect("written");
+    mxtrunk(&[&["number", "--config", path(file.path())], arguments].concat())
+}
+
+const FRENCH: &str = r#"dial = [ { prefix = "+331", replace = "9$1" }, { prefix = "+33", replace = "0$1" } ]
+caller = [ { pattern = '[1-9]\d{8}', replace = "+33$0" } ]"#;
+
+#[test]
+fn a_number_is_explained_from_the_dial_pad_to_the_request_uri() {
+    let output = number(FRENCH, &["06 77 12 34 56", "--line", "@alice:example.org"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let told = text(&output.stdout);
+    for part in [
+        "read as     +33677123456: an outside number of this country",
+        "dialable    yes",
+        "@alice:example.org may dial it, as +33177000001",
+        "trunk       \"pbx\"",
+        "prefix '+331' → '9$1'\n                the number begins otherwise",
+        "prefix '+33' → '0$1'\n                fits, and makes 0677123456 of it",
+        "sent        INVITE sip:0677123456@127.0.0.1:5060",
+    ] {
+        assert!(told.contains(part), "{part} is missing in:\n{told}");
+    }
+}
+
+#[test]
+fn a_caller_is_explained_up_to_the_name_that_element_shows() {
+    let told = text(&number(FRENCH, &["177000001"]).stdout);
+    let (_, calling) = told
+        .split_once("calling over trunk")
+        .expect("a part for callers");
+    assert!(calling.contains("fits, and makes +33177000001"), "{told}");
+    assert!(
+        calling.contains("shown as    Alice (+33177000001)"),
+        "{told}"
+    );
+}
+
+#[test]
+fn an_emergency_number_is_explained_as_past_every_rule() {
+    let rules = "dial = [ { pattern = '.*', replace = \"666\" } ]";
+    let told = text(&number(rules, &["+33112"]).stdout);
+    assert!(
+        told.contains("read as     112: an emergency number"),
+        "{told}"
+    );
+    assert!(told.contains("none is tried"), "{told}");
+    assert!(told.contains("INVITE sip:112@127.0.0.1:5060"), "{told}");
+}
+
+#[test]
+fn a_number_that_may_not_be_dialled_and_a_person_without_a_line_are_told_apart() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let config = SHIPPED.replace("dialable = []", "dialable = [\"2XXX\"]");
+    std::fs::write(file.path(), config).expect("written");
+    let ask = |arguments: &[&str]| {
+        mxtrunk(&[&["number", "--config", path(file.path())], arguments].concat())
+    };
+    let refused = text(&ask(&["0177123456"]).stdout);
+    assert!(
+        refused.contains("fits none of [numbers] dialable (2XXX)"),
+        "{refused}"
+    );
+    let nobody = ask(&["2002", "--line", "@eve:example.org"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(
+        text(&nobody.stderr).contains("has no line"),
+        "{}",
+        text(&nobody.stderr)
+    );
+}
+
 #[test]
 fn the_registration_has_what_synapse_needs() {
     let output = with_config("registration", SHIPPED);

@@ -29,10 +29,7 @@ impl Problem {
     /// What TOML itself objects to: syntax, a missing key, an unknown one.
     pub(super) fn of_syntax(text: &str, error: &toml::de::Error) -> Self {
         let place = match error.span() {
-            Some(span) => format!(
-                "line {}",
-                1 + text[..span.start.min(text.len())].matches('\n').count()
-            ),
+            Some(span) => format!("line {}", line_of(text, span.start)),
             None => "the file".into(),
         };
         let mend = if error.message().starts_with("unknown field") {
@@ -42,6 +39,12 @@ impl Problem {
         };
         Problem::new(place, error.message().trim(), mend)
     }
+}
+
+/// The line of the file, from 1, in which its `at`th byte stands.
+pub(super) fn line_of(text: &str, at: usize) -> usize {
+    let before = text.as_bytes().iter().take(at);
+    1 + before.filter(|byte| **byte == b'\n').count()
 }
 
 impl fmt::Display for Problem {
@@ -167,6 +170,7 @@ mod tests {
             "[[line]]",
             "[calls]",
             "[store]",
+            "[control]",
             "[log]",
         ] {
             // Comments name sections too: a heading stands alone on its line.
@@ -328,6 +332,68 @@ mod tests {
             let said = complaints(&text);
             assert!(said.contains(complaint), "{broken} gave:\n{said}");
         }
+    }
+
+    /// The shipped file with one of its commented sites (`dial` and `caller`) switched on.
+    fn with_site(heading: &str) -> String {
+        let after = SHIPPED.find(heading).expect("the site is there");
+        let (before, site) = SHIPPED.split_at(after);
+        let mut lists = 0;
+        let lines = site.lines().skip(1).map(|line| {
+            let on = lists < 2;
+            lists += usize::from(line == "# ]");
+            match on {
+                true => line.trim_start_matches("# "),
+                false => line,
+            }
+        });
+        format!("{before}{}", lines.collect::<Vec<_>>().join("\n"))
+    }
+
+    /// What the rules of a commented site make of what stands before the arrows in its comments.
+    #[test]
+    fn the_rules_of_the_shipped_sites_do_what_their_comments_say() {
+        for (heading, expected) in [
+            ("# A French site", 3),
+            ("# A German site", 5),
+            ("# A site in the USA", 3),
+        ] {
+            let text = with_site(heading);
+            let config =
+                Config::parse(&text).unwrap_or_else(|wrong| panic!("{heading}: {wrong:?}"));
+            let rules = config.trunks[0].rules().expect("they are sound");
+            let mut checked = 0;
+            for line in text.lines().filter(|line| line.starts_with("    {")) {
+                let example = line.split("# ").nth(1).expect("a comment");
+                let (from, to) = example.split_once(" → ").expect("an arrow");
+                let to = to.split(':').next().unwrap_or_default();
+                let made = [&rules.dial, &rules.caller].map(|rules| {
+                    let last = rules.tried(from).last();
+                    last.map(|(_, outcome)| format!("{outcome:?}"))
+                });
+                let wanted = Some(format!("Rewritten({to:?})"));
+                assert!(made.contains(&wanted), "{example}: {made:?}");
+                checked += 1;
+            }
+            assert_eq!(checked, expected, "{heading}");
+        }
+    }
+
+    #[test]
+    fn a_rule_that_cannot_be_is_refused_with_its_line() {
+        let broken = with_site("# A German site").replace("(\\d{2,4})", "(\\d{2,4}");
+        let line = broken.lines().position(|line| line.contains("{2,4}'"));
+        let line = line.expect("the rule") + 1;
+        let complaint = complaints(&broken);
+        let place = format!("line {line}, trunk \"pbx\": dial rule 1: pattern");
+        assert!(complaint.contains(&place), "{complaint}");
+        let mistyped =
+            with_site("# A French site").replace("{ prefix = \"+33\"", "{ prefx = \"+33\"");
+        assert!(
+            complaints(&mistyped).contains("prefx"),
+            "{}",
+            complaints(&mistyped)
+        );
     }
 
     #[test]

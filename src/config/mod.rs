@@ -1,10 +1,12 @@
 //! `gateway.toml`: one file for each section, what it may say, and what is wrong with it.
 
 mod check;
+mod control;
 mod lines;
 mod load;
 mod matrix;
 pub(crate) mod media;
+mod rules;
 mod secret;
 pub(crate) mod sip;
 
@@ -39,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) calls: Calls,
     #[serde(default)]
     pub(crate) store: StoreFile,
+    #[serde(default)]
+    control: control::Control,
     #[serde(default)]
     pub(crate) log: Log,
 }
@@ -218,8 +222,11 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub(crate) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
-        let config: Config =
+        let mut config: Config =
             toml::from_str(text).map_err(|error| vec![Problem::of_syntax(text, &error)])?;
+        for trunk in &mut config.trunks {
+            trunk.find_lines(text);
+        }
         let problems = config.problems();
         if problems.is_empty() {
             Ok(config)
@@ -234,6 +241,12 @@ impl Config {
     /// With every problem found.
     pub(crate) fn directory(&self) -> Result<mxtrunk_signaling::Directory, Vec<Problem>> {
         lines::directory(&self.numbers, &self.lines, &self.matrix.server_name)
+    }
+
+    /// Where `mxtrunk trace` reaches the running gateway.
+    pub(crate) fn control_socket(&self) -> PathBuf {
+        let beside = || self.store.path.with_extension("sock");
+        self.control.socket.clone().unwrap_or_else(beside)
     }
 
     /// What it sets up, in one line.

@@ -4,10 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use mxtrunk_signaling::TrunkRules;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
+use toml::Spanned;
 
 use super::Problem;
+use super::rules::{self, WrittenRule};
 use super::secret::{self, Secret};
 
 /// `[sip]`
@@ -60,12 +63,28 @@ pub(crate) struct Trunk {
     pub(crate) max_calls: usize,
     #[serde(default = "default_answer_within")]
     pub(crate) answer_within_seconds: u64,
+    #[serde(default = "default_session_seconds")]
+    pub(crate) session_seconds: u64,
     #[serde(default = "default_codecs")]
     pub(crate) codecs: Vec<Codec>,
     #[serde(default)]
     pub(crate) srtp: Srtp,
     #[serde(default)]
     pub(crate) nat: bool,
+    #[serde(default)]
+    dial: Vec<Spanned<WrittenRule>>,
+    #[serde(default)]
+    caller: Vec<Spanned<WrittenRule>>,
+    /// The lines of the file where those rules stand, once it is known.
+    #[serde(skip)]
+    rule_lines: RuleLines,
+}
+
+/// Where the rules of a trunk stand in the file.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RuleLines {
+    pub(crate) dial: Vec<usize>,
+    pub(crate) caller: Vec<usize>,
 }
 
 /// A codec that phones may speak.
@@ -114,6 +133,10 @@ fn default_trunk_calls() -> usize {
 
 fn default_answer_within() -> u64 {
     8
+}
+
+fn default_session_seconds() -> u64 {
+    1800
 }
 
 fn default_codecs() -> Vec<Codec> {
@@ -198,6 +221,38 @@ impl Trunk {
         )
     }
 
+    /// Notes where in the file the rules stand.
+    pub(super) fn find_lines(&mut self, text: &str) {
+        let lines = |rules: &[Spanned<WrittenRule>]| {
+            let starts = rules.iter().map(|rule| rule.span().start);
+            starts.map(|at| super::check::line_of(text, at)).collect()
+        };
+        self.rule_lines = RuleLines {
+            dial: lines(&self.dial),
+            caller: lines(&self.caller),
+        };
+    }
+
+    /// Where in the file its rules stand.
+    pub(crate) fn rule_lines(&self) -> &RuleLines {
+        &self.rule_lines
+    }
+
+    /// How it writes numbers.
+    pub(crate) fn rules(&self) -> Result<TrunkRules, Vec<Problem>> {
+        let place = format!("trunk {:?}", self.name);
+        let dial = rules::build(&place, "dial", &self.dial, &self.rule_lines.dial);
+        let caller = rules::build(&place, "caller", &self.caller, &self.rule_lines.caller);
+        match (dial, caller) {
+            (Ok(dial), Ok(caller)) => Ok(TrunkRules { dial, caller }),
+            (dial, caller) => Err([dial.err(), caller.err()]
+                .into_iter()
+                .flatten()
+                .flatten()
+                .collect()),
+        }
+    }
+
     /// Where its calls and, behind NAT, its audio may come from.
     pub(crate) fn addresses(&self) -> Vec<IpAddr> {
         let mut addresses = self.allow.clone();
@@ -228,6 +283,7 @@ impl Trunk {
             }
             (Ok(_), _) => {}
         }
+        problems.extend(self.rules().err().into_iter().flatten());
         if self.max_calls == 0 {
             problems.push(Problem::new(
                 &place,
@@ -269,6 +325,13 @@ impl Trunk {
                 &place,
                 "answer_within_seconds is not between 1 and 8",
                 "use 8: the person who calls hears within 10 s that the PBX is down",
+            ));
+        }
+        if (1..90).contains(&self.session_seconds) {
+            problems.push(Problem::new(
+                &place,
+                "session_seconds is between 1 and 89, shorter than RFC 4028 allows",
+                "use 90 or more, or 0 to ask for no session timer",
             ));
         }
         problems

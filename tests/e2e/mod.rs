@@ -4,7 +4,9 @@
 mod calls;
 mod client;
 mod firefox;
+mod hold;
 mod limits;
 mod outages;
 mod restart;
 mod site;
+mod trace;

@@ -95,6 +95,19 @@ pub enum LegEvent {
         /// The new offer.
         sdp: Sdp,
     },
+    /// The far end asks for a new offer of ours, to be given by [`LegAction::AnswerReoffer`]; its answer comes as
+    /// [`Self::Reanswered`] (a re-INVITE without an offer, RFC 3261 section 14.2).
+    OfferAsked,
+    /// The far end answered our new offer, or changed what it answered before.
+    Reanswered {
+        /// Its answer.
+        sdp: Sdp,
+    },
+    /// The far end will not have our new offer: the call goes on as it was.
+    ReofferRefused {
+        /// An offer of the far end came first, so that ours has to be made anew after it (RFC 3261 section 14.1).
+        crossed: bool,
+    },
     /// The far end refused, hung up, or could not be reached. The leg is gone.
     Ended(Reason),
 }
@@ -111,16 +124,22 @@ pub enum LegAction {
     Ring,
     /// Tell the caller that the callee picked up.
     Answer {
-        /// Our answer to the caller's offer.
+        /// Our answer to the caller's offer; our offer, where the caller made none.
         sdp: Sdp,
     },
-    /// Answer the far end's new offer.
+    /// Answer the far end's new offer, or its wish for ours.
     AnswerReoffer {
-        /// Our answer.
+        /// Our answer, or our offer.
         sdp: Sdp,
     },
     /// Turn the far end's new offer down; the call goes on as it was.
     RefuseReoffer,
+    /// Offer anew: the other side holds or resumes (re-INVITE, `m.call.negotiate`). Answered by
+    /// [`LegEvent::Reanswered`] or [`LegEvent::ReofferRefused`].
+    Reoffer {
+        /// Our offer.
+        sdp: Sdp,
+    },
     /// Turn the caller away before an answer (SIP 4xx to 6xx, `m.call.reject`).
     Refuse(Reason),
     /// Take back our offer before it was answered (SIP CANCEL, `m.call.hangup`).
@@ -132,13 +151,16 @@ pub enum LegAction {
 /// What a leg's media tells the call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaEvent {
-    /// The description asked for by [`MediaAction::Open`], [`MediaAction::Describe`] or [`MediaAction::Reoffer`].
+    /// The description asked for by [`MediaAction::Open`], [`MediaAction::Describe`], [`MediaAction::Reoffer`] or
+    /// [`MediaAction::Offer`], in the order in which they were asked for.
     LocalDescription {
         /// Our offer, or our answer.
         sdp: Sdp,
     },
     /// Media can flow (WebRTC: ICE and DTLS are through), for the first time or again.
     Connected,
+    /// What the other side wants has changed (hold, resume): the leg's far end should get a new offer of ours.
+    OfferDue,
     /// A new offer cannot be met; the leg's media goes on as it was.
     ReofferRefused,
     /// The leg's media could not be set up. It is gone.
@@ -201,6 +223,11 @@ pub enum MediaAction {
         leg: LegId,
         /// Its offer.
         sdp: Sdp,
+    },
+    /// Make a new offer to the far end.
+    Offer {
+        /// The leg.
+        leg: LegId,
     },
     /// The far end trickled candidates.
     AddCandidates {

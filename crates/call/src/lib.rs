@@ -23,5 +23,5 @@ pub use leg::{
     MediaFault, Sdp,
 };
 pub use machine::{Call, Deadline, Timings};
-pub use reason::Reason;
+pub use reason::{Cause, Reason};
 pub use story::{Ended, Side, Story};

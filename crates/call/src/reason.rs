@@ -1,4 +1,6 @@
-//! Why a call ended, and how each network says so: the one table of SIP status ↔ Matrix reason.
+//! Why a call ended, and how each network says so: the one place where SIP statuses, Q.850 causes, Matrix reasons and
+//! what a person reads meet. [`TABLE`] says each reason on each network; [`STATUSES`] and [`CAUSES`] say what the
+//! telephone side meant.
 
 /// Why a call, or one attempt at it, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,10 +21,40 @@ pub enum Reason {
     NotFound,
     /// The caller may not dial this number, or has no line.
     Forbidden,
+    /// The number is incomplete: more digits are to follow.
+    Incomplete,
+    /// The number stands for several, and the telephone side does not choose.
+    Ambiguous,
+    /// The number is not in use any more.
+    NumberChanged,
+    /// The callee is to be found elsewhere, where the gateway does not follow.
+    Moved,
+    /// The number exists, and nothing rings: switched off, not registered, out of coverage.
+    NotReachable,
+    /// The callee, or a filter on their behalf, does not want this caller's calls.
+    Blocked,
+    /// The telephone side takes no call whose caller it cannot tell or trust.
+    CallerUnknown,
+    /// The telephone side does not take the gateway's password.
+    NotAuthorised,
+    /// The telephone side knows no way to the number.
+    NoRoute,
+    /// All lines of the telephone network on the way are in use.
+    Congested,
+    /// The telephone, its line, or the network on the way is out of order.
+    OutOfService,
+    /// The telephone side takes no calls at the moment.
+    Unavailable,
+    /// A system on the way waited for another in vain.
+    TimedOut,
+    /// The telephone side did not understand the call, or a part of it.
+    Misunderstood,
     /// The other side's system (PBX or homeserver) cannot be reached.
     Unreachable,
     /// The other side's system stopped answering in mid-call.
     PeerLost,
+    /// The telephone network ended the call, and nobody had hung up.
+    CutOff,
     /// No codec in common, or a description that cannot be met.
     Incompatible,
     /// The gateway, or the other side's system, has no capacity left.
@@ -35,6 +67,8 @@ pub enum Reason {
     MediaTimeout,
     /// The other side's system failed to handle the call.
     Failed,
+    /// A fault of the gateway ended the call.
+    Fault,
     /// The gateway is being stopped.
     ShuttingDown,
     /// The gateway was restarted in mid-call and ended what it found.
@@ -70,32 +104,149 @@ const TABLE: &[Row] = &[
     Row { reason: Reason::NoAnswer,          sip: 480, q850: 19, reject: Some("invite_timeout"),   hangup: "invite_timeout",     sentence: Some("{number} did not answer. Try again later."), word: "no_answer" },
     Row { reason: Reason::NotFound,          sip: 404, q850:  1, reject: Some("unknown_number"),   hangup: "unknown_number",     sentence: Some("{number} is not a number that can be called. Check it and dial again."), word: "not_found" },
     Row { reason: Reason::Forbidden,         sip: 403, q850: 21, reject: Some("forbidden"),        hangup: "forbidden",          sentence: Some("Calling {number} is not allowed from here. Ask whoever runs your telephones for permission."), word: "forbidden" },
+    Row { reason: Reason::Incomplete,        sip: 484, q850: 28, reject: Some("unknown_number"),   hangup: "unknown_number",     sentence: Some("{number} is incomplete: more digits are missing. Check it and dial again."), word: "incomplete" },
+    Row { reason: Reason::Ambiguous,         sip: 485, q850:  1, reject: Some("unknown_number"),   hangup: "unknown_number",     sentence: Some("{number} stands for more than one telephone. Dial one of them by its own number."), word: "ambiguous" },
+    Row { reason: Reason::NumberChanged,     sip: 410, q850: 22, reject: Some("unknown_number"),   hangup: "unknown_number",     sentence: Some("{number} is not in use any more. Ask the person for the new number."), word: "number_changed" },
+    Row { reason: Reason::Moved,             sip: 410, q850: 23, reject: Some("unknown_number"),   hangup: "unknown_number",     sentence: Some("{number} is reached under another number now, which the gateway does not call by itself. Ask for that number and dial it."), word: "moved" },
+    Row { reason: Reason::NotReachable,      sip: 480, q850: 20, reject: Some("unreachable"),      hangup: "unreachable",        sentence: Some("{number} cannot be reached right now: its telephone is switched off, or not connected. Try again later."), word: "not_reachable" },
+    Row { reason: Reason::Blocked,           sip: 608, q850: 21, reject: Some("blocked"),          hangup: "blocked",            sentence: Some("Your call to {number} was turned away as unwanted. Reach the person in another way and ask to be let through."), word: "blocked" },
+    Row { reason: Reason::CallerUnknown,     sip: 433, q850: 21, reject: Some("forbidden"),        hangup: "forbidden",          sentence: Some("{number} takes no calls from a number that is withheld or not verified. Ask whoever runs your telephones which number of yours is shown."), word: "caller_unknown" },
+    Row { reason: Reason::NotAuthorised,     sip: 503, q850: 57, reject: Some("unknown_error"),    hangup: "unknown_error",      sentence: Some("The telephone system does not accept the gateway's password, so {number} was not called. Tell whoever runs your telephones."), word: "not_authorised" },
+    Row { reason: Reason::NoRoute,           sip: 404, q850:  3, reject: Some("unknown_number"),   hangup: "unknown_number",     sentence: Some("The telephone system knows no way to {number}. Check the number; if it is right, tell whoever runs your telephones."), word: "no_route" },
+    Row { reason: Reason::Congested,         sip: 503, q850: 34, reject: Some("overloaded"),       hangup: "overloaded",         sentence: Some("All lines of the telephone network are in use, so {number} did not ring. Try again in a few minutes."), word: "congested" },
+    Row { reason: Reason::OutOfService,      sip: 502, q850: 27, reject: Some("unreachable"),      hangup: "unreachable",        sentence: Some("The line to {number} is out of order. Try again later."), word: "out_of_service" },
+    Row { reason: Reason::Unavailable,       sip: 503, q850: 41, reject: Some("unreachable"),      hangup: "unreachable",        sentence: Some("The telephone system takes no calls right now, so {number} did not ring. Try again in a few minutes."), word: "unavailable" },
+    Row { reason: Reason::TimedOut,          sip: 504, q850: 102, reject: Some("unreachable"),     hangup: "unreachable",        sentence: Some("The telephone network did not get through to {number} in time. Try again in a few minutes."), word: "timed_out" },
+    Row { reason: Reason::Misunderstood,     sip: 500, q850: 111, reject: Some("unknown_error"),   hangup: "unknown_error",      sentence: Some("The telephone system did not understand the call to {number}. Tell whoever runs your telephones."), word: "misunderstood" },
     Row { reason: Reason::Unreachable,       sip: 503, q850: 38, reject: Some("unreachable"),      hangup: "unreachable",        sentence: Some("The telephone system cannot be reached right now, so {number} was not called. Try again in a few minutes."), word: "unreachable" },
     Row { reason: Reason::PeerLost,          sip: 503, q850: 38, reject: Some("unknown_error"),    hangup: "unknown_error",      sentence: Some("The telephone system stopped answering, which ended the call with {number}. Try again in a few minutes."), word: "peer_lost" },
+    Row { reason: Reason::CutOff,            sip: 503, q850: 41, reject: Some("unknown_error"),    hangup: "unknown_error",      sentence: Some("The telephone network ended the call with {number}; nobody hung up. Call again."), word: "cut_off" },
     Row { reason: Reason::Incompatible,      sip: 488, q850: 88, reject: Some("incompatible"),     hangup: "incompatible",       sentence: Some("{number} and this client have no sound format in common. Tell whoever runs your telephones."), word: "incompatible" },
     Row { reason: Reason::Overloaded,        sip: 503, q850: 42, reject: Some("overloaded"),       hangup: "overloaded",         sentence: Some("All lines to the telephone system are in use, so {number} was not called. Try again in a few minutes."), word: "overloaded" },
     Row { reason: Reason::MediaFailed,       sip: 500, q850: 41, reject: Some("ice_failed"),       hangup: "ice_failed",         sentence: Some("No sound connection could be made for the call with {number}. If this happens again, tell whoever runs your telephones."), word: "media_failed" },
     Row { reason: Reason::MediaLost,         sip: 500, q850: 41, reject: Some("ice_timeout"),      hangup: "ice_timeout",        sentence: Some("The sound connection of the call with {number} broke. Call again."), word: "media_lost" },
     Row { reason: Reason::MediaTimeout,      sip: 500, q850: 41, reject: Some("unknown_error"),    hangup: "unknown_error",      sentence: Some("Nothing more was heard from the telephone side, which ended the call with {number}. Call again."), word: "media_timeout" },
     Row { reason: Reason::Failed,            sip: 500, q850: 41, reject: Some("unknown_error"),    hangup: "unknown_error",      sentence: Some("The telephone system could not put the call through to {number}. Try again; if it fails again, tell whoever runs your telephones."), word: "failed" },
+    Row { reason: Reason::Fault,             sip: 500, q850: 41, reject: Some("unknown_error"),    hangup: "unknown_error",      sentence: Some("A fault in the telephone gateway ended the call with {number}. Call again; if it happens again, tell whoever runs your telephones."), word: "fault" },
     Row { reason: Reason::ShuttingDown,      sip: 503, q850: 41, reject: Some("unknown_error"),    hangup: "unknown_error",      sentence: Some("The telephone gateway is being restarted, which ended the call with {number}. Call again in a minute."), word: "shutting_down" },
     Row { reason: Reason::Restarted,         sip: 503, q850: 41, reject: Some("unknown_error"),    hangup: "unknown_error",      sentence: Some("The telephone gateway was restarted, which ended the call with {number}. Call again."), word: "restarted" },
 ];
 
+/// What a `Reason` header names (RFC 3326).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// An ISDN cause (ITU-T Q.850).
+    Q850(u16),
+    /// A SIP status.
+    Sip(u16),
+}
+
+/// What some final statuses mean.
+struct Meaning {
+    statuses: &'static [u16],
+    reason: Reason,
+    /// PBXes and carriers make this status of several causes (RFC 3398 sections 7.2.4.1 and 8.2.6.1): a cause that comes
+    /// with it knows better.
+    vague: bool,
+}
+
+#[rustfmt::skip]
+const STATUSES: &[Meaning] = &[
+    Meaning { statuses: &[300, 301, 302, 305, 380],           reason: Reason::Moved,         vague: false },
+    Meaning { statuses: &[401, 407],                          reason: Reason::NotAuthorised, vague: false },
+    Meaning { statuses: &[403],                               reason: Reason::Forbidden,     vague: true },
+    Meaning { statuses: &[404, 604],                          reason: Reason::NotFound,      vague: true },
+    Meaning { statuses: &[410],                               reason: Reason::NumberChanged, vague: true },
+    Meaning { statuses: &[408],                               reason: Reason::NoAnswer,      vague: true },
+    Meaning { statuses: &[480],                               reason: Reason::NotReachable,  vague: true },
+    Meaning { statuses: &[482, 483],                          reason: Reason::NoRoute,       vague: false },
+    Meaning { statuses: &[484],                               reason: Reason::Incomplete,    vague: false },
+    Meaning { statuses: &[485],                               reason: Reason::Ambiguous,     vague: false },
+    Meaning { statuses: &[486, 600],                          reason: Reason::Busy,          vague: true },
+    Meaning { statuses: &[487],                               reason: Reason::Cancelled,     vague: true },
+    Meaning { statuses: &[603],                               reason: Reason::Declined,      vague: true },
+    // RFC 8197, RFC 8688.
+    Meaning { statuses: &[607, 608],                          reason: Reason::Blocked,       vague: false },
+    // RFC 8224, RFC 5079, RFC 3892: the caller's identity is wanted, or believed wrong.
+    Meaning { statuses: &[428, 429, 433, 436, 437, 438],      reason: Reason::CallerUnknown, vague: false },
+    Meaning { statuses: &[415, 488, 580, 606],                reason: Reason::Incompatible,  vague: false },
+    Meaning { statuses: &[500],                               reason: Reason::Failed,        vague: true },
+    Meaning { statuses: &[502],                               reason: Reason::OutOfService,  vague: true },
+    Meaning { statuses: &[503],                               reason: Reason::Unavailable,   vague: true },
+    Meaning { statuses: &[504],                               reason: Reason::TimedOut,      vague: true },
+    // What asks for another INVITE than ours: the two systems do not get on.
+    Meaning { statuses: &[400, 402, 405, 406, 412, 413, 414, 416, 417, 420, 421, 422, 423, 424, 425, 430, 439, 440, 469,
+                          470, 481, 489, 491, 493, 494, 501, 505, 513, 555],
+                                                              reason: Reason::Misunderstood, vague: true },
+];
+
+#[rustfmt::skip]
+const CAUSES: &[(&[u16], Reason)] = &[
+    (&[1, 5],                    Reason::NotFound),
+    (&[2, 3, 25, 91],            Reason::NoRoute),
+    (&[17],                      Reason::Busy),
+    (&[18, 20],                  Reason::NotReachable),
+    (&[19],                      Reason::NoAnswer),
+    (&[21],                      Reason::Declined),
+    (&[22],                      Reason::NumberChanged),
+    (&[23],                      Reason::Moved),
+    (&[26],                      Reason::AnsweredElsewhere),
+    (&[27, 38],                  Reason::OutOfService),
+    (&[28],                      Reason::Incomplete),
+    (&[34, 42, 43, 44, 46, 47, 58], Reason::Congested),
+    (&[50, 52, 53, 54, 55, 57, 87], Reason::Forbidden),
+    (&[65, 66, 69, 70, 79, 88],  Reason::Incompatible),
+    (&[102],                     Reason::TimedOut),
+    (&[29, 49, 63, 81, 82, 83, 84, 85, 86, 95, 96, 97, 98, 99, 100, 101, 103, 110, 111], Reason::Misunderstood),
+    // 16 (normal clearing), 31 (normal, unspecified), 41 (temporary failure), 127 (interworking) and the rest say
+    // nothing that the status does not.
+];
+
+fn from_cause(cause: u16) -> Option<Reason> {
+    let row = CAUSES.iter().find(|(causes, _)| causes.contains(&cause));
+    row.map(|(_, reason)| *reason)
+}
+
 impl Reason {
-    /// What a final SIP status from the telephone side means (RFC 3261 section 21).
+    /// What a final refusal of an INVITE means: its status, and the cause that came with it.
     #[must_use]
-    pub fn from_sip_status(status: u16) -> Reason {
-        match status {
-            486 | 600 => Reason::Busy,
-            603 | 607 | 608 => Reason::Declined,
-            404 | 410 | 484 | 485 | 604 => Reason::NotFound,
-            401 | 403 | 407 => Reason::Forbidden,
-            408 | 480 => Reason::NoAnswer,
-            415 | 488 | 606 => Reason::Incompatible,
-            487 => Reason::Cancelled,
-            503 => Reason::Overloaded,
-            _ => Reason::Failed,
+    pub fn from_refusal(status: u16, cause: Option<Cause>) -> Reason {
+        let meaning = STATUSES.iter().find(|row| row.statuses.contains(&status));
+        let (reason, vague) = match meaning {
+            Some(row) => (row.reason, row.vague),
+            // RFC 3261 section 8.1.3.2: what is not known is taken for the x00 of its class.
+            None => match status {
+                300..=399 => (Reason::Moved, false),
+                400..=499 => (Reason::Misunderstood, true),
+                600..=699 => (Reason::Declined, true),
+                _ => (Reason::Failed, true),
+            },
+        };
+        match cause {
+            Some(Cause::Q850(cause)) if vague => from_cause(cause).unwrap_or(reason),
+            _ => reason,
+        }
+    }
+
+    /// Why the telephone side ended a call that was up, from the cause in its BYE. A person's hang-up is the rule; what
+    /// Q.850 has for networks and protocols (25 and above) nobody does with a receiver.
+    #[must_use]
+    pub fn from_bye(cause: Option<Cause>) -> Reason {
+        match cause {
+            Some(Cause::Q850(26 | 31 | 127)) => Reason::HungUp,
+            Some(Cause::Q850(25..)) => Reason::CutOff,
+            Some(Cause::Sip(400..=599)) => Reason::CutOff,
+            Some(Cause::Q850(_) | Cause::Sip(_)) | None => Reason::HungUp,
+        }
+    }
+
+    /// Why a caller took a call back before the answer. A PBX that rings several telephones says so when another one
+    /// has picked up (RFC 3326 section 2).
+    #[must_use]
+    pub fn from_cancel(cause: Option<Cause>) -> Reason {
+        match cause {
+            Some(Cause::Sip(200) | Cause::Q850(26)) => Reason::AnsweredElsewhere,
+            _ => Reason::Cancelled,
         }
     }
 
@@ -163,100 +314,4 @@ impl Reason {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ALL: [Reason; 18] = [
-        Reason::HungUp,
-        Reason::Cancelled,
-        Reason::AnsweredElsewhere,
-        Reason::Busy,
-        Reason::Declined,
-        Reason::NoAnswer,
-        Reason::NotFound,
-        Reason::Forbidden,
-        Reason::Unreachable,
-        Reason::PeerLost,
-        Reason::Incompatible,
-        Reason::Overloaded,
-        Reason::MediaFailed,
-        Reason::MediaLost,
-        Reason::MediaTimeout,
-        Reason::Failed,
-        Reason::ShuttingDown,
-        Reason::Restarted,
-    ];
-
-    #[test]
-    fn every_reason_has_exactly_one_row_and_its_own_word() {
-        assert_eq!(ALL.len(), TABLE.len());
-        let mut words: Vec<_> = ALL.iter().map(|r| r.word()).collect();
-        words.sort_unstable();
-        words.dedup();
-        assert_eq!(words.len(), ALL.len());
-    }
-
-    #[test]
-    fn every_refusal_is_a_final_failure_status() {
-        for reason in ALL {
-            assert!((400..700).contains(&reason.sip_status()), "{reason:?}");
-        }
-    }
-
-    #[test]
-    fn every_status_of_a_refusal_means_something() {
-        let expected = [
-            (486, Reason::Busy),
-            (600, Reason::Busy),
-            (603, Reason::Declined),
-            (404, Reason::NotFound),
-            (484, Reason::NotFound),
-            (604, Reason::NotFound),
-            (408, Reason::NoAnswer),
-            (480, Reason::NoAnswer),
-            (488, Reason::Incompatible),
-            (403, Reason::Forbidden),
-            (500, Reason::Failed),
-            (503, Reason::Overloaded),
-            (999, Reason::Failed),
-        ];
-        for (status, reason) in expected {
-            assert_eq!(Reason::from_sip_status(status), reason, "{status}");
-        }
-    }
-
-    #[test]
-    fn what_element_would_only_call_failed_gets_a_sentence() {
-        for reason in ALL {
-            let element_says_enough = matches!(reason.matrix_reject(), None | Some("user_busy"));
-            assert_eq!(
-                reason.sentence("600").is_none(),
-                element_says_enough,
-                "{reason:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_sentence_names_the_number() {
-        let text = Reason::NotFound.sentence("9999").expect("there is one");
-        assert!(text.starts_with("9999 is not a number"), "{text}");
-    }
-
-    #[test]
-    fn a_call_that_ran_is_not_said_to_have_never_been_placed() {
-        let text = Reason::PeerLost.sentence("600").expect("there is one");
-        assert!(text.contains("ended the call with 600"), "{text}");
-    }
-
-    #[test]
-    fn no_reason_is_a_decline_before_the_answer_and_a_hang_up_after_it() {
-        assert_eq!(Reason::from_matrix(None, false), Reason::Declined);
-        assert_eq!(Reason::from_matrix(None, true), Reason::HungUp);
-        assert_eq!(
-            Reason::from_matrix(Some("user_hangup"), true),
-            Reason::HungUp
-        );
-        assert_eq!(Reason::from_matrix(Some("user_busy"), false), Reason::Busy);
-    }
-}
+mod tests;

@@ -39,6 +39,9 @@ pub enum Command {
         /// The SDP text.
         sdp: String,
     },
+    /// A later offer of ours, after `OfferDue`; `LocalDescription` carries it, and `ApplyAnswer` brings its answer. An
+    /// offer of the far end that comes first takes its place.
+    Reoffer,
     /// A trickled `candidate:…` line of `m.call.candidates`; the empty one means the end. One that cannot be read is
     /// dropped and counted.
     AddCandidate {

@@ -56,7 +56,8 @@ impl Directory {
         Ok(self.seat(leg)?.worker)
     }
 
-    pub(crate) fn least_loaded(&self) -> usize {
+    /// The worker that a new call goes to.
+    pub(crate) fn next_to_fill(&self) -> usize {
         let loads = self.gauges.iter().enumerate();
         loads
             .min_by_key(|(_, gauge)| gauge.load().rank())

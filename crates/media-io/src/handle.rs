@@ -143,7 +143,7 @@ impl MediaIo {
             Command::OpenBrowser { beside, .. } | Command::OpenPhone { beside, .. } => {
                 let worker = match beside {
                     Some(beside) => directory.worker_of(*beside)?,
-                    None => directory.least_loaded(),
+                    None => directory.next_to_fill(),
                 };
                 let kind = match command {
                     Command::OpenBrowser { .. } => Kind::Browser,

@@ -211,6 +211,7 @@ impl Worker {
             Command::ApplyAnswer { sdp } => self.legs.apply_answer(now, leg, &sdp),
             Command::Describe => self.legs.describe(leg),
             Command::ApplyOffer { sdp } => self.legs.apply_offer(now, leg, &sdp),
+            Command::Reoffer => self.legs.reoffer(now, leg),
             Command::AddCandidate { candidate } => {
                 self.legs.add_candidate(now, leg, &candidate);
             }

@@ -2,6 +2,7 @@
 
 use sdp_types::{Media, Session};
 
+use crate::direction::Direction;
 use crate::error::MediaError;
 use crate::formats::Formats;
 
@@ -146,6 +147,24 @@ fn describes_another(line: &str, formats: &[u8]) -> bool {
     let value = about.iter().find_map(|name| line.strip_prefix(name));
     let number = value.and_then(|value| value.split(' ').next());
     number.is_some_and(|number| !formats.iter().any(|format| number.parse() == Ok(*format)))
+}
+
+/// Writes this direction into the line `mid`: the engine answers as if the other side of the call took and gave
+/// everything.
+pub(crate) fn directed(sdp: &str, mid: &str, direction: Direction) -> String {
+    let mid = format!("a=mid:{mid}");
+    let mut text = String::with_capacity(sdp.len());
+    for section in sections(sdp) {
+        let is_ours = section.contains(&mid.as_str());
+        for line in section {
+            let name = line.strip_prefix("a=").filter(|_| is_ours);
+            match name.and_then(Direction::of_attribute) {
+                Some(_) => push_line(&mut text, &format!("a={}", direction.attribute())),
+                None => push_line(&mut text, line),
+            }
+        }
+    }
+    text
 }
 
 /// Refuses the lines that our answer has no format for (video, data). str0m accepts every line of an offer; one

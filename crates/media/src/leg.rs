@@ -99,6 +99,9 @@ pub enum Happened {
         /// The reason.
         why: MediaError,
     },
+    /// The other side of the call holds, or resumes: the far end should hear it in a later offer of ours, which
+    /// [`Legs::reoffer`](crate::Legs::reoffer) makes.
+    OfferDue,
     /// The leg could not be opened, or broke down. It is gone: no [`Self::Closed`] follows.
     Failed {
         /// The reason.

@@ -15,6 +15,7 @@ mod browser_sdp;
 mod codec;
 mod codec_choice;
 mod demux;
+mod direction;
 mod dtmf;
 mod error;
 mod fec;

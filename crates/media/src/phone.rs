@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::codec::{Codec, FRAME, Frame};
+use crate::direction::Hold;
 use crate::dtmf::{DigitSender, EventClock, EventPacket, Press};
 use crate::formats::{Format, PayloadTypes};
 use crate::latch::Latch;
@@ -61,6 +62,7 @@ pub(crate) struct PhoneLeg {
     codecs: Vec<Codec>,
     local: Local,
     negotiation: Negotiation,
+    pub(crate) hold: Hold,
     latch: Latch,
     srtp: Option<Srtp>,
     /// What is spoken is decided: by the phone's answer, or by ours, made in knowledge of the other side.
@@ -108,6 +110,7 @@ impl PhoneLeg {
                 keys: Vec::new(),
             },
             negotiation: Negotiation::Idle,
+            hold: Hold::default(),
             latch: Latch::new(profile.nat.clone()),
             srtp,
             settled: false,

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use sdp_types::{Attribute, Connection, Media, Origin, Session};
 
 use crate::codec::Codec;
+use crate::direction::Direction;
 use crate::error::MediaError;
 use crate::formats::{EVENT, Format, Formats, WIDE_EVENT};
 use crate::phone::Ptime;
@@ -19,40 +20,6 @@ const LONGEST: usize = 64 * 1024;
 
 /// The longest packet that we ask for; longer ones are understood, but every loss of one is a large gap.
 const MAX_PTIME_MS: usize = 60;
-
-/// Which way audio may go, seen from the one who wrote the description.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Direction {
-    pub(crate) sends: bool,
-    pub(crate) receives: bool,
-}
-
-impl Direction {
-    const BOTH: Direction = Direction {
-        sends: true,
-        receives: true,
-    };
-
-    fn of_attribute(name: &str) -> Option<Self> {
-        let (sends, receives) = match name {
-            "sendrecv" => (true, true),
-            "sendonly" => (true, false),
-            "recvonly" => (false, true),
-            "inactive" => (false, false),
-            _ => return None,
-        };
-        Some(Direction { sends, receives })
-    }
-
-    fn mirrored(self) -> &'static str {
-        match (self.receives, self.sends) {
-            (true, true) => "sendrecv",
-            (true, false) => "sendonly",
-            (false, true) => "recvonly",
-            (false, false) => "inactive",
-        }
-    }
-}
 
 /// What a remote description says about its audio.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -263,15 +230,43 @@ impl Local {
         }
     }
 
-    /// Our offer.
+    /// Our first offer.
     pub(crate) fn offer(&mut self, formats: &Formats) -> Result<String, MediaError> {
         self.version += 1;
-        let media = self.audio(self.srtp.transport(), formats, "sendrecv");
+        let media = self.audio(self.srtp.transport(), formats, Direction::BOTH);
         self.write(vec![media])
     }
 
-    /// Our answer: of the remote's formats the audio of these codecs, every other line refused.
-    pub(crate) fn answer(&self, remote: &Remote, codecs: &[Codec]) -> Result<String, MediaError> {
+    /// A later offer: what is spoken with `remote` goes on, in this direction. RFC 3264 section 8: as many lines as
+    /// before, and each format under its number.
+    pub(crate) fn reoffer(
+        &mut self,
+        remote: &Remote,
+        codecs: &[Codec],
+        direction: Direction,
+    ) -> Result<String, MediaError> {
+        self.version += 1;
+        self.describe(remote, codecs, direction)
+    }
+
+    /// Our answer: of the remote's formats the audio of these codecs, every other line refused. `permit` is what the
+    /// other side of the call lets us send and receive.
+    pub(crate) fn answer(
+        &self,
+        remote: &Remote,
+        codecs: &[Codec],
+        permit: Direction,
+    ) -> Result<String, MediaError> {
+        let direction = remote.audio.effective_direction().mirrored();
+        self.describe(remote, codecs, direction.and(permit))
+    }
+
+    fn describe(
+        &self,
+        remote: &Remote,
+        codecs: &[Codec],
+        direction: Direction,
+    ) -> Result<String, MediaError> {
         let audio = &remote.audio;
         let listed = |codec: &Codec| {
             let number = audio.formats.number_of(*codec)?;
@@ -292,7 +287,6 @@ impl Local {
         let medias = medias
             .map(|(index, media)| {
                 if index == audio.index {
-                    let direction = audio.effective_direction().mirrored();
                     let mut media = self.audio(&media.proto, &formats, direction);
                     if audio.mux {
                         media.attributes.push(Attribute::new("rtcp-mux"));
@@ -314,7 +308,7 @@ impl Local {
         self.write(medias)
     }
 
-    fn audio(&self, proto: &str, formats: &Formats, direction: &str) -> Media {
+    fn audio(&self, proto: &str, formats: &Formats, direction: Direction) -> Media {
         let mut numbers: Vec<String> = Vec::with_capacity(6);
         let mut attributes = Vec::with_capacity(12);
         for Format { codec, number } in &formats.audio {
@@ -338,7 +332,7 @@ impl Local {
         }
         attributes.push(Attribute::with_value("ptime", 20));
         attributes.push(Attribute::with_value("maxptime", MAX_PTIME_MS));
-        attributes.push(Attribute::new(direction));
+        attributes.push(Attribute::new(direction.attribute()));
         let keys = self.keys.iter();
         attributes.extend(keys.map(|key| Attribute::with_value("crypto", key.to_value())));
         Media {

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use mxtrunk_call::{
-    Action, Call, Input, LegAction, LegEvent, LegId, MediaEvent, MediaFault, Reason,
+    Action, Call, Input, LegAction, LegEvent, LegId, MediaEvent, MediaFault, Reason, Side,
 };
 use mxtrunk_matrix::call_events::CallEventOut;
 use mxtrunk_matrix::voip_v1::{self, SendOutcome};
@@ -15,10 +15,11 @@ use tracing::{debug, warn};
 
 use crate::Peers;
 use crate::inbox::{CallMail, Told};
-use crate::legs::{self, SipNews, SipTarget};
+use crate::legs::{self, LastWord, SipNews, SipTarget};
 use crate::record::{Heard, OpenRecord};
 use crate::room_sender::{Letter, RoomSender};
 use crate::silence::Towards;
+use crate::trace::{CallTracer, Flow};
 
 /// How long a call waits for the database where a person waits for the call.
 const DATABASE: Duration = Duration::from_millis(250);
@@ -32,6 +33,7 @@ pub(crate) struct CallTask {
     /// How it is treated under load.
     pub(crate) priority: media::Priority,
     pub(crate) record: OpenRecord,
+    pub(crate) trace: CallTracer,
     pub(crate) live: LiveCall,
     pub(crate) inbox: CallMail,
 }
@@ -52,8 +54,8 @@ pub(crate) struct PhoneLeg {
     pub(crate) target: Option<SipTarget>,
     /// What its trunk allows.
     pub(crate) profile: media::PhoneProfile,
-    /// The final status that refused it.
-    pub(crate) status: Option<u16>,
+    /// The last that was said on it.
+    pub(crate) said: LastWord,
 }
 
 impl CallTask {
@@ -79,22 +81,24 @@ impl CallTask {
         let goodbyes = [
             CallEventOut::Reject {
                 call: call.clone(),
-                reason: Reason::Failed.matrix_reject(),
+                reason: Reason::Fault.matrix_reject(),
             },
             CallEventOut::Hangup {
                 call,
-                reason: Reason::Failed.matrix_hangup(),
+                reason: Reason::Fault.matrix_hangup(),
             },
         ];
         let sender = self.matrix.sender.clone();
         let record = self.record.clone();
+        let trace = self.trace.clone();
         async move {
+            trace.ended(Reason::Fault.word(), Side::Gateway);
             for leg in legs {
                 let _ = peers
                     .media
                     .send(legs::media_leg(leg), media::Command::Close);
             }
-            let reason = Some(legs::header(Reason::Failed));
+            let reason = Some(legs::header(Reason::Fault));
             let _ = peers
                 .phones
                 .send(legs::sip_leg(phone), sip::Command::HangUp { reason });
@@ -125,9 +129,14 @@ impl CallTask {
                 () = until(deadline) => self.wake(),
             }
         }
+        let (reason, by) = match &self.call.story().ended {
+            Some(ended) => (ended.reason, ended.by),
+            None => (Reason::Failed, Side::Gateway),
+        };
+        self.trace.ended(reason.word(), by);
         let record = self
             .record
-            .complete(self.call.story(), self.phone.status, &heard);
+            .complete(self.call.story(), &self.phone.said, &heard);
         if let Err(error) = self.peers.store.finish_call(&record).await {
             warn!(call = %record.id.0, %error, "the call record could not be completed");
         }
@@ -152,13 +161,24 @@ impl CallTask {
     async fn take(&mut self, told: Told, heard: &mut Heard) {
         let now = Instant::now();
         match told {
-            Told::Matrix(event) => self
-                .matrix
-                .leg
-                .handle_event(now, &event.sender, event.event),
-            Told::Sent(outcome) => self.matrix.leg.handle_sent(now, outcome),
+            Told::Matrix(event) => {
+                self.trace.heard(&event.event);
+                let leg = &mut self.matrix.leg;
+                leg.handle_event(now, &event.sender, event.event);
+            }
+            Told::Sent(outcome) => {
+                if let SendOutcome::Failed(kind) = outcome {
+                    self.trace.not_sent(kind);
+                }
+                self.matrix.leg.handle_sent(now, outcome);
+            }
             Told::Sip(happened) => self.take_sip(now, happened).await,
             Told::Media(leg, happened) => {
+                let flow = match leg == self.matrix.id {
+                    true => Flow::Browser,
+                    false => Flow::Phone,
+                };
+                self.trace.media(flow, &happened);
                 if let Some(stats) = legs::last_stats(&happened) {
                     let side = if leg == self.matrix.id {
                         &mut heard.browser
@@ -208,15 +228,11 @@ impl CallTask {
     async fn take_sip(&mut self, now: Instant, happened: sip::Happened) {
         match legs::from_sip(&happened) {
             SipNews::Event(event) => self.call.handle(now, Input::Leg(self.phone.id, event)),
-            SipNews::Refuse(status) => self.tell_phone(sip::Command::Refuse {
-                status,
-                reason: None,
-            }),
             SipNews::Nothing => {}
         }
+        self.phone.said.hear(&happened);
         match &happened {
-            sip::Happened::Refused { status, .. } => self.phone.status = Some(*status),
-            sip::Happened::Answered { dialog, .. } | sip::Happened::Established { dialog } => {
+            sip::Happened::Answered { dialog, .. } | sip::Happened::Established { dialog, .. } => {
                 self.keep_dialog(dialog).await;
             }
             sip::Happened::PeerSilent => self.ask_for_sound(),
@@ -281,6 +297,7 @@ impl CallTask {
             self.send_to_room(now, event);
         }
         if let Some(sentence) = sentence {
+            self.trace.sentence(&sentence);
             self.matrix.sender.send(Letter::Sentence(sentence));
         }
         if answers {
@@ -290,6 +307,7 @@ impl CallTask {
 
     fn send_to_room(&mut self, now: Instant, event: CallEventOut) {
         let kind = event.kind();
+        self.trace.said(&event);
         if !self.matrix.sender.send(Letter::Call(event)) {
             self.matrix.leg.handle_sent(now, SendOutcome::Failed(kind));
         }
@@ -300,6 +318,7 @@ impl CallTask {
             action,
             LegAction::Refuse(_) | LegAction::Cancel(_) | LegAction::HangUp(_)
         );
+        self.phone.said.say(&action);
         // From our 200 on the telephone is in a call: what ends it is written down first.
         if matches!(action, LegAction::Answer { .. })
             && let Some(dialog) = self.peers.phones.dialog(legs::sip_leg(self.phone.id))
@@ -312,6 +331,11 @@ impl CallTask {
         };
         let leg = legs::sip_leg(self.phone.id);
         let Err(refused) = self.peers.phones.send(leg, command.clone()) else {
+            if let sip::Command::Invite { .. } = command
+                && let Some(dialog) = self.peers.phones.dialog(leg)
+            {
+                self.trace.dialog(&dialog.call_id);
+            }
             return;
         };
         debug!(%refused, "the SIP user agent refused a command");
@@ -338,17 +362,10 @@ impl CallTask {
         }));
     }
 
-    fn tell_phone(&self, command: sip::Command) {
-        if let Err(refused) = self
-            .peers
-            .phones
-            .send(legs::sip_leg(self.phone.id), command)
-        {
-            debug!(%refused, "the SIP user agent refused a command");
-        }
-    }
-
     fn perform_media(&mut self, now: Instant, action: mxtrunk_call::MediaAction) {
+        if matches!(action, mxtrunk_call::MediaAction::Bridge { .. }) {
+            self.trace.bridged();
+        }
         for (leg, command) in legs::to_media(action, &self.phone.profile, self.priority) {
             let Err(refused) = self.peers.media.send(leg, command.clone()) else {
                 continue;

@@ -16,10 +16,11 @@ use crate::calls::Registration;
 use crate::directory::Line;
 use crate::ids::random_text;
 use crate::inbox::{CallInbox, CallMail, Told};
-use crate::legs::{self, SipNews};
+use crate::legs::{self, LastWord, SipNews};
 use crate::record::OpenRecord;
 use crate::room_sender::{Address, RoomSender};
 use crate::router::{Router, contain, lease_from_now};
+use crate::trace::CallTracer;
 
 /// The number of a caller who withholds theirs.
 const ANONYMOUS: &str = "anonymous";
@@ -34,6 +35,7 @@ pub(crate) struct Invite {
     pub(crate) from: Caller,
     pub(crate) to: String,
     pub(crate) sdp: Option<String>,
+    pub(crate) call_id: String,
 }
 
 /// A call that may begin, once there is a room for it.
@@ -41,7 +43,7 @@ struct Admitted {
     line: Line,
     number: String,
     display: String,
-    offer: Sdp,
+    offer: Option<Sdp>,
     profile: PhoneProfile,
     priority: Priority,
 }
@@ -51,7 +53,7 @@ pub(crate) fn begin(router: &Router, leg: LegId, invite: Invite) {
     let admitted = match admit(router, &invite) {
         Ok(admitted) => admitted,
         Err(reason) => {
-            info!(trunk = %invite.trunk.0, outcome = reason.word(), by = "gateway", "call refused before it rang");
+            info!(trunk = %invite.trunk.0, outcome = reason.word(), by = "gateway", sip_status = reason.sip_status(), "call refused before it rang");
             debug!(to = %invite.to, from = %invite.from.number, "who it was");
             refuse(router, leg, reason);
             return;
@@ -66,6 +68,8 @@ pub(crate) fn begin(router: &Router, leg: LegId, invite: Invite) {
         &admitted.number,
         &invite.trunk.0,
     );
+    let trace = record.trace(&router.peers.traces);
+    trace.dialog(&invite.call_id);
     let (store, instance) = (router.peers.store.clone(), router.settings.instance.clone());
     // The trunk has just spoken to us: it is up.
     let standing = router.standing(true);
@@ -80,22 +84,28 @@ pub(crate) fn begin(router: &Router, leg: LegId, invite: Invite) {
         Ok(registration) => registration,
         Err(reason) => {
             refuse(router, leg, reason);
-            router.spawn(async move { record.keep_refused(&store, &instance, reason).await });
+            trace.ended(reason.word(), Side::Gateway);
+            let said = LastWord::refusal(reason);
+            router.spawn(async move {
+                record.keep_refused(&store, &instance, reason, said).await;
+            });
             return;
         }
     };
     let (on_panic, record_on_panic) = (router.clone(), record.clone());
+    let trace_on_panic = trace.clone();
     let preparation = prepare(
         router.clone(),
         registration,
         [leg, browser],
         inbox,
         far_end,
-        record,
+        (record, trace),
         admitted,
     );
     router.spawn(contain(preparation, async move {
         refuse(&on_panic, leg, Reason::Failed);
+        trace_on_panic.ended(Reason::Fault.word(), Side::Gateway);
         finish(&store, record_on_panic.complete_after_fault()).await;
     }));
 }
@@ -115,12 +125,9 @@ pub(crate) fn refuse(router: &Router, leg: LegId, reason: Reason) {
 fn admit(router: &Router, invite: &Invite) -> Result<Admitted, Reason> {
     let directory = &router.peers.directory;
     let line = directory.line_called(&invite.to).ok_or(Reason::NotFound)?;
-    // An INVITE without an offer would have to be answered with an offer of ours.
-    let offer = invite.sdp.as_deref().ok_or(Reason::Incompatible)?;
-    let number = directory
-        .plan()
-        .normalise(&invite.from.number)
-        .map_or_else(|| ANONYMOUS.to_owned(), |number| number.to_string());
+    let rules = router.settings.rules_of(&invite.trunk);
+    let caller = rules.caller(directory.plan(), &invite.from.number);
+    let number = caller.map_or_else(|| ANONYMOUS.to_owned(), |(number, _)| number.to_string());
     let display = match invite.from.display.as_deref().map(shortened) {
         Some(name) if !name.is_empty() && name != number => format!("{name} ({number})"),
         _ if number == ANONYMOUS => "Anonymous".to_owned(),
@@ -130,7 +137,7 @@ fn admit(router: &Router, invite: &Invite) -> Result<Admitted, Reason> {
         line: line.clone(),
         number,
         display,
-        offer: offer.into(),
+        offer: invite.sdp.as_deref().map(Sdp::from),
         profile: router.settings.profile_of(&invite.trunk),
         priority: directory.priority_of(&invite.to),
     })
@@ -148,7 +155,7 @@ async fn prepare(
     [phone, browser]: [LegId; 2],
     inbox: CallInbox,
     mut far_end: CallMail,
-    record: OpenRecord,
+    (record, trace): (OpenRecord, CallTracer),
     admitted: Admitted,
 ) {
     let live = LiveCall::begun(
@@ -169,10 +176,20 @@ async fn prepare(
     let room = match room {
         Ok(room) => room,
         Err((by, reason)) => {
-            if by == Side::Gateway {
-                refuse(&router, phone, reason);
-            }
-            finish(&router.peers.store, record.complete_early(by, reason)).await;
+            let said = match by {
+                Side::Gateway => {
+                    refuse(&router, phone, reason);
+                    LastWord::refusal(reason)
+                }
+                // The user agent has answered the CANCEL.
+                Side::Caller | Side::Callee => LastWord {
+                    status: Some(487),
+                    ..LastWord::default()
+                },
+            };
+            trace.ended(reason.word(), by);
+            let record = record.complete_early(by, reason, &said);
+            finish(&router.peers.store, record).await;
             return;
         }
     };
@@ -181,7 +198,7 @@ async fn prepare(
         [phone, browser],
         &inbox,
         far_end,
-        record,
+        (record, trace),
         live,
         &admitted,
         &room,
@@ -201,7 +218,7 @@ fn assemble(
     [phone, browser]: [LegId; 2],
     inbox: &CallInbox,
     far_end: CallMail,
-    record: OpenRecord,
+    (record, trace): (OpenRecord, CallTracer),
     mut live: LiveCall,
     admitted: &Admitted,
     room: &OwnedRoomId,
@@ -255,10 +272,11 @@ fn assemble(
             id: phone,
             target: None,
             profile: admitted.profile.clone(),
-            status: None,
+            said: LastWord::default(),
         },
         priority: admitted.priority,
         record,
+        trace,
         live,
         inbox: far_end,
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mxtrunk_call::{
-    LegAction, LegEvent, LegId, LegKind, MediaAction, MediaEvent, MediaFault, Reason,
+    Cause, LegAction, LegEvent, LegId, LegKind, MediaAction, MediaEvent, MediaFault, Reason,
 };
 use mxtrunk_media_io::{self as media, MediaError, PhoneProfile, Priority};
 use mxtrunk_sip::{self as sip, ReasonHeader};
@@ -16,8 +16,6 @@ const QUIET: Duration = Duration::from_secs(3);
 pub(crate) enum SipNews {
     /// Something for the call machine.
     Event(LegEvent),
-    /// An offer that the call need not see is turned down.
-    Refuse(u16),
     /// Nothing for the call.
     Nothing,
 }
@@ -34,36 +32,125 @@ pub(crate) fn from_sip(happened: &sip::Happened) -> SipNews {
             sdp: sdp.as_str().into(),
             device: None,
         },
-        Happened::Refused { status, .. } => LegEvent::Ended(Reason::from_sip_status(*status)),
+        Happened::Refused { status, reason, .. } => {
+            LegEvent::Ended(Reason::from_refusal(*status, cause(reason.as_ref())))
+        }
         Happened::Unreachable => LegEvent::Ended(Reason::Unreachable),
-        Happened::Cancelled { reason } => LegEvent::Ended(cancelled(reason.as_ref())),
+        Happened::Cancelled { reason } => {
+            LegEvent::Ended(Reason::from_cancel(cause(reason.as_ref())))
+        }
         Happened::Ended {
+            reason,
             cause: sip::EndCause::Bye,
+        } => LegEvent::Ended(Reason::from_bye(cause(reason.as_ref()))),
+        // The other side's system is gone: it did not confirm the call, did not refresh it, or
+        // does not know it any more.
+        Happened::Ended {
+            cause: sip::EndCause::NoAck | sip::EndCause::Expired | sip::EndCause::Unknown,
             ..
-        } => LegEvent::Ended(Reason::HungUp),
-        Happened::Ended { .. } => LegEvent::Ended(Reason::Failed),
+        } => LegEvent::Ended(Reason::PeerLost),
+        Happened::Ended {
+            cause: sip::EndCause::Fault,
+            ..
+        } => LegEvent::Ended(Reason::Fault),
         Happened::Reoffered { sdp: Some(sdp) } => LegEvent::Reoffered {
             sdp: sdp.as_str().into(),
         },
-        // An offer of ours in a 200 to an offerless re-INVITE is not something the media plane makes.
-        Happened::Reoffered { sdp: None } => return SipNews::Refuse(488),
+        Happened::Reanswered { sdp } => LegEvent::Reanswered {
+            sdp: sdp.as_str().into(),
+        },
+        Happened::ReofferRefused { status } => LegEvent::ReofferRefused {
+            crossed: *status == 491,
+        },
+        Happened::Reoffered { sdp: None } => LegEvent::OfferAsked,
+        // The answer to the offer in our 200.
+        Happened::Established { sdp: Some(sdp), .. } => LegEvent::Reanswered {
+            sdp: sdp.as_str().into(),
+        },
         Happened::Incoming { .. } | Happened::Established { .. } | Happened::PeerSilent => {
             return SipNews::Nothing;
         }
     })
 }
 
-/// A forking PBX says in the CANCEL that another telephone picked up (RFC 3326 section 2).
-fn cancelled(reason: Option<&ReasonHeader>) -> Reason {
-    match reason {
-        Some(reason) if reason.protocol.eq_ignore_ascii_case("SIP") && reason.cause == 200 => {
-            Reason::AnsweredElsewhere
-        }
-        Some(reason) if reason.protocol.eq_ignore_ascii_case("Q.850") && reason.cause == 26 => {
-            Reason::AnsweredElsewhere
-        }
-        _ => Reason::Cancelled,
+/// What a `Reason` header names, where it is a protocol that the table of reasons knows.
+fn cause(reason: Option<&ReasonHeader>) -> Option<Cause> {
+    let ReasonHeader {
+        protocol, cause, ..
+    } = reason?;
+    match protocol.to_ascii_uppercase().as_str() {
+        "Q.850" => Some(Cause::Q850(*cause)),
+        "SIP" => Some(Cause::Sip(*cause)),
+        _ => None,
     }
+}
+
+/// The last word that was said over SIP, for the record and the log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct LastWord {
+    /// The final status of the INVITE, the peer's or ours.
+    pub(crate) status: Option<u16>,
+    /// The Reason header of a refusal, CANCEL or BYE.
+    pub(crate) reason: Option<String>,
+    /// The Warning header of a refusal.
+    pub(crate) warning: Option<String>,
+}
+
+impl LastWord {
+    /// Hears what the peer says.
+    pub(crate) fn hear(&mut self, happened: &sip::Happened) {
+        use sip::Happened;
+        let written = |reason: &Option<ReasonHeader>| {
+            let reason = reason.as_ref().map(ToString::to_string);
+            reason.map(|text| shortened(&text))
+        };
+        match happened {
+            Happened::Refused {
+                status,
+                reason,
+                warning,
+                ..
+            } => {
+                self.status = Some(*status);
+                self.reason = written(reason);
+                self.warning = warning.as_deref().map(shortened);
+            }
+            Happened::Answered { .. } | Happened::Established { .. } => self.status = Some(200),
+            Happened::Cancelled { reason } => {
+                self.status = Some(487);
+                self.reason = written(reason);
+            }
+            Happened::Ended { reason, .. } => self.reason = written(reason),
+            _ => {}
+        }
+    }
+
+    /// Hears what we say.
+    pub(crate) fn say(&mut self, action: &LegAction) {
+        match action {
+            LegAction::Answer { .. } => self.status = Some(200),
+            LegAction::Refuse(reason) => *self = LastWord::refusal(*reason),
+            LegAction::Cancel(reason) | LegAction::HangUp(reason) => {
+                self.reason = Some(header(*reason).to_string());
+            }
+            _ => {}
+        }
+    }
+
+    /// Our refusal of an INVITE.
+    pub(crate) fn refusal(reason: Reason) -> Self {
+        LastWord {
+            status: Some(reason.sip_status()),
+            reason: Some(header(reason).to_string()),
+            warning: None,
+        }
+    }
+}
+
+/// What a peer wrote, as it may stand in a log and a record.
+fn shortened(text: &str) -> String {
+    let printable = text.chars().filter(|c| !c.is_control());
+    printable.take(200).collect()
 }
 
 /// Where an outgoing SIP leg goes, and as whom.
@@ -91,6 +178,7 @@ pub(crate) fn to_sip(action: LegAction, target: Option<&SipTarget>) -> Option<si
         LegAction::Answer { sdp } | LegAction::AnswerReoffer { sdp } => {
             Command::Answer { sdp: sdp.0 }
         }
+        LegAction::Reoffer { sdp } => Command::Reoffer { sdp: sdp.0 },
         LegAction::RefuseReoffer => Command::Refuse {
             status: 488,
             reason: None,
@@ -139,6 +227,7 @@ pub(crate) fn to_media(
         MediaAction::ApplyAnswer { leg, sdp } => one(leg, Command::ApplyAnswer { sdp: sdp.0 }),
         MediaAction::Describe { leg } => one(leg, Command::Describe),
         MediaAction::Reoffer { leg, sdp } => one(leg, Command::ApplyOffer { sdp: sdp.0 }),
+        MediaAction::Offer { leg } => one(leg, Command::Reoffer),
         MediaAction::AddCandidates { leg, candidates } => candidates
             .into_iter()
             .map(|candidate| (media_leg(leg), Command::AddCandidate { candidate }))
@@ -156,6 +245,7 @@ pub(crate) fn from_media(happened: &media::Happened) -> Option<MediaEvent> {
             sdp: sdp.as_str().into(),
         },
         Happened::Connected => MediaEvent::Connected,
+        Happened::OfferDue => MediaEvent::OfferDue,
         Happened::OfferRefused { why } => {
             tracing::debug!(%why, "an offer in the middle of the call cannot be met");
             MediaEvent::ReofferRefused
@@ -227,6 +317,7 @@ mod tests {
             status,
             phrase: String::new(),
             reason: None,
+            warning: None,
         };
         assert_eq!(ended(&refused(486)), Reason::Busy);
         assert_eq!(ended(&refused(404)), Reason::NotFound);
@@ -241,20 +332,69 @@ mod tests {
     }
 
     #[test]
-    fn a_cancel_because_another_telephone_answered_is_no_missed_call() {
+    fn the_cause_of_a_cancel_and_of_a_bye_is_heard() {
         let reason = |text| ReasonHeader::parse(text);
         let cancelled = |text| {
             ended(&sip::Happened::Cancelled {
                 reason: reason(text),
             })
         };
-        assert_eq!(
-            cancelled("SIP;cause=200;text=\"Call completed elsewhere\""),
-            Reason::AnsweredElsewhere
+        let elsewhere = "sip;cause=200;text=\"Call completed elsewhere\"";
+        assert_eq!(cancelled(elsewhere), Reason::AnsweredElsewhere);
+        assert_eq!(cancelled("q.850;cause=26"), Reason::AnsweredElsewhere);
+        assert_eq!(cancelled("X;cause=26"), Reason::Cancelled);
+        let bye = |text| {
+            let (reason, cause) = (reason(text), sip::EndCause::Bye);
+            ended(&sip::Happened::Ended { reason, cause })
+        };
+        assert_eq!(bye("Q.850;cause=16"), Reason::HungUp);
+        assert_eq!(bye("Q.850;cause=38"), Reason::CutOff);
+    }
+
+    #[test]
+    fn a_call_that_ran_and_was_lost_is_not_told_as_never_put_through() {
+        for (cause, reason) in [
+            (sip::EndCause::NoAck, Reason::PeerLost),
+            (sip::EndCause::Expired, Reason::PeerLost),
+            (sip::EndCause::Unknown, Reason::PeerLost),
+            (sip::EndCause::Fault, Reason::Fault),
+        ] {
+            let happened = sip::Happened::Ended {
+                reason: None,
+                cause,
+            };
+            assert_eq!(ended(&happened), reason);
+        }
+    }
+
+    #[test]
+    fn the_last_word_of_a_refusal_is_kept_and_cleaned() {
+        let mut said = LastWord::default();
+        said.hear(&sip::Happened::Refused {
+            status: 503,
+            phrase: "No".into(),
+            reason: Some(ReasonHeader::q850(34)),
+            warning: Some(format!("399 pbx \"a\u{7}{}\"", "b".repeat(500))),
+        });
+        assert_eq!(said.status, Some(503));
+        assert_eq!(said.reason.as_deref(), Some("Q.850;cause=34"));
+        let warning = said.warning.expect("it was there");
+        assert!(
+            warning.starts_with("399 pbx \"ab") && warning.len() == 200,
+            "{warning}"
         );
-        assert_eq!(cancelled("Q.850;cause=26"), Reason::AnsweredElsewhere);
-        assert_eq!(cancelled("Q.850;cause=16"), Reason::Cancelled);
-        assert_eq!(cancelled(""), Reason::Cancelled);
+    }
+
+    #[test]
+    fn a_call_that_was_answered_keeps_its_200_beside_the_reason_of_its_end() {
+        let mut said = LastWord::default();
+        said.say(&LegAction::Answer { sdp: "x".into() });
+        said.say(&LegAction::HangUp(Reason::HungUp));
+        assert_eq!(said.status, Some(200));
+        assert_eq!(said.reason.as_deref(), Some("Q.850;cause=16"));
+        said = LastWord::default();
+        said.say(&LegAction::Refuse(Reason::Busy));
+        assert_eq!(said, LastWord::refusal(Reason::Busy));
     }
 
     #[test]
@@ -313,5 +453,14 @@ mod tests {
     #[test]
     fn a_leg_without_a_target_cannot_be_invited() {
         assert_eq!(to_sip(LegAction::Offer { sdp: "x".into() }, None), None);
+    }
+
+    #[test]
+    fn only_a_crossing_has_our_offer_made_anew() {
+        for (status, crossed) in [(491, true), (488, false), (408, false)] {
+            let refused = sip::Happened::ReofferRefused { status };
+            let event = LegEvent::ReofferRefused { crossed };
+            assert_eq!(from_sip(&refused), SipNews::Event(event), "{status}");
+        }
     }
 }

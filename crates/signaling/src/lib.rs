@@ -12,8 +12,10 @@
 //! - [`room_sender`]: a call's events on their way into the room, in order;
 //! - [`record`]: what stays of a call, and its one line in the log;
 //! - [`silence`]: for how long a direction that should carry sound was silent;
+//! - [`trace`]: what the last calls said on each side, for whoever has to find out what went wrong;
 //! - [`recovery`]: ends what a crash has left behind;
-//! - [`directory`], [`numbers`], [`emergency`]: lines, what may be dialled, and what nothing may stand in the way of.
+//! - [`directory`], [`numbers`], [`emergency`]: lines, what may be dialled, and what nothing may stand in the way of;
+//! - [`rules`]: how a trunk writes numbers, where it is not as the site does.
 
 mod admission;
 mod call_task;
@@ -30,7 +32,9 @@ mod record;
 mod recovery;
 mod room_sender;
 mod router;
+pub mod rules;
 mod silence;
+pub mod trace;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -47,6 +51,8 @@ pub use ids::LegIds;
 pub use numbers::{Number, NumberPlan};
 pub use recovery::recover;
 pub use router::{Inbox, Router};
+pub use rules::{Rule, Rules, TrunkRules};
+pub use trace::Traces;
 
 /// The other sides of the house, as signaling calls them.
 #[derive(Clone)]
@@ -61,6 +67,8 @@ pub struct Peers {
     pub store: Store,
     /// Who has which line.
     pub directory: Arc<Directory>,
+    /// For whoever asks later what a call said.
+    pub traces: Arc<Traces>,
 }
 
 /// What signaling can be told.
@@ -70,6 +78,8 @@ pub struct Settings {
     pub trunk: TrunkName,
     /// What the phones behind each trunk can do; the default for one that is not named.
     pub profiles: HashMap<TrunkName, PhoneProfile>,
+    /// How each trunk writes numbers; as the site does for one that is not named.
+    pub rules: HashMap<TrunkName, TrunkRules>,
     /// How long a call waits for what.
     pub timings: mxtrunk_call::Timings,
     /// Calls at once; emergency calls come on top.
@@ -84,6 +94,10 @@ pub struct Settings {
 impl Settings {
     fn profile_of(&self, trunk: &TrunkName) -> PhoneProfile {
         self.profiles.get(trunk).cloned().unwrap_or_default()
+    }
+
+    fn rules_of(&self, trunk: &TrunkName) -> TrunkRules {
+        self.rules.get(trunk).cloned().unwrap_or_default()
     }
 }
 

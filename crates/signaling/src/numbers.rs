@@ -25,6 +25,36 @@ impl fmt::Display for Number {
     }
 }
 
+/// What a written number was taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// One of the site's emergency numbers.
+    Emergency,
+    /// An outside number with `+`, or with what stands for it.
+    International,
+    /// An outside number of the site's own country.
+    National,
+    /// Not more digits than an extension has.
+    Extension,
+    /// A feature code or a name.
+    CodeOrName,
+    /// More digits than an extension has, which no rule of the site makes an outside number of.
+    Unchanged,
+}
+
+/// Whether a number may be dialled, and what says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission<'a> {
+    /// An emergency number always may.
+    Emergency,
+    /// The site names no patterns.
+    Everything,
+    /// This pattern of the site fits.
+    Pattern(&'a str),
+    /// No pattern of the site fits.
+    Refused,
+}
+
 /// How one site writes and dials numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NumberPlan {
@@ -47,18 +77,26 @@ impl NumberPlan {
     /// Brings what a person typed, or what a trunk sent, into the one form. `None`: not a number.
     #[must_use]
     pub fn normalise(&self, raw: &str) -> Option<Number> {
+        Some(self.read(raw)?.0)
+    }
+
+    /// Like [`NumberPlan::normalise`], and says what it was taken for.
+    #[must_use]
+    pub fn read(&self, raw: &str) -> Option<(Number, Form)> {
         let bare = strip(raw)?;
         if let Some(emergency) = self.emergency(&bare) {
-            return Some(Number(emergency.to_owned()));
+            return Some((Number(emergency.to_owned()), Form::Emergency));
         }
-        let number = if let Some(digits) = bare.strip_prefix('+') {
-            is_digits(digits).then(|| bare.clone())?
-        } else if !is_digits(&bare) || bare.len() <= self.extension_digits {
-            bare
+        let (number, form) = if let Some(digits) = bare.strip_prefix('+') {
+            is_digits(digits).then_some((bare.clone(), Form::International))?
+        } else if !is_digits(&bare) {
+            (bare, Form::CodeOrName)
+        } else if bare.len() <= self.extension_digits {
+            (bare, Form::Extension)
         } else {
             self.outside(&bare)
         };
-        Some(Number(number))
+        Some((Number(number), form))
     }
 
     /// Whether this is an emergency number, however it is written.
@@ -81,33 +119,48 @@ impl NumberPlan {
     #[must_use]
     pub fn dialable(&self, raw: &str) -> Option<Number> {
         let number = self.normalise(raw)?;
-        let open = self.dialable.is_empty() || self.is_emergency(number.as_str());
-        let allowed = open
-            || self
-                .dialable
-                .iter()
-                .any(|p| matches_pattern(p, number.as_str()));
+        let allowed = !matches!(self.permission(&number), Permission::Refused);
         allowed.then_some(number)
     }
 
-    fn outside(&self, digits: &str) -> String {
+    /// Whether a number may be dialled here, and what says so.
+    #[must_use]
+    pub fn permission(&self, number: &Number) -> Permission<'_> {
+        if self.is_emergency(number.as_str()) {
+            return Permission::Emergency;
+        }
+        if self.dialable.is_empty() {
+            return Permission::Everything;
+        }
+        let mut patterns = self.dialable.iter();
+        match patterns.find(|pattern| matches_pattern(pattern, number.as_str())) {
+            Some(pattern) => Permission::Pattern(pattern),
+            None => Permission::Refused,
+        }
+    }
+
+    fn outside(&self, digits: &str) -> (String, Form) {
         if let Some(rest) = strip_nonempty(digits, &self.international_prefix) {
-            return format!("+{rest}");
+            return (format!("+{rest}"), Form::International);
         }
         if self.country.is_empty() {
-            return digits.to_owned();
+            return (digits.to_owned(), Form::Unchanged);
         }
+        let national = |rest: &str| (format!("+{}{rest}", self.country), Form::National);
         match strip_nonempty(digits, &self.national_prefix) {
-            Some(rest) => format!("+{}{rest}", self.country),
-            // A country without a national prefix writes national numbers bare.
-            None if self.national_prefix.is_empty() => format!("+{}{digits}", self.country),
-            None => digits.to_owned(),
+            Some(rest) => national(rest),
+            // A country without a national prefix writes national numbers bare, and North America, whose prefix is
+            // its country code, writes its ten digits with and without it.
+            None if self.national_prefix.is_empty() => national(digits),
+            None if self.country == "1" && digits.len() == 10 => national(digits),
+            None => (digits.to_owned(), Form::Unchanged),
         }
     }
 }
 
-/// Takes off `tel:`, `sip:`, the host, parameters and what people put between digits.
-fn strip(raw: &str) -> Option<String> {
+/// Takes off `tel:`, `sip:`, the host, parameters and what people put between digits. `None`: not a number.
+#[must_use]
+pub fn strip(raw: &str) -> Option<String> {
     let raw = raw.trim();
     let lower = raw.get(..4).map(str::to_ascii_lowercase);
     let raw = match lower.as_deref() {
@@ -127,9 +180,14 @@ fn strip(raw: &str) -> Option<String> {
             .filter(|c| c.is_ascii_digit() || *c == '+')
             .collect();
     }
+    is_sound(&bare).then_some(bare)
+}
+
+/// Whether this can stand as a number in a SIP address and in a Matrix id.
+pub(crate) fn is_sound(bare: &str) -> bool {
     let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '*' | '#' | '_');
     let fits = !bare.is_empty() && bare.len() <= LONGEST && bare != "+";
-    (fits && bare.chars().all(sound) && bare.rfind('+').is_none_or(|at| at == 0)).then_some(bare)
+    fits && bare.chars().all(sound) && bare.rfind('+').is_none_or(|at| at == 0)
 }
 
 fn is_digits(text: &str) -> bool {
@@ -167,156 +225,4 @@ fn matches_pattern(pattern: &str, number: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn paris() -> NumberPlan {
-        NumberPlan {
-            country: "33".into(),
-            national_prefix: "0".into(),
-            international_prefix: "00".into(),
-            extension_digits: 4,
-            dialable: vec![],
-            emergency: ["15", "112", "116000"].map(String::from).to_vec(),
-        }
-    }
-
-    fn normalised(raw: &str) -> Option<String> {
-        paris().normalise(raw).map(|n| n.to_string())
-    }
-
-    #[test]
-    fn every_way_to_write_one_number_becomes_the_same() {
-        let ways = [
-            "+33177123456",
-            "+33 1 77 12 34 56",
-            "+33 (0)1 77 12 34 56",
-            "0033177123456",
-            "01 77 12 34 56",
-            "01.77.12.34.56",
-            "01-77-12-34-56",
-            "tel:+33177123456",
-            "TEL:+33-1-77-12-34-56;ext=5",
-            "sip:+33177123456@pbx.example:5060;user=phone",
-            " +33\u{202f}177123456 ",
-        ];
-        for way in ways {
-            assert_eq!(normalised(way).as_deref(), Some("+33177123456"), "{way}");
-        }
-    }
-
-    #[test]
-    fn extensions_codes_and_names_stay_as_they_are() {
-        for raw in ["600", "2001", "*98", "#31#0177123456", "echo", "112", "0"] {
-            assert_eq!(normalised(raw).as_deref(), Some(raw));
-        }
-    }
-
-    #[test]
-    fn what_is_no_number_is_none() {
-        let long = "1".repeat(41);
-        for raw in [
-            "",
-            "   ",
-            "+",
-            "++33",
-            "12+34",
-            "caf\u{e9}",
-            "a\0b",
-            "<script>",
-            "+abc",
-            "tel:",
-            &long,
-        ] {
-            assert_eq!(normalised(raw), None, "{raw:?}");
-        }
-    }
-
-    #[test]
-    fn a_multibyte_character_at_the_scheme_is_no_panic() {
-        assert_eq!(normalised("te\u{20ac}:600"), None);
-    }
-
-    #[test]
-    fn an_american_site_has_no_trunk_zero() {
-        let plan = NumberPlan {
-            country: "1".into(),
-            national_prefix: "1".into(),
-            international_prefix: "011".into(),
-            extension_digits: 4,
-            dialable: vec![],
-            emergency: vec![],
-        };
-        assert_eq!(
-            plan.normalise("1 (212) 555-0100").unwrap().as_str(),
-            "+12125550100"
-        );
-        assert_eq!(
-            plan.normalise("011 33 177123456").unwrap().as_str(),
-            "+33177123456"
-        );
-    }
-
-    #[test]
-    fn an_emergency_number_stays_what_it_is_however_it_is_dialled() {
-        for way in [
-            "112",
-            "1 1 2",
-            "tel:112",
-            "sip:112@pbx.example;user=phone",
-            "+33112",
-            "0033 112",
-        ] {
-            assert!(paris().is_emergency(way), "{way}");
-            assert_eq!(normalised(way).as_deref(), Some("112"), "{way}");
-        }
-        // Longer than an extension: the rules would make an outside number of it.
-        assert_eq!(normalised("116 000").as_deref(), Some("116000"));
-        for way in ["1120", "0112", "2112", "+49112", "+112", "0177112112", ""] {
-            assert!(!paris().is_emergency(way), "{way}");
-        }
-    }
-
-    /// Where national numbers begin with 1, or extensions have two digits, 112 could become +12, or +1112.
-    #[test]
-    fn no_rule_of_a_site_turns_an_emergency_number_into_another() {
-        for (country, national_prefix) in [("1", "1"), ("1", ""), ("33", "0"), ("", "")] {
-            let plan = NumberPlan {
-                country: country.into(),
-                national_prefix: national_prefix.into(),
-                extension_digits: 2,
-                ..paris()
-            };
-            let number = plan.normalise("112");
-            assert_eq!(
-                number.as_ref().map(Number::as_str),
-                Some("112"),
-                "{country}"
-            );
-        }
-    }
-
-    #[test]
-    fn an_emergency_number_may_be_dialled_whatever_the_patterns_say() {
-        let plan = NumberPlan {
-            dialable: vec!["2XXX".into()],
-            ..paris()
-        };
-        assert!(plan.dialable("15").is_some() && plan.dialable("+33112").is_some());
-        assert!(plan.dialable("16").is_none());
-    }
-
-    #[test]
-    fn patterns_say_what_may_be_dialled() {
-        let plan = NumberPlan {
-            dialable: ["6XX", "ZXXX", "+33.", "*98"].map(String::from).to_vec(),
-            ..paris()
-        };
-        for raw in ["600", "1001", "0177123456", "*98"] {
-            assert!(plan.dialable(raw).is_some(), "{raw}");
-        }
-        for raw in ["700", "60", "6000a", "0001", "+441234567", "*97", "+33"] {
-            assert!(plan.dialable(raw).is_none(), "{raw}");
-        }
-    }
-}
+mod tests;

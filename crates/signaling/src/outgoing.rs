@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use mxtrunk_call::{Call, Leg, LegAction, LegKind, Reason};
+use mxtrunk_call::{Call, Leg, LegAction, LegKind, Reason, Side};
 use mxtrunk_matrix::IncomingCallEvent;
 use mxtrunk_matrix::call_events::Invite;
 use mxtrunk_matrix::voip_v1::{self, Ids};
@@ -17,11 +17,12 @@ use crate::call_task::{CallTask, MatrixLeg, PhoneLeg};
 use crate::directory::{Directory, Line};
 use crate::ids::random_text;
 use crate::inbox::CallInbox;
-use crate::legs::SipTarget;
+use crate::legs::{LastWord, SipTarget};
 use crate::numbers::Number;
 use crate::record::OpenRecord;
 use crate::room_sender::{Address, Letter, RoomSender};
 use crate::router::{Router, lease_from_now};
+use crate::rules::TrunkRules;
 
 /// An `m.call.invite`, and the event that it came in.
 pub(crate) struct Invited {
@@ -36,6 +37,7 @@ pub(crate) fn begin(router: &Router, invited: Invited) {
         Instant::now(),
         &router.peers.directory,
         &router.admission,
+        &router.settings.rules_of(&router.settings.trunk),
         &router.standing(trunk_is_up),
         (&invited.event.sender, &invited.event.number),
     );
@@ -50,6 +52,9 @@ pub(crate) fn refuse(router: &Router, invited: Invited, reason: Reason) {
     let now = Instant::now();
     let ids = invited.ids();
     let record = invited.record(router);
+    let trace = record.trace(&router.peers.traces);
+    trace.heard(&invited.event.event);
+    trace.ended(reason.word(), Side::Gateway);
     let sender = RoomSender::start(
         router.peers.app.clone(),
         invited.address(&ids.our_party_id),
@@ -62,12 +67,18 @@ pub(crate) fn refuse(router: &Router, invited: Invited, reason: Reason) {
         return;
     };
     let (store, instance) = (router.peers.store.clone(), router.settings.instance.clone());
-    router.spawn(async move { record.keep_refused(&store, &instance, reason).await });
+    router.spawn(async move {
+        record
+            .keep_refused(&store, &instance, reason, LastWord::default())
+            .await
+    });
     leg.handle_action(now, LegAction::Refuse(reason));
     while let Some(event) = leg.poll_send() {
+        trace.said(&event);
         sender.send(Letter::Call(event));
     }
     if let Some(sentence) = reason.sentence(&invited.event.number) {
+        trace.sentence(&sentence);
         sender.send(Letter::Sentence(sentence));
     }
 }
@@ -77,6 +88,8 @@ pub(crate) fn refuse(router: &Router, invited: Invited, reason: Reason) {
 struct Admitted {
     line: Line,
     number: Number,
+    /// The number as the trunk wants it.
+    sent: String,
     priority: Priority,
 }
 
@@ -85,17 +98,21 @@ fn admit(
     now: Instant,
     directory: &Directory,
     admission: &Admission,
+    rules: &TrunkRules,
     standing: &Standing,
     (user, dialled): (&UserId, &str),
 ) -> Result<Admitted, Reason> {
     let line = directory.line_of(user).ok_or(Reason::Forbidden)?;
     let plan = directory.plan();
     let number = plan.dialable(dialled).ok_or(Reason::NotFound)?;
-    let priority = directory.priority_of(number.as_str());
+    let sent = rules.dialled(plan, &number);
+    // A rule may make an emergency number of what was dialled: "9911" where 9 gets the outside line.
+    let priority = directory.priority_of(&sent);
     admission.admit(now, priority, standing)?;
     Ok(Admitted {
         line: line.clone(),
         number,
+        sent,
         priority,
     })
 }
@@ -104,6 +121,7 @@ fn place(router: &Router, invited: Invited, admitted: Admitted) {
     let Admitted {
         line,
         number,
+        sent,
         priority,
     } = admitted;
     let now = Instant::now();
@@ -122,12 +140,15 @@ fn place(router: &Router, invited: Invited, admitted: Admitted) {
         return;
     };
     let record = invited.record(router);
+    let trace = record.trace(&router.peers.traces);
+    trace.heard(&invited.event.event);
     let ids = invited.ids();
     let side = invited.side(&ids);
     let address = invited.address(&record.id().0);
     let (leg, offer) = match voip_v1::Leg::incoming(now, ids, invited.age(), invited.invite) {
         Ok(ready) => ready,
         Err(stale) => {
+            trace.ended("stale", Side::Gateway);
             info!(%stale, "an invite came too late to be placed: it does not ring");
             return;
         }
@@ -142,7 +163,7 @@ fn place(router: &Router, invited: Invited, admitted: Admitted) {
     live.matrix = Some(side);
     let task = CallTask {
         peers: router.peers.clone(),
-        call: Call::new(now, router.settings.timings, browser, phone, offer),
+        call: Call::new(now, router.settings.timings, browser, phone, Some(offer)),
         matrix: MatrixLeg {
             id: browser.id,
             leg,
@@ -153,17 +174,18 @@ fn place(router: &Router, invited: Invited, admitted: Admitted) {
             id: phone.id,
             target: Some(SipTarget {
                 trunk: router.settings.trunk.clone(),
-                to: number.to_string(),
+                to: sent,
                 from: Caller {
                     number: line.caller_id.to_string(),
                     display: line.name,
                 },
             }),
             profile: router.settings.profile_of(&router.settings.trunk),
-            status: None,
+            said: LastWord::default(),
         },
         priority,
         record,
+        trace,
         live,
         inbox: far_end,
     };
@@ -215,6 +237,7 @@ mod tests {
     use super::*;
     use crate::admission::tests::standing;
     use crate::numbers::NumberPlan;
+    use crate::rules::{Rule, Rules};
 
     /// Alice has a line, and may dial extensions that begin with 2.
     fn directory() -> Directory {
@@ -223,7 +246,7 @@ mod tests {
             national_prefix: "0".into(),
             international_prefix: "00".into(),
             extension_digits: 4,
-            dialable: vec!["2XXX".into()],
+            dialable: ["2XXX", "9XXX"].map(String::from).to_vec(),
             emergency: vec!["112".into()],
         };
         let extension = plan.normalise("2001").expect("a test number");
@@ -240,8 +263,20 @@ mod tests {
     fn dials(user: &str, number: &str, standing: &Standing) -> Result<String, Reason> {
         let user = UserId::parse(user).expect("a test user");
         let (now, admission) = (Instant::now(), Admission::new(2));
-        let admitted = admit(now, &directory(), &admission, standing, (&user, number))?;
-        Ok(admitted.number.to_string())
+        let nine = Rule::new("9", None, "$1").expect("a sound rule");
+        let rules = TrunkRules {
+            dial: Rules(vec![nine]),
+            ..TrunkRules::default()
+        };
+        let admitted = admit(
+            now,
+            &directory(),
+            &admission,
+            &rules,
+            standing,
+            (&user, number),
+        )?;
+        Ok(admitted.sent)
     }
 
     #[test]
@@ -251,7 +286,7 @@ mod tests {
             dials("@alice:x", "2002", &nothing_works),
             Err(Reason::Unreachable)
         );
-        for way in ["112", "+33112", "1 12"] {
+        for way in ["112", "+33112", "1 12", "9112"] {
             assert_eq!(
                 dials("@alice:x", way, &nothing_works).as_deref(),
                 Ok("112"),

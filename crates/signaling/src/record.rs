@@ -1,5 +1,6 @@
 //! What stays of a call: its record, and its one line in the log.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mxtrunk_call::{Reason, Side, Story};
@@ -9,7 +10,9 @@ use serde_json::json;
 use tracing::{debug, info, warn};
 
 use crate::ids::new_record_id;
+use crate::legs::LastWord;
 use crate::silence::{Silences, Towards};
+use crate::trace::{CallTracer, Traces};
 
 /// A call's record while the call lives.
 #[derive(Debug, Clone)]
@@ -44,18 +47,24 @@ impl OpenRecord {
         }
     }
 
+    /// Begins to trace the call.
+    pub(crate) fn trace(&self, traces: &Arc<Traces>) -> CallTracer {
+        let record = &self.record;
+        let about = (
+            record.user.as_str(),
+            record.number.as_str(),
+            self.trunk.as_str(),
+        );
+        traces.begin(&record.id, record.direction, about)
+    }
+
     /// Its id, which is also the call's name in the log.
     pub(crate) fn id(&self) -> &RecordId {
         &self.record.id
     }
 
     /// Completes the record from the call's story, and writes the call's line in the log.
-    pub(crate) fn complete(
-        mut self,
-        story: &Story,
-        sip_status: Option<u16>,
-        heard: &Heard,
-    ) -> CallRecord {
+    pub(crate) fn complete(mut self, story: &Story, said: &LastWord, heard: &Heard) -> CallRecord {
         let (at, by, reason, detail) = match &story.ended {
             Some(ended) => (ended.at, ended.by, ended.reason, ended.detail.as_deref()),
             None => (Instant::now(), Side::Gateway, Reason::Failed, None),
@@ -64,19 +73,25 @@ impl OpenRecord {
         self.record.ended_at = Some(self.on_the_wall(at));
         self.record.ended_by = Some(ended_by(by));
         self.record.reason = Some(reason.word().to_owned());
-        self.record.sip_status = sip_status;
+        self.keep_last_word(said);
         let audio = heard.verdict();
         self.record.audio = audio.map(|audio| audio.to_string());
         self.record.stats = Some(heard.to_json(at, detail).to_string());
-        self.log(story, at, by, reason, detail, sip_status, heard);
+        self.log(story, at, by, reason, detail, said, heard);
         self.record
     }
 
     /// Keeps the record of a call that was refused as soon as it was asked for.
-    pub(crate) async fn keep_refused(self, store: &Store, instance: &str, reason: Reason) {
+    pub(crate) async fn keep_refused(
+        self,
+        store: &Store,
+        instance: &str,
+        reason: Reason,
+        said: LastWord,
+    ) {
         let live = LiveCall::begun(self.id().clone(), instance, UnixMillis::now());
         let begun = store.begin_call(&self.record, &live).await;
-        let record = self.complete_early(Side::Gateway, reason);
+        let record = self.complete_early(Side::Gateway, reason, &said);
         let kept = match begun {
             Ok(()) => store.finish_call(&record).await,
             Err(error) => Err(error),
@@ -87,7 +102,13 @@ impl OpenRecord {
     }
 
     /// Completes the record of a call that never came to be.
-    pub(crate) fn complete_early(mut self, by: Side, reason: Reason) -> CallRecord {
+    pub(crate) fn complete_early(
+        mut self,
+        by: Side,
+        reason: Reason,
+        said: &LastWord,
+    ) -> CallRecord {
+        self.keep_last_word(said);
         self.record.ended_at = Some(UnixMillis::now());
         self.record.ended_by = Some(ended_by(by));
         self.record.reason = Some(reason.word().to_owned());
@@ -98,6 +119,9 @@ impl OpenRecord {
             trunk = %self.trunk,
             outcome = reason.word(),
             by = side(by),
+            sip_status = said.status,
+            sip_reason = said.reason.as_deref(),
+            sip_warning = said.warning.as_deref(),
             "call ended before it was offered: audio flowed none"
         );
         self.log_who(None);
@@ -106,7 +130,7 @@ impl OpenRecord {
 
     /// Completes the record of a call that a fault of ours has ended. What it had told until then is lost with it.
     pub(crate) fn complete_after_fault(mut self) -> CallRecord {
-        let reason = Reason::Failed;
+        let reason = Reason::Fault;
         self.record.ended_at = Some(UnixMillis::now());
         self.record.ended_by = Some(EndedBy::Gateway);
         self.record.reason = Some(reason.word().to_owned());
@@ -120,6 +144,12 @@ impl OpenRecord {
         );
         self.log_who(None);
         self.record
+    }
+
+    fn keep_last_word(&mut self, said: &LastWord) {
+        self.record.sip_status = said.status;
+        self.record.sip_reason.clone_from(&said.reason);
+        self.record.sip_warning.clone_from(&said.warning);
     }
 
     fn log_who(&self, device: Option<&str>) {
@@ -138,7 +168,7 @@ impl OpenRecord {
         by: Side,
         reason: Reason,
         detail: Option<&str>,
-        sip_status: Option<u16>,
+        said: &LastWord,
         heard: &Heard,
     ) {
         let since_start = |moment: Instant| moment.duration_since(story.started).as_millis() as u64;
@@ -148,7 +178,9 @@ impl OpenRecord {
             trunk = %self.trunk,
             outcome = reason.word(),
             by = side(by),
-            sip_status,
+            sip_status = said.status,
+            sip_reason = said.reason.as_deref(),
+            sip_warning = said.warning.as_deref(),
             rang_after_ms = story.rang.map(since_start),
             answered_after_ms = story.answered.map(since_start),
             talked_ms = story.answered.map(|answered| at.duration_since(answered).as_millis() as u64),

@@ -192,7 +192,7 @@ impl Router {
                 from,
                 to,
                 sdp,
-                ..
+                call_id,
             } => {
                 incoming::begin(
                     self,
@@ -202,6 +202,7 @@ impl Router {
                         from,
                         to,
                         sdp,
+                        call_id,
                     },
                 );
             }

@@ -87,6 +87,9 @@ pub(crate) fn examine(
     })
 }
 
+/// Extensions that a peer may require.
+const KNOWN: [&str; 2] = ["timer", "100rel"];
+
 /// The extensions that a request requires and we do not have.
 fn unsupported(request: &Request) -> Option<String> {
     let required = request.headers.iter().filter_map(|header| match header {
@@ -96,7 +99,9 @@ fn unsupported(request: &Request) -> Option<String> {
     let unknown: Vec<&str> = required
         .flat_map(|value| value.split(','))
         .map(str::trim)
-        .filter(|option| !option.is_empty() && !option.eq_ignore_ascii_case("timer"))
+        .filter(|option| {
+            !option.is_empty() && !KNOWN.iter().any(|k| option.eq_ignore_ascii_case(k))
+        })
         .collect();
     (!unknown.is_empty()).then(|| unknown.join(", "))
 }
@@ -165,8 +170,8 @@ mod tests {
 
     #[test]
     fn required_extensions_that_are_missing_are_named() {
-        let request = invite("Require: timer, 100rel\r\nRequire: gruu\r\n");
-        assert_eq!(unsupported(&request).as_deref(), Some("100rel, gruu"));
-        assert_eq!(unsupported(&invite("Require: timer\r\n")), None);
+        let request = invite("Require: timer, precondition\r\nRequire: gruu\r\n");
+        assert_eq!(unsupported(&request).as_deref(), Some("precondition, gruu"));
+        assert_eq!(unsupported(&invite("Require: timer, 100rel\r\n")), None);
     }
 }

@@ -1,21 +1,26 @@
 //! An outgoing leg until it is answered, refused or given up.
 
-use rsipstack::sip::{Method, Response, StatusCodeKind};
+use rsipstack::sip::{Header, Method, Response, StatusCodeKind};
 use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
 
 use crate::digest::Authorization;
-use crate::established::Established;
+use crate::established::{Beginning, Established};
 use crate::event::{Command, Happened, ReasonHeader};
 use crate::inbound;
 use crate::leg::{Leg, sdp_of, sleep_until};
 use crate::legs::Input;
 use crate::message;
 use crate::outgoing::{self, Order, refused};
-use crate::session;
+use crate::reliable::{Heard, Verdict};
+use crate::session::{self, Asked, Timer};
 use crate::snapshot::{self, DialogSnapshot};
 use crate::transact::{self, InviteSent};
 use crate::trunk::InDialog;
+
+/// How often an INVITE is sent again because its session interval is too short
+/// for somebody: each proxy on the way may have its own minimum.
+const WIDENED: u8 = 3;
 
 /// An INVITE without a final response.
 pub(crate) struct Calling {
@@ -24,10 +29,16 @@ pub(crate) struct Calling {
     order: Order,
     invite: InviteSent,
     authorization: Authorization,
+    /// The session timer that the INVITE asks for.
+    asked: Asked,
+    /// How often it was sent with a longer one.
+    widened: u8,
     /// There once the INVITE got any response.
     in_dialog: Option<InDialog>,
     ringing: bool,
     progressed: bool,
+    /// What needed a PRACK and has it.
+    heard: Heard,
     /// The last early SDP.
     early: Option<String>,
     giving_up: GivingUp,
@@ -51,17 +62,29 @@ enum Next {
 
 impl Calling {
     /// An INVITE that was just sent.
-    pub(crate) fn new(leg: Leg, dialog: DialogSnapshot, order: Order, invite: InviteSent) -> Self {
+    pub(crate) fn new(
+        leg: Leg,
+        dialog: DialogSnapshot,
+        order: Order,
+        invite: InviteSent,
+        asked: Asked,
+    ) -> Self {
         let deadline = Some(Instant::now() + leg.trunk.config.answer_within);
         Self {
             leg,
-            dialog,
+            dialog: DialogSnapshot {
+                local_cseq: invite.cseq,
+                ..dialog
+            },
             order,
             invite,
             authorization: Authorization::default(),
+            asked,
+            widened: 0,
             in_dialog: None,
             ringing: false,
             progressed: false,
+            heard: Heard::default(),
             early: None,
             giving_up: GivingUp::No,
             deadline,
@@ -98,20 +121,20 @@ impl Calling {
             Input::Response(cseq, response) if cseq == self.invite.cseq => {
                 self.on_response(response).await
             }
-            Input::InviteOver(cseq) if cseq == self.invite.cseq => {
+            Input::RequestOver(cseq) if cseq == self.invite.cseq => {
                 self.finish(Happened::Unreachable).await
             }
             // Of an attempt that was challenged.
-            Input::Response(..) | Input::InviteOver(_) => Next::Wait,
+            Input::Response(..) | Input::RequestOver(_) => Next::Wait,
             Input::Request(tx) => {
                 self.on_request(*tx);
                 Next::Wait
             }
             // These belong to an INVITE of the peer, and there is none yet.
-            Input::Ack(_) | Input::Cancel(..) | Input::Unacknowledged(_) => Next::Wait,
+            Input::Ack(..) | Input::Cancel(..) | Input::Unacknowledged(_) => Next::Wait,
             Input::PeerSilent => {
                 // Before any response `answer_within` watches.
-                if self.heard() && matches!(self.giving_up, GivingUp::No) {
+                if self.has_heard() && matches!(self.giving_up, GivingUp::No) {
                     self.leg.tell(Happened::PeerSilent).await;
                 }
                 Next::Wait
@@ -119,7 +142,7 @@ impl Calling {
         }
     }
 
-    fn heard(&self) -> bool {
+    fn has_heard(&self) -> bool {
         self.in_dialog.is_some()
     }
 
@@ -138,7 +161,7 @@ impl Calling {
     /// Ends the call as soon as the protocol lets us.
     fn give_up(&mut self, reason: Option<ReasonHeader>) {
         self.deadline = Some(Instant::now() + self.leg.core.config.timers.give_up());
-        match self.heard() {
+        match self.has_heard() {
             true => self.send_cancel(reason),
             false => self.giving_up = GivingUp::Wanted(reason),
         }
@@ -166,18 +189,22 @@ impl Calling {
         if matches!(code, 401 | 407) && self.answer_challenge(&response) {
             return Next::Wait;
         }
-        if code == 408 && self.heard() && transact::is_local(&response) {
+        if code == 422 && self.ask_for_longer(&response) {
+            return Next::Wait;
+        }
+        if code == 408 && self.has_heard() && transact::is_local(&response) {
             // The stack lost patience with a phone that rings (timer C); the
             // peer has not.
             self.send_cancel(None);
         }
-        if transact::is_local(&response) && !self.heard() {
+        if transact::is_local(&response) && !self.has_heard() {
             return self.finish(Happened::Unreachable).await;
         }
         self.finish(Happened::Refused {
             status: code,
             phrase: transact::phrase(&response),
             reason: snapshot::reason_of(&response),
+            warning: snapshot::warning_of(&response),
         })
         .await
     }
@@ -185,6 +212,11 @@ impl Calling {
     async fn on_provisional(&mut self, response: Response) {
         let trunk = &self.leg.trunk;
         self.in_dialog.get_or_insert_with(|| trunk.begin_dialog());
+        match self.heard.take(&response) {
+            Verdict::Plain => {}
+            Verdict::Acknowledge(rseq) => self.send_prack(&response, rseq),
+            Verdict::Ignore => return,
+        }
         match std::mem::replace(&mut self.giving_up, GivingUp::No) {
             GivingUp::No => self.deadline = None,
             GivingUp::Wanted(reason) => return self.send_cancel(reason),
@@ -213,6 +245,33 @@ impl Calling {
         self.leg.tell(Happened::Progress { sdp }).await;
     }
 
+    /// Acknowledges a reliable provisional response in the early dialog that
+    /// it makes (RFC 3262 §4).
+    fn send_prack(&mut self, response: &Response, rseq: u32) {
+        self.dialog.local_cseq += 1;
+        let mut dialog = self.dialog.clone();
+        dialog.learn_from_response(response);
+        let sender = self.leg.core.sender(&self.leg.trunk);
+        let prack = sender.in_dialog(&dialog, Method::PRack, dialog.local_cseq);
+        let Some(mut prack) = prack else {
+            return;
+        };
+        let rack = format!("{rseq} {} INVITE", self.invite.cseq);
+        prack.headers.push(Header::RAck(rack.into()));
+        if let Some(auth) = &self.leg.trunk.config.auth {
+            let answers = self.authorization.headers(Method::PRack, &prack.uri, auth);
+            prack.headers.extend(answers);
+        }
+        let (core, trunk) = (self.leg.core.clone(), self.leg.trunk.clone());
+        self.leg.core.spawn(async move {
+            // Without it the peer repeats its response, and ends the call at last.
+            if let Ok(path) = core.path_in_dialog(&trunk, &dialog).await {
+                let outcome = transact::exchange(&core, &path, prack).await;
+                tracing::trace!(?outcome, "PRACK is through");
+            }
+        });
+    }
+
     /// Sends the INVITE again with credentials; `false` when there is no
     /// answer to the challenge or it is final for us (§22.1).
     fn answer_challenge(&mut self, response: &Response) -> bool {
@@ -223,10 +282,29 @@ impl Calling {
         if given_up || !self.authorization.take(response, auth) {
             return false;
         }
-        let uri = &self.invite.request.uri;
-        let answers = self.authorization.headers(Method::Invite, uri, auth);
-        let (path, cseq) = (self.invite.path.clone(), self.invite.cseq + 1);
-        let sent = outgoing::send_invite(&self.leg, &self.dialog, &self.order, path, cseq, answers);
+        self.send_again()
+    }
+
+    /// Sends the INVITE again with the longer session interval that a 422
+    /// demands (RFC 4028 §7.4).
+    fn ask_for_longer(&mut self, response: &Response) -> bool {
+        let given_up = !matches!(self.giving_up, GivingUp::No);
+        if given_up || self.widened >= WIDENED || !self.asked.widen(response) {
+            return false;
+        }
+        self.widened += 1;
+        self.send_again()
+    }
+
+    fn send_again(&mut self) -> bool {
+        let mut more = self.asked.headers(Timer::Off);
+        if let Some(auth) = &self.leg.trunk.config.auth {
+            let uri = &self.invite.request.uri;
+            more.extend(self.authorization.headers(Method::Invite, uri, auth));
+        }
+        self.dialog.local_cseq += 1;
+        let (path, cseq) = (self.invite.path.clone(), self.dialog.local_cseq);
+        let sent = outgoing::send_invite(&self.leg, &self.dialog, &self.order, path, cseq, more);
         let Some(sent) = sent else {
             return false;
         };
@@ -250,9 +328,8 @@ impl Calling {
 
     async fn on_answer(mut self, response: Response) -> Option<Established> {
         let cseq = self.invite.cseq;
-        self.dialog.local_cseq = cseq;
         self.dialog.learn_from_response(&response);
-        let ack = outgoing::acknowledge(&self.leg, &self.dialog, &self.invite);
+        let ack = outgoing::acknowledge(&self.leg, &self.dialog, &self.invite.request, cseq);
         let sdp = sdp_of(&response.headers, &response.body).or(self.early.take());
         let unwanted = !matches!(self.giving_up, GivingUp::No);
         let (Some(sdp), false) = (sdp, unwanted) else {
@@ -265,17 +342,18 @@ impl Calling {
         self.leg.place.publish(&self.dialog);
         self.leg
             .tell(Happened::Answered {
-                sdp,
+                sdp: sdp.clone(),
                 dialog: self.dialog.clone(),
             })
             .await;
-        let watch = session::promised(&response, self.leg.core.config.timers.min_session);
-        Some(Established::outgoing(
-            self.leg,
-            self.dialog,
-            self.invite,
-            ack,
-            watch,
-        ))
+        let min_session = self.leg.core.config.timers.min_session;
+        let beginning = Beginning {
+            dialog: self.dialog,
+            timer: session::settled(&response, min_session),
+            said: self.order.sdp,
+            heard: sdp,
+            takes_update: snapshot::takes_update(&response),
+        };
+        Some(Established::outgoing(self.leg, beginning, self.invite, ack))
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::address;
 use crate::event::LegId;
+use crate::tap::Tap;
 
 /// The name an operator gave a trunk; it appears in events, records and logs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -67,6 +69,8 @@ pub struct SipConfig {
     pub is_emergency: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// How what we send is marked: a DSCP (RFC 2474), 0 to 63.
     pub dscp: u8,
+    /// Who is shown the messages of calls as they pass.
+    pub tap: Option<Tap>,
 }
 
 /// Class selector 3 (RFC 2474 §4.2.2), what telephone networks use for
@@ -93,6 +97,7 @@ impl SipConfig {
             messages_per_second: 1_000,
             is_emergency: Arc::new(|_| false),
             dscp: CS3,
+            tap: None,
         }
     }
 }
@@ -149,12 +154,16 @@ pub struct TrunkConfig {
     /// reported as refused with 408. The RFC's own limit is 32 s (64*T1),
     /// longer than a caller should listen to nothing.
     pub answer_within: Duration,
+    /// The session interval (RFC 4028) that our INVITEs ask for, whole
+    /// seconds, at least [`Timers::min_session`]; zero asks for none. What the
+    /// peer asks for is agreed to all the same.
+    pub session_expires: Duration,
 }
 
 impl TrunkConfig {
     /// A UDP trunk with the defaults: requests from the target's address
     /// only, no credentials, OPTIONS every 30 s, 100 calls, 8 s without an
-    /// answer.
+    /// answer, sessions refreshed within 30 min.
     pub fn new(name: impl Into<String>, target: SocketAddr) -> Self {
         Self {
             name: TrunkName(name.into()),
@@ -166,7 +175,17 @@ impl TrunkConfig {
             options_every: Duration::from_secs(30),
             max_calls: 100,
             answer_within: Duration::from_secs(8),
+            session_expires: Duration::from_secs(1800),
         }
+    }
+
+    /// The Request-URI of a call to `to` over this trunk; what cannot stand in one is escaped.
+    pub fn request_uri(&self, to: &str) -> String {
+        let mut uri = address::sip_uri(to, &self.target.to_string());
+        if self.transport == Transport::Tcp {
+            uri.push_str(";transport=tcp");
+        }
+        uri
     }
 
     /// Whether requests from `ip` belong to this trunk.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use rsipstack::sip::{Header, Request};
+use rsipstack::sip::{Header, Request, SipMessage};
 use rsipstack::transaction::endpoint::EndpointInnerRef;
 use rsipstack::transport::{SipAddr, SipConnection};
 use tokio::sync::mpsc;
@@ -19,6 +19,7 @@ use crate::legs::Legs;
 use crate::message::Sender;
 use crate::snapshot::DialogSnapshot;
 use crate::streams::Streams;
+use crate::tap;
 use crate::trunk::Trunk;
 
 /// A listener that is bound.
@@ -140,10 +141,14 @@ impl Core {
         ack.headers.unique_push(Header::ContentLength(0.into()));
         let (core, trunk, dialog) = (self.clone(), trunk.clone(), dialog.clone());
         self.spawn_waited(async move {
+            let ack = SipMessage::from(ack);
             let Ok(path) = core.path_in_dialog(&trunk, &dialog).await else {
                 return;
             };
-            let sent = path.connection.send(ack.into(), Some(&path.destination));
+            if let Some(tap) = &core.config.tap {
+                tap::show(tap, &ack, false, Some(&path.destination));
+            }
+            let sent = path.connection.send(ack, Some(&path.destination));
             match tokio::time::timeout(trunk.config.answer_within, sent).await {
                 Ok(Ok(())) => {}
                 // The peer repeats its 200, and we the ACK.

@@ -40,7 +40,7 @@ pub enum Command {
     },
     /// Incoming leg: 200 OK. Also answers [`Happened::Reoffered`].
     Answer {
-        /// The SDP answer.
+        /// The SDP answer, or our offer where the peer made none.
         sdp: String,
     },
     /// Incoming leg: a final refusal. Also refuses [`Happened::Reoffered`],
@@ -50,6 +50,12 @@ pub enum Command {
         status: u16,
         /// Why, for the Reason header (RFC 3326).
         reason: Option<ReasonHeader>,
+    },
+    /// Established leg: offer anew (hold, resume) in a re-INVITE. Answered by
+    /// [`Happened::Reanswered`] or [`Happened::ReofferRefused`].
+    Reoffer {
+        /// The SDP offer.
+        sdp: String,
     },
     /// End the leg: CANCEL, BYE or 480, whichever its state asks for. No
     /// event follows.
@@ -111,6 +117,8 @@ pub enum Happened {
     },
     /// Incoming leg: our 200 was acknowledged.
     Established {
+        /// The answer to the offer in our 200, where the INVITE held none.
+        sdp: Option<String>,
         /// What ends the dialog from another process.
         dialog: DialogSnapshot,
     },
@@ -122,6 +130,8 @@ pub enum Happened {
         phrase: String,
         /// Reason header of the response.
         reason: Option<ReasonHeader>,
+        /// Warning header of the response (RFC 3261 §20.43), as it stands.
+        warning: Option<String>,
     },
     /// Outgoing leg: the peer did not say anything in time, or there is no
     /// way to it. Whether a person is there is not known; the trunk is down.
@@ -147,8 +157,23 @@ pub enum Happened {
     /// The peer offers anew (hold, resume, refresh, moved media). Must be
     /// answered with [`Command::Answer`] or [`Command::Refuse`].
     Reoffered {
-        /// The new offer; `None` asks for ours.
+        /// The new offer; `None` asks for ours, as [`Command::Answer`]. Its
+        /// answer is [`Happened::Reanswered`].
         sdp: Option<String>,
+    },
+    /// The peer answered [`Command::Reoffer`], or changed its description in
+    /// its answer to a refresh of the session.
+    Reanswered {
+        /// The SDP answer.
+        sdp: String,
+    },
+    /// The peer will not have what [`Command::Reoffer`] offered; the session
+    /// is as it was.
+    ReofferRefused {
+        /// Final status: 491 when an offer of the peer's came first, so that
+        /// ours has to be made anew after it; 408 when no answer came, 500
+        /// when it was put off for too long.
+        status: u16,
     },
 }
 
@@ -157,10 +182,15 @@ pub enum Happened {
 pub enum EndCause {
     /// The peer said BYE.
     Bye,
-    /// Our 200 was never acknowledged (RFC 3261 §13.3.1.4); a BYE was sent.
+    /// Our 200 was never acknowledged (RFC 3261 §13.3.1.4); a BYE was sent. Or
+    /// our reliable provisional response was not (RFC 3262 §3); the INVITE
+    /// was refused. Or the ACK lacked the answer to the offer in our 200.
     NoAck,
     /// The session timer ran out (RFC 4028 §10); a BYE was sent.
     Expired,
+    /// The peer does not know the call any more: 481 or 408 to a request of
+    /// ours in it (RFC 3261 §12.2.1.2). A BYE was sent.
+    Unknown,
     /// A fault in this leg of ours; the rest goes on.
     Fault,
 }

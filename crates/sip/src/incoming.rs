@@ -10,12 +10,13 @@ use tokio::time::Instant;
 
 use crate::arrival::{self, Arrival};
 use crate::core::Core;
-use crate::established::Established;
+use crate::established::{Beginning, Established};
 use crate::event::{Command, EndCause, Happened, ReasonHeader};
 use crate::inbound;
 use crate::leg::{Leg, sleep_until};
 use crate::legs::{Input, NoEntry};
 use crate::message;
+use crate::reliable::{Due, Provisional, Reliable, ToSend, Wanted};
 use crate::session::Negotiated;
 use crate::snapshot::{self, DialogSnapshot};
 use crate::transact::{self, InviteReceived};
@@ -72,16 +73,20 @@ async fn answer_call(leg: Leg, arrived: Arrival, tx: Transaction) {
         trunk: leg.trunk.config.name.clone(),
         from: arrived.from,
         to: arrived.to,
-        sdp: arrived.offer,
+        sdp: arrived.offer.clone(),
         call_id: arrived.dialog.call_id.clone(),
     })
     .await;
+    let reliable = Reliable::new(Wanted::by(&invite.request), &leg.core.config.timers);
     let offered = Offered {
         in_dialog: leg.trunk.begin_dialog(),
         leg,
         dialog: arrived.dialog,
         invite,
+        offer: arrived.offer,
         session: arrived.session,
+        reliable,
+        answer: None,
         provisional: None,
     };
     let Some(answered) = offered.run().await else {
@@ -97,8 +102,13 @@ struct Offered {
     leg: Leg,
     dialog: DialogSnapshot,
     invite: InviteReceived,
+    /// The peer's offer.
+    offer: Option<String>,
     session: Negotiated,
     in_dialog: InDialog,
+    reliable: Reliable,
+    /// Our answer, held back until a provisional response has its PRACK.
+    answer: Option<String>,
     /// The last provisional response, and when it is due again.
     provisional: Option<(StatusCode, Option<String>, Instant)>,
 }
@@ -121,6 +131,7 @@ impl Offered {
                     }
                     Next::Wait
                 }
+                () = sleep_until(self.reliable.poll_timeout()) => self.on_prack_due().await,
             };
             match next {
                 Next::Wait => {}
@@ -140,6 +151,7 @@ impl Offered {
                 transact::reply(&self.leg.core, *tx, StatusCode::OK, Vec::new());
                 self.cancelled(reason).await
             }
+            Input::Request(tx) if tx.original.method == Method::PRack => self.on_prack(*tx),
             Input::Request(tx) => {
                 inbound::reply_early(&self.leg, *tx);
                 Next::Wait
@@ -155,7 +167,7 @@ impl Offered {
                 self.leg.tell(Happened::PeerSilent).await;
                 Next::Wait
             }
-            Input::Ack(_) | Input::Response(..) | Input::InviteOver(_) => Next::Wait,
+            Input::Ack(..) | Input::Response(..) | Input::RequestOver(_) => Next::Wait,
         }
     }
 
@@ -163,6 +175,9 @@ impl Offered {
         match command {
             Command::Ring => self.proceed(StatusCode::Ringing, None),
             Command::Progress { sdp } => self.proceed(StatusCode::SessionProgress, Some(sdp)),
+            Command::Answer { sdp } if self.reliable.holds_back_the_answer() => {
+                self.answer = Some(sdp);
+            }
             Command::Answer { sdp } => return Next::Answer(sdp),
             Command::Refuse { status, reason } => {
                 return self.refuse(message::status(status, 300..=699), reason);
@@ -170,15 +185,59 @@ impl Offered {
             Command::HangUp { reason } => {
                 return self.refuse(StatusCode::TemporarilyUnavailable, reason);
             }
-            Command::Invite { .. } => self.leg.ignore(&command),
+            Command::Invite { .. } | Command::Reoffer { .. } => self.leg.ignore(&command),
         }
         Next::Wait
     }
 
     fn proceed(&mut self, status: StatusCode, sdp: Option<String>) {
-        let headers = self.leg.dialog_headers();
-        self.invite.respond(status.clone(), headers, sdp.clone());
-        self.provisional = Some((status, sdp, Instant::now() + PROVISIONAL_EVERY));
+        let now = Instant::now();
+        self.provisional = Some((status.clone(), sdp.clone(), now + PROVISIONAL_EVERY));
+        let response = Provisional { status, sdp };
+        let to_send = self.reliable.respond(now, response);
+        self.send(to_send);
+    }
+
+    fn send(&self, to_send: Option<ToSend>) {
+        let Some(ToSend { response, headers }) = to_send else {
+            return;
+        };
+        let mut all = self.leg.dialog_headers();
+        all.extend(headers);
+        self.invite.respond(response.status, all, response.sdp);
+    }
+
+    fn on_prack(&mut self, tx: Transaction) -> Next {
+        let now = Instant::now();
+        match self
+            .reliable
+            .take_prack(&self.leg.core, tx, now, self.invite.cseq)
+        {
+            Some(next) => self.send(next),
+            None => return Next::Wait,
+        }
+        match self.answer.take() {
+            Some(sdp) if !self.reliable.holds_back_the_answer() => Next::Answer(sdp),
+            held_back => {
+                self.answer = held_back;
+                Next::Wait
+            }
+        }
+    }
+
+    async fn on_prack_due(&mut self) -> Next {
+        match self.reliable.handle_timeout(Instant::now()) {
+            Some(Due::Send(to_send)) => self.send(Some(to_send)),
+            Some(Due::GivenUp) => {
+                let status = StatusCode::ServerTimeOut;
+                self.invite.respond(status, Vec::new(), None);
+                let (reason, cause) = (None, EndCause::NoAck);
+                self.leg.tell_last(Happened::Ended { reason, cause }).await;
+                return Next::Over;
+            }
+            None => {}
+        }
+        Next::Wait
     }
 
     fn refuse(&mut self, status: StatusCode, reason: Option<ReasonHeader>) -> Next {
@@ -200,14 +259,23 @@ impl Offered {
 
     fn answer(self, sdp: String) -> Answered {
         let mut headers = self.leg.dialog_headers();
-        headers.extend(self.session.headers.clone());
+        headers.extend(self.session.headers);
+        let beginning = Beginning {
+            dialog: self.dialog,
+            timer: self.session.timer,
+            said: sdp.clone(),
+            heard: self.offer.clone().unwrap_or_default(),
+            takes_update: snapshot::takes_update(&self.invite.request),
+        };
         self.invite.respond(StatusCode::OK, headers, Some(sdp));
         Answered {
             until: Instant::now() + self.leg.core.config.timers.ack_within(),
             leg: self.leg,
-            dialog: self.dialog,
+            beginning,
             invite: self.invite,
-            watch: self.session.watch,
+            reliable: self.reliable,
+            asked: self.offer.is_none(),
+            reoffer: None,
             hang_up: None,
             _in_dialog: self.in_dialog,
         }
@@ -217,9 +285,13 @@ impl Offered {
 /// An INVITE of the peer with our 200, whose ACK is due.
 struct Answered {
     leg: Leg,
-    dialog: DialogSnapshot,
+    beginning: Beginning,
     invite: InviteReceived,
-    watch: Option<Duration>,
+    reliable: Reliable,
+    /// The INVITE held no offer: the 200 has ours, and the ACK its answer.
+    asked: bool,
+    /// Our side offered anew meanwhile; so that waits for the ACK too.
+    reoffer: Option<String>,
     /// When the ACK is given up on.
     until: Instant,
     /// Our side hung up meanwhile; §15 forbids BYE before the ACK.
@@ -238,7 +310,7 @@ impl Answered {
                 }
             };
             match input {
-                Input::Ack(_) => return self.established().await,
+                Input::Ack(_, answer) => return self.established(answer).await,
                 Input::Unacknowledged(_) => {
                     self.unacknowledged().await;
                     return None;
@@ -247,6 +319,7 @@ impl Answered {
                     self.leg.place.settle();
                     self.hang_up = Some(reason);
                 }
+                Input::Command(Command::Reoffer { sdp }) => self.reoffer = Some(sdp),
                 Input::Command(command) => self.leg.ignore(&command),
                 Input::Request(tx) if tx.original.method == Method::Bye => {
                     let reason = snapshot::reason_of(&tx.original);
@@ -254,17 +327,27 @@ impl Answered {
                     self.tell_end(reason, EndCause::Bye).await;
                     return None;
                 }
+                Input::Request(tx) if tx.original.method == Method::PRack => {
+                    let (core, cseq) = (&self.leg.core, self.invite.cseq);
+                    // §3: one of a response without SDP may come after the 200.
+                    self.reliable.take_prack(core, *tx, Instant::now(), cseq);
+                }
                 Input::Request(tx) => inbound::reply_early(&self.leg, *tx),
                 // Without its ACK the call ends soon enough.
                 Input::PeerSilent => {}
-                Input::Cancel(..) | Input::Response(..) | Input::InviteOver(_) => {}
+                Input::Cancel(..) | Input::Response(..) | Input::RequestOver(_) => {}
             }
         }
     }
 
     async fn unacknowledged(&mut self) {
         let reason = self.hang_up.take().flatten();
-        transact::farewell(&self.leg.core, &self.leg.trunk, &self.dialog, reason);
+        transact::farewell(
+            &self.leg.core,
+            &self.leg.trunk,
+            &self.beginning.dialog,
+            reason,
+        );
         self.tell_end(None, EndCause::NoAck).await;
     }
 
@@ -274,22 +357,32 @@ impl Answered {
         }
     }
 
-    async fn established(self) -> Option<Established> {
+    async fn established(mut self, answer: Option<String>) -> Option<Established> {
+        let answer = answer.filter(|_| self.asked);
+        if self.asked && answer.is_none() && self.hang_up.is_none() {
+            // §13.2.1: without it there is no session.
+            self.unacknowledged().await;
+            return None;
+        }
         if let Some(reason) = self.hang_up {
-            transact::farewell(&self.leg.core, &self.leg.trunk, &self.dialog, reason);
+            let dialog = &self.beginning.dialog;
+            transact::farewell(&self.leg.core, &self.leg.trunk, dialog, reason);
             return None;
         }
         self.leg
             .tell(Happened::Established {
-                dialog: self.dialog.clone(),
+                sdp: answer.clone(),
+                dialog: self.beginning.dialog.clone(),
             })
             .await;
         let cseq = Some(self.invite.cseq);
-        Some(Established::incoming(
-            self.leg,
-            self.dialog,
-            cseq,
-            self.watch,
-        ))
+        if let Some(answer) = answer {
+            self.beginning.heard = answer;
+        }
+        let mut established = Established::incoming(self.leg, self.beginning, cseq);
+        if let Some(sdp) = self.reoffer {
+            established.wish_for(sdp).await;
+        }
+        Some(established)
     }
 }

@@ -67,6 +67,7 @@ impl Command {
             Self::Progress { .. } => "progress",
             Self::Answer { .. } => "answer",
             Self::Refuse { .. } => "refuse",
+            Self::Reoffer { .. } => "reoffer",
             Self::HangUp { .. } => "hang up",
         }
     }
@@ -86,6 +87,8 @@ impl Happened {
             Self::Ended { .. } => "ended",
             Self::PeerSilent => "peer silent",
             Self::Reoffered { .. } => "reoffered",
+            Self::Reanswered { .. } => "reanswered",
+            Self::ReofferRefused { .. } => "reoffer refused",
         }
     }
 }

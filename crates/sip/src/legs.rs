@@ -23,10 +23,11 @@ pub(crate) enum Input {
     Command(Command),
     /// A response to the INVITE with this CSeq number.
     Response(u32, Response),
-    /// The transaction of our INVITE with this CSeq number is over.
-    InviteOver(u32),
-    /// ACK of the peer's INVITE with this CSeq number.
-    Ack(u32),
+    /// The transaction of our request with this CSeq number is over.
+    RequestOver(u32),
+    /// ACK of the peer's INVITE with this CSeq number, and the answer in it
+    /// to an offer in our 200.
+    Ack(u32, Option<String>),
     /// CANCEL of the peer's INVITE with this CSeq number.
     Cancel(u32, Request),
     /// The transaction of the peer's INVITE with this CSeq number is over;

@@ -32,9 +32,11 @@ mod message;
 mod options;
 mod outgoing;
 mod refused;
+mod reliable;
 mod session;
 mod snapshot;
 mod streams;
+mod tap;
 mod transact;
 mod trunk;
 mod user_agent;
@@ -44,6 +46,7 @@ pub use event::{Caller, Command, EndCause, Event, Happened, LegId, ReasonHeader}
 pub use fence::CounterValues;
 pub use refused::{OrphanError, Refused, StartError};
 pub use snapshot::DialogSnapshot;
+pub use tap::{Seen, Tap};
 pub use user_agent::UserAgent;
 
 /// The `tracing` filter directive that a binary must add to its own: the

@@ -103,7 +103,7 @@ pub(crate) async fn open(
         .with_user_agent(&config.user_agent)
         .with_option(options(&config.timers))
         .with_transport_inspector(Box::new(gate))
-        .with_inspector(Box::new(Marker))
+        .with_inspector(Box::new(Marker(config.tap.clone())))
         .build();
     // The cell is ours and empty.
     let _ = own_endpoint.set(Arc::downgrade(&endpoint.inner));

@@ -11,7 +11,7 @@ use crate::event::ReasonHeader;
 use crate::snapshot::DialogSnapshot;
 
 /// Methods we understand, for Allow (RFC 3261 §20.5).
-pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO";
+pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO";
 /// The one body type we take.
 pub(crate) const SDP: &str = "application/sdp";
 
@@ -177,6 +177,11 @@ pub(crate) fn sdp_type() -> Header {
 /// `Allow`.
 pub(crate) fn allow() -> Header {
     Header::Allow(ALLOW.into())
+}
+
+/// `Supported`: the extensions that we have.
+pub(crate) fn supported() -> Header {
+    Header::Supported("timer, 100rel".into())
 }
 
 /// `Accept`.

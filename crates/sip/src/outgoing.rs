@@ -7,13 +7,14 @@ use rsipstack::transaction::{make_tag, make_uuid_v4};
 
 use crate::address;
 use crate::calling::Calling;
-use crate::config::{Transport, TrunkName};
+use crate::config::TrunkName;
 use crate::core::{Core, Path};
 use crate::event::{Caller, Happened, LegId};
 use crate::leg::Leg;
 use crate::legs::NoEntry;
 use crate::message::{self, Head};
 use crate::refused::Refused;
+use crate::session::{Asked, Timer};
 use crate::snapshot::DialogSnapshot;
 use crate::transact::{self, InviteSent};
 use crate::trunk::Trunk;
@@ -69,10 +70,7 @@ fn first_snapshot(core: &Core, trunk: &Trunk, order: &Order) -> DialogSnapshot {
             address::name_addr(order.from.display.as_deref(), &uri)
         }
     };
-    let mut target = address::sip_uri(&order.to, &trunk.config.target.to_string());
-    if trunk.config.transport == Transport::Tcp {
-        target.push_str(";transport=tcp");
-    }
+    let target = trunk.config.request_uri(&order.to);
     DialogSnapshot {
         trunk: trunk.config.name.clone(),
         transport: trunk.config.transport,
@@ -93,10 +91,13 @@ async fn place_call(leg: Leg, dialog: DialogSnapshot, order: Order) {
     let Ok(path) = leg.core.path(&leg.trunk, target).await else {
         return leg.tell_last(Happened::Unreachable).await;
     };
-    let Some(invite) = send_invite(&leg, &dialog, &order, path, 1, Vec::new()) else {
+    let min_session = leg.core.config.timers.min_session;
+    let asked = Asked::new(leg.trunk.config.session_expires, min_session);
+    let timer = asked.headers(Timer::Off);
+    let Some(invite) = send_invite(&leg, &dialog, &order, path, 1, timer) else {
         return leg.tell_last(refused(500, "Server Internal Error")).await;
     };
-    let calling = Calling::new(leg, dialog, order, invite);
+    let calling = Calling::new(leg, dialog, order, invite, asked);
     if let Some(established) = calling.run().await {
         established.run().await;
     }
@@ -108,17 +109,19 @@ pub(crate) fn refused(status: u16, phrase: &str) -> Happened {
         status,
         phrase: phrase.to_owned(),
         reason: None,
+        warning: None,
     }
 }
 
-/// Sends the INVITE, again with each challenge that is answered.
+/// Sends the INVITE, again with each challenge that is answered and each
+/// longer session interval that is demanded; `more` are the headers for these.
 pub(crate) fn send_invite(
     leg: &Leg,
     dialog: &DialogSnapshot,
     order: &Order,
     path: Path,
     cseq: u32,
-    authorization: Vec<Header>,
+    more: Vec<Header>,
 ) -> Option<InviteSent> {
     let sender = leg.core.sender(&leg.trunk);
     let mut request = sender.request(Head {
@@ -134,7 +137,8 @@ pub(crate) fn send_invite(
         true => Header::Privacy("id".into()),
         false => Header::PAssertedIdentity(dialog.local.as_str().into()),
     });
-    request.headers.extend(authorization);
+    request.headers.push(message::supported());
+    request.headers.extend(more);
     request.headers.push(message::sdp_type());
     request.body = order.sdp.clone().into_bytes();
     let inbox = leg.place.inbox().clone();
@@ -145,12 +149,13 @@ pub(crate) fn send_invite(
 pub(crate) fn acknowledge(
     leg: &Leg,
     dialog: &DialogSnapshot,
-    invite: &InviteSent,
+    invite: &Request,
+    cseq: u32,
 ) -> Option<Request> {
     let sender = leg.core.sender(&leg.trunk);
-    let mut ack = sender.in_dialog(dialog, Method::Ack, invite.cseq)?;
+    let mut ack = sender.in_dialog(dialog, Method::Ack, cseq)?;
     // §13.2.2.4: the credentials of the INVITE go with its ACK.
-    let credentials = invite.request.headers.iter().filter(|header| {
+    let credentials = invite.headers.iter().filter(|header| {
         matches!(
             header,
             Header::Authorization(_) | Header::ProxyAuthorization(_)

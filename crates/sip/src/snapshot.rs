@@ -61,7 +61,9 @@ impl DialogSnapshot {
             self.remote_tag = tag;
         }
         self.take_remote_target(response);
-        if response.status_code.kind() == StatusCodeKind::Successful {
+        // RFC 3262 §4: a reliable provisional response makes the dialog too.
+        let reliable = response.header_contains_token("Require", "100rel");
+        if reliable || response.status_code.kind() == StatusCodeKind::Successful {
             self.route_set = record_route(response);
             self.route_set.reverse();
         }
@@ -119,6 +121,28 @@ pub(crate) fn reason_of(message: &impl HasHeaders) -> Option<ReasonHeader> {
     headers.find_map(|header| match header {
         Header::Reason(value) => ReasonHeader::parse(value.value()),
         _ => None,
+    })
+}
+
+/// The Warning header of a message.
+pub(crate) fn warning_of(message: &impl HasHeaders) -> Option<String> {
+    let mut headers = message.headers().iter();
+    headers.find_map(|header| match header {
+        Header::Warning(value) => Some(value.value().to_owned()),
+        _ => None,
+    })
+}
+
+/// Whether the writer of a message takes UPDATE (RFC 3311 §4). One that does
+/// not say is not asked.
+pub(crate) fn takes_update(message: &impl HasHeaders) -> bool {
+    let mut headers = message.headers().iter();
+    headers.any(|header| match header {
+        Header::Allow(methods) => {
+            let mut methods = methods.value().split(',');
+            methods.any(|method| method.trim() == "UPDATE")
+        }
+        _ => false,
     })
 }
 

@@ -14,9 +14,11 @@ use tracing::debug;
 use crate::core::{Core, Path};
 use crate::digest::Authorization;
 use crate::event::ReasonHeader;
+use crate::leg::sdp_of;
 use crate::legs::{Inbox, Input};
 use crate::message;
 use crate::snapshot::{DialogSnapshot, header_tag};
+use crate::tap::{self, Tap};
 use crate::trunk::Trunk;
 
 /// How a request of ours ended.
@@ -65,13 +67,18 @@ fn outcome(response: Response) -> Outcome {
 
 /// Tells the responses that the stack makes up (time-outs, failed writes)
 /// from the peers', which look the same.
-pub(crate) struct Marker;
+///
+/// It also shows what passes to the tap.
+pub(crate) struct Marker(pub(crate) Option<Tap>);
 
 /// No peer's phrase: a line break cannot be received in one.
 const MADE_UP: &str = "\r\n";
 
 impl MessageInspector for Marker {
-    fn before_send(&self, message: SipMessage, _to: Option<&SipAddr>) -> SipMessage {
+    fn before_send(&self, message: SipMessage, to: Option<&SipAddr>) -> SipMessage {
+        if let Some(tap) = &self.0 {
+            tap::show(tap, &message, false, to);
+        }
         message
     }
 
@@ -79,6 +86,9 @@ impl MessageInspector for Marker {
         // Only what came from nowhere has no source.
         if let (SipMessage::Response(response), None) = (&mut message, from) {
             response.wire_reason = Some(MADE_UP.to_owned());
+        }
+        if let (Some(tap), Some(_)) = (&self.0, from) {
+            tap::show(tap, &message, true, from);
         }
         message
     }
@@ -174,7 +184,7 @@ impl InviteSent {
 
 /// Sends an INVITE; its responses, and its end, go to `inbox`.
 pub(crate) fn invite(
-    core: &Core,
+    core: &Arc<Core>,
     path: Path,
     request: Request,
     cseq: u32,
@@ -192,24 +202,59 @@ pub(crate) fn invite(
         key,
         transaction: tx.tu_sender.clone(),
     };
-    let give_up = core.config.timers.give_up();
+    let own = core.clone();
     core.spawn(async move {
-        // A failed or blocked write is reported by the transaction, or by
-        // this end of it.
-        if let Ok(Ok(())) = tokio::time::timeout(give_up, tx.send()).await {
-            while let Some(message) = tx.receive().await {
-                let SipMessage::Response(response) = message else {
-                    continue;
-                };
-                if inbox.send(Input::Response(cseq, response)).await.is_err() {
-                    break;
-                }
-            }
-        }
+        deliver(&own, tx, cseq, &inbox).await;
         // A leg that is gone needs no word.
-        let _ = inbox.send(Input::InviteOver(cseq)).await;
+        let _ = inbox.send(Input::RequestOver(cseq)).await;
     });
     Some(sent)
+}
+
+/// Sends a re-INVITE or UPDATE; its responses, and its end, go to `inbox`.
+pub(crate) fn in_dialog(
+    core: &Arc<Core>,
+    trunk: &Arc<Trunk>,
+    dialog: &DialogSnapshot,
+    request: Request,
+    cseq: u32,
+    inbox: Inbox,
+) {
+    let (own, trunk, dialog) = (core.clone(), trunk.clone(), dialog.clone());
+    core.spawn(async move {
+        if let Ok(path) = own.path_in_dialog(&trunk, &dialog).await {
+            converse(&own, path, request, cseq, &inbox).await;
+        }
+        // A leg that is gone needs no word.
+        let _ = inbox.send(Input::RequestOver(cseq)).await;
+    });
+}
+
+async fn converse(core: &Core, path: Path, request: Request, cseq: u32, inbox: &Inbox) {
+    let Ok(key) = TransactionKey::from_request(&request, TransactionRole::Client) else {
+        return;
+    };
+    let connection = Some(path.connection.clone());
+    let mut tx = Transaction::new_client(key, request, core.endpoint.clone(), connection);
+    tx.destination = Some(path.destination);
+    deliver(core, tx, cseq, inbox).await;
+}
+
+/// Sends what a transaction holds, and passes on what comes back.
+async fn deliver(core: &Core, mut tx: Transaction, cseq: u32, inbox: &Inbox) {
+    let give_up = core.config.timers.give_up();
+    // A failed or blocked write is reported by the transaction, or by its end.
+    let Ok(Ok(())) = tokio::time::timeout(give_up, tx.send()).await else {
+        return;
+    };
+    while let Some(message) = tx.receive().await {
+        let SipMessage::Response(response) = message else {
+            continue;
+        };
+        if inbox.send(Input::Response(cseq, response)).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// An INVITE of the peer that we answer. Dropped unanswered, it is refused
@@ -245,7 +290,7 @@ impl InviteReceived {
             while let Some(message) = tx.receive().await {
                 let input = match message {
                     SipMessage::Request(request) if request.method == Method::Ack => {
-                        Input::Ack(cseq)
+                        Input::Ack(cseq, sdp_of(&request.headers, &request.body))
                     }
                     SipMessage::Request(request) if request.method == Method::Cancel => {
                         Input::Cancel(cseq, request)

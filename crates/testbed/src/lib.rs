@@ -21,5 +21,6 @@ pub mod run;
 pub mod simulated;
 pub mod sipp;
 pub mod synapse;
+mod webrtc;
 
 pub use xtask::layout::{self, root};

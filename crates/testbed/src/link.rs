@@ -16,8 +16,10 @@ pub struct Weather {
     pub delay: Duration,
     /// Each datagram takes up to this much longer, by chance: they overtake one another, as under `netem`.
     pub jitter: Duration,
-    /// The share of datagrams that are lost, each by a chance of its own, 0.0 ..= 1.0.
+    /// The share of datagrams that are lost, 0.0 ..= 1.0.
     pub loss: f64,
+    /// How many are lost in a row, in the mean (Gilbert's model); up to 1.0 each is lost by a chance of its own.
+    pub in_a_row: f64,
     /// Stretches in which everything is lost.
     pub bursts: Option<Bursts>,
     /// The share of datagrams that the next one overtakes, 0.0 ..= 1.0.
@@ -40,7 +42,16 @@ pub struct Bursts {
 pub struct Link {
     weather: Weather,
     since: Duration,
+    losing: bool,
     chance: StdRng,
+}
+
+/// One direction of a way. Media has a link of its own beside that of the rest (ICE, DTLS, RTCP), which is timed by
+/// chance: that must not change which packets of sound are lost.
+#[derive(Debug)]
+pub struct Way {
+    media: Link,
+    rest: Link,
 }
 
 impl Link {
@@ -50,6 +61,7 @@ impl Link {
         Self {
             weather: Weather::default(),
             since: Duration::ZERO,
+            losing: false,
             chance: StdRng::seed_from_u64(seed),
         }
     }
@@ -65,16 +77,17 @@ impl Link {
         // The same number of draws for each datagram, so that one clause does not shift another's luck.
         let [lost, held_up, doubled] = [(); 3].map(|()| self.chance.random::<f64>());
         let late = [(); 2].map(|()| self.chance.random::<f64>());
+        let lost = self.loses(lost);
         let Weather {
             delay,
             jitter,
-            loss,
             bursts,
             reordered,
             doubled: share,
+            ..
         } = self.weather;
         let in_burst = bursts.is_some_and(|bursts| bursts.rage(now - self.since));
-        let copies = match (lost < loss || in_burst, doubled < share) {
+        let copies = match (lost || in_burst, doubled < share) {
             (true, _) => 0,
             (false, false) => 1,
             (false, true) => 2,
@@ -86,6 +99,60 @@ impl Link {
         };
         let arrivals = late.map(|late| now + delay + held_up + jitter.mul_f64(late));
         arrivals.into_iter().take(copies)
+    }
+
+    /// Whether the next datagram is lost, by a draw from 0.0 to 1.0.
+    fn loses(&mut self, drawn: f64) -> bool {
+        let Weather { loss, in_a_row, .. } = self.weather;
+        if in_a_row <= 1.0 {
+            return drawn < loss;
+        }
+        let ends = in_a_row.recip();
+        self.losing = match self.losing {
+            true => drawn >= ends,
+            // As often as makes the share of lost ones what it shall be.
+            false => drawn < ends * loss / (1.0 - loss).max(f64::MIN_POSITIVE),
+        };
+        self.losing
+    }
+}
+
+impl Way {
+    /// In fine weather.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            media: Link::new(seed),
+            // Far from the seeds of any other way's media.
+            rest: Link::new(!seed),
+        }
+    }
+
+    /// The weather changes, at `now`.
+    pub fn turns(&mut self, now: Duration, weather: Weather) {
+        self.media.turns(now, weather);
+        self.rest.turns(now, weather);
+    }
+
+    /// As [`Link::send`], by the link that this datagram takes.
+    pub fn send(
+        &mut self,
+        now: Duration,
+        datagram: &[u8],
+    ) -> impl Iterator<Item = Duration> + use<> {
+        let link = match is_media(datagram) {
+            true => &mut self.media,
+            false => &mut self.rest,
+        };
+        link.send(now)
+    }
+}
+
+/// RTP, not RTCP (RFC 5761), STUN or DTLS (RFC 7983).
+fn is_media(datagram: &[u8]) -> bool {
+    match datagram {
+        [first, second, ..] => (128..=191).contains(first) && !(192..=223).contains(second),
+        _ => false,
     }
 }
 
@@ -131,6 +198,61 @@ mod tests {
         let doubled = arrived.iter().filter(|times| times.len() == 2).count();
         assert!((share(lost, 20_000) - 0.2).abs() < 0.01);
         assert!((share(doubled, 20_000 - lost) - 0.1).abs() < 0.01);
+    }
+
+    #[test]
+    fn losses_come_in_rows_as_long_as_asked_for_and_as_often() {
+        let weather = Weather {
+            loss: 0.1,
+            in_a_row: 4.0,
+            ..Weather::default()
+        };
+        let arrived = arrivals(weather, 50_000);
+        let lost = arrived.iter().filter(|times| times.is_empty()).count();
+        let rows = arrived
+            .windows(2)
+            .filter(|pair| !pair[0].is_empty() && pair[1].is_empty());
+        let row = lost as f64 / rows.count() as f64;
+        assert!((share(lost, 50_000) - 0.1).abs() < 0.01, "{lost}");
+        assert!((row - 4.0).abs() < 0.3, "{row}");
+    }
+
+    #[test]
+    fn the_same_seed_brings_the_same_fate_and_another_seed_another() {
+        let fates = |seed| {
+            let mut link = Link::new(seed);
+            let weather = Weather {
+                loss: 0.2,
+                jitter: FRAME,
+                doubled: 0.1,
+                ..Weather::default()
+            };
+            link.turns(Duration::ZERO, weather);
+            let fates = (0..200).map(|n| link.send(FRAME * n).collect::<Vec<_>>());
+            fates.collect::<Vec<_>>()
+        };
+        assert_eq!(fates(1), fates(1));
+        assert_ne!(fates(1), fates(2));
+    }
+
+    #[test]
+    fn what_is_no_media_does_not_change_which_packets_of_sound_are_lost() {
+        let lost = |reports: u32| {
+            let mut way = Way::new(3);
+            let weather = Weather {
+                loss: 0.3,
+                ..Weather::default()
+            };
+            way.turns(Duration::ZERO, weather);
+            let packets = (0..100).map(|n| {
+                for _ in 0..reports {
+                    assert!(way.send(FRAME * n, &[0x80, 201]).count() <= 1);
+                }
+                way.send(FRAME * n, &[0x80, 111]).count()
+            });
+            packets.collect::<Vec<_>>()
+        };
+        assert_eq!(lost(0), lost(2));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `cargo xtask setup | demo | load | test | ci`: the project's one door.
+//! `cargo xtask setup | demo | load | quality | test | ci`: the project's one door.
 
 mod ci;
 mod demo;
@@ -15,6 +15,7 @@ const USAGE: &str = "cargo xtask COMMAND
   demo            a telephone site on this machine: Synapse, Asterisk, the gateway, a softphone page
   demo --check    the same, with the calls placed and judged by itself; --json FILE keeps the figures
   load [ARG...]   being built (CONTRIBUTING.md): calls under load; --help lists what can be set
+  quality [ARG...] calls in bad weather, beside rtpengine; --help lists what can be set
   test [ARG...]   all tests, the calls between real peers too; arguments go to cargo test
   ci [CHECK...]   formatting, purity, clippy, cargo-deny, tests; or only those named
 ";
@@ -36,7 +37,8 @@ fn run(command: &str, rest: &[String]) -> Result<ExitCode, Failure> {
     match command {
         "setup" => provision::setup()?,
         "demo" => return demo::run(rest),
-        "load" => return load::run(rest),
+        "load" => return load::run(&load::LOAD, rest),
+        "quality" => return load::run(&load::QUALITY, rest),
         "test" => test::run(rest)?,
         "ci" => ci::run(rest)?,
         "" | "help" | "--help" | "-h" => print!("{USAGE}"),

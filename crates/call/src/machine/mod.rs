@@ -123,6 +123,20 @@ enum Signalled {
     Gone,
 }
 
+/// Where a leg's new offer stands, whosever it is. One at a time (RFC 3264 section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Renegotiation {
+    Idle,
+    /// The far end's is with the media plane.
+    Theirs,
+    /// Ours is being made, because the far end has asked for it.
+    Asked,
+    /// Ours is being made.
+    Describing,
+    /// Ours waits for the far end's answer.
+    Offered,
+}
+
 /// Which of the two legs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -146,8 +160,11 @@ struct CallSide {
     signalled: Signalled,
     /// WebRTC handshake through, or none needed.
     connected: bool,
-    /// A new offer of the far end is with the media plane.
-    reoffered: bool,
+    renegotiation: Renegotiation,
+    /// What the other side wants has changed since the far end was told.
+    offer_due: bool,
+    /// Offers of ours that the media plane still makes, though an offer of the far end has taken their place.
+    outdated: u8,
     media_open: bool,
 }
 
@@ -157,7 +174,9 @@ impl CallSide {
             leg,
             signalled,
             connected: !leg.kind.media_follows_answer(),
-            reoffered: false,
+            renegotiation: Renegotiation::Idle,
+            offer_due: false,
+            outdated: 0,
             media_open: true,
         }
     }
@@ -168,6 +187,10 @@ impl CallSide {
 pub struct Call {
     caller: CallSide,
     callee: CallSide,
+    /// The caller made no offer.
+    offers_caller: bool,
+    /// Our offer to such a caller.
+    for_caller: Option<Sdp>,
     state: State,
     timings: Timings,
     story: Story,
@@ -175,12 +198,21 @@ pub struct Call {
 }
 
 impl Call {
-    /// Starts a call: `caller` offered `offer`, and `callee` is to be called.
+    /// Starts a call: `caller` offered `offer`, and `callee` is to be called. A caller without an offer gets ours with
+    /// the answer, and answers it then.
     #[must_use]
-    pub fn new(now: Instant, timings: Timings, caller: Leg, callee: Leg, offer: Sdp) -> Self {
+    pub fn new(
+        now: Instant,
+        timings: Timings,
+        caller: Leg,
+        callee: Leg,
+        offer: Option<Sdp>,
+    ) -> Self {
         let mut call = Call {
             caller: CallSide::new(caller, Signalled::Offered),
             callee: CallSide::new(callee, Signalled::Nothing),
+            offers_caller: offer.is_none(),
+            for_caller: None,
             state: State::Describing {
                 answerable: false,
                 offer: None,
@@ -193,7 +225,7 @@ impl Call {
         call.media(MediaAction::Open {
             leg: caller,
             beside: None,
-            offer: Some(offer),
+            offer,
         });
         call.media(MediaAction::Open {
             leg: callee,
@@ -285,6 +317,9 @@ impl Call {
             LegEvent::Answered { sdp, device } => self.on_answered(now, end, sdp, device),
             LegEvent::Candidates(candidates) => self.on_candidates(end, candidates),
             LegEvent::Reoffered { sdp } => self.on_reoffer(end, sdp),
+            LegEvent::OfferAsked => self.on_offer_asked(end),
+            LegEvent::Reanswered { sdp } => self.on_reanswered(end, sdp),
+            LegEvent::ReofferRefused { crossed } => self.on_our_offer_refused(end, crossed),
             LegEvent::Ended(reason) => {
                 self.side_mut(end).signalled = Signalled::Gone;
                 self.end(now, end.into(), reason, None);
@@ -296,6 +331,7 @@ impl Call {
         match event {
             MediaEvent::LocalDescription { sdp } => self.on_description(now, end, sdp),
             MediaEvent::Connected => self.on_connected(now, end),
+            MediaEvent::OfferDue => self.on_offer_due(end),
             MediaEvent::ReofferRefused => self.on_reoffer_refused(end),
             MediaEvent::Failed { why, fault } => {
                 let reason = match fault {

@@ -9,7 +9,10 @@ impl Call {
     /// One of our descriptions is ready. The callee is called when it is certain that the caller can be answered.
     pub(super) fn on_description(&mut self, now: Instant, end: End, sdp: Sdp) {
         match (&mut self.state, end) {
-            (State::Describing { answerable, .. }, End::Caller) => *answerable = true,
+            (State::Describing { answerable, .. }, End::Caller) => {
+                *answerable = true;
+                self.for_caller = self.offers_caller.then_some(sdp);
+            }
             (State::Describing { offer, .. }, End::Callee) => *offer = Some(sdp),
             (State::Connecting { answer, .. }, End::Caller) => {
                 *answer = Answer::Ready(sdp);
@@ -65,13 +68,18 @@ impl Call {
             a: caller,
             b: callee,
         });
-        self.media(MediaAction::Describe { leg: caller });
-        self.state = State::Connecting {
-            answer: Answer::Awaited {
-                until: now + self.timings.describe,
-            },
-            until: now + self.timings.connect,
+        let answer = match self.for_caller.take() {
+            Some(offer) => Answer::Ready(offer),
+            None => {
+                self.media(MediaAction::Describe { leg: caller });
+                Answer::Awaited {
+                    until: now + self.timings.describe,
+                }
+            }
         };
+        let until = now + self.timings.connect;
+        self.state = State::Connecting { answer, until };
+        self.tell_caller_in_time(now);
     }
 
     /// Tells the caller once the callee's sound is up, or has kept the caller waiting for long enough.
@@ -104,6 +112,8 @@ impl Call {
             }
         };
         self.state = State::Talking { sound };
+        self.offer_what_is_due(End::Caller);
+        self.offer_what_is_due(End::Callee);
     }
 
     pub(super) fn on_connected(&mut self, now: Instant, end: End) {

@@ -1,7 +1,7 @@
 //! What the far ends may do at any time of a living call: trickle candidates, offer anew (hold,
-//! resume, ICE restart, session refresh).
+//! resume, ICE restart, session refresh); and the new offers of ours that pass a hold on.
 
-use super::{Call, End, Signalled, State};
+use super::{Call, End, Renegotiation, Signalled, State};
 use crate::{LegAction, MediaAction, Sdp};
 
 impl Call {
@@ -14,39 +14,126 @@ impl Call {
     }
 
     pub(super) fn on_reoffer(&mut self, end: End, sdp: Sdp) {
-        match self.state {
-            State::Talking { .. } if !self.side(end).reoffered => {
-                self.side_mut(end).reoffered = true;
-                let leg = self.side(end).leg.id;
+        match (&self.state, self.side(end).renegotiation) {
+            // One offer at a time (RFC 3264 section 4), and none before the first is answered.
+            (State::Talking { .. }, Renegotiation::Theirs | Renegotiation::Asked)
+            | (State::Describing { .. } | State::Offered { .. } | State::Connecting { .. }, _) => {
+                self.leg(end, LegAction::RefuseReoffer)
+            }
+            (State::Talking { .. }, ours) => {
+                let side = self.side_mut(end);
+                // The leg lets an offer through that has crossed ours only where ours gives way.
+                side.offer_due |= ours != Renegotiation::Idle;
+                side.outdated += u8::from(ours == Renegotiation::Describing);
+                side.renegotiation = Renegotiation::Theirs;
+                let leg = side.leg.id;
                 self.media(MediaAction::Reoffer { leg, sdp });
             }
-            // One offer at a time (RFC 3264 section 4), and none before the first is answered.
-            State::Talking { .. }
-            | State::Describing { .. }
-            | State::Offered { .. }
-            | State::Connecting { .. } => self.leg(end, LegAction::RefuseReoffer),
-            State::Ending { .. } | State::Ended => {}
+            (State::Ending { .. } | State::Ended, _) => {}
         }
     }
 
-    /// The media plane met the new offer.
+    /// The far end leaves it to us to offer.
+    pub(super) fn on_offer_asked(&mut self, end: End) {
+        match (&self.state, self.side(end).renegotiation) {
+            (State::Talking { .. }, Renegotiation::Idle) => {
+                let side = self.side_mut(end);
+                side.renegotiation = Renegotiation::Asked;
+                side.offer_due = false;
+                let leg = side.leg.id;
+                self.media(MediaAction::Offer { leg });
+            }
+            // The one that is being made will do.
+            (State::Talking { .. }, Renegotiation::Describing) => {
+                self.side_mut(end).renegotiation = Renegotiation::Asked;
+            }
+            (State::Ending { .. } | State::Ended, _) => {}
+            _ => self.leg(end, LegAction::RefuseReoffer),
+        }
+    }
+
+    /// The media plane met the far end's new offer, or made ours.
     pub(super) fn on_reoffer_described(&mut self, end: End, sdp: Sdp) {
-        if self.take_reoffer(end) {
-            self.leg(end, LegAction::AnswerReoffer { sdp });
+        let side = self.side_mut(end);
+        if side.outdated > 0 {
+            side.outdated -= 1;
+            return;
+        }
+        match side.renegotiation {
+            Renegotiation::Theirs if side.signalled == Signalled::Answered => {
+                side.renegotiation = Renegotiation::Idle;
+                self.leg(end, LegAction::AnswerReoffer { sdp });
+                self.offer_what_is_due(end);
+            }
+            Renegotiation::Asked if side.signalled == Signalled::Answered => {
+                side.renegotiation = Renegotiation::Offered;
+                self.leg(end, LegAction::AnswerReoffer { sdp });
+            }
+            Renegotiation::Describing if side.signalled == Signalled::Answered => {
+                side.renegotiation = Renegotiation::Offered;
+                self.leg(end, LegAction::Reoffer { sdp });
+            }
+            _ => {}
         }
     }
 
     /// The media plane could not meet the new offer: the call goes on as it was (RFC 3261 section 14.2).
     pub(super) fn on_reoffer_refused(&mut self, end: End) {
-        if self.take_reoffer(end) {
-            self.leg(end, LegAction::RefuseReoffer);
+        let side = self.side_mut(end);
+        if side.renegotiation != Renegotiation::Theirs || side.signalled != Signalled::Answered {
+            return;
         }
+        side.renegotiation = Renegotiation::Idle;
+        self.leg(end, LegAction::RefuseReoffer);
+        self.offer_what_is_due(end);
     }
 
-    fn take_reoffer(&mut self, end: End) -> bool {
+    /// The other side holds or resumes.
+    pub(super) fn on_offer_due(&mut self, end: End) {
+        self.side_mut(end).offer_due = true;
+        self.offer_what_is_due(end);
+    }
+
+    /// Makes the offer that is due, as soon as the leg is free for it.
+    pub(super) fn offer_what_is_due(&mut self, end: End) {
+        let is_talking = matches!(self.state, State::Talking { .. });
         let side = self.side_mut(end);
-        let waiting = side.reoffered && side.signalled == Signalled::Answered;
-        side.reoffered = false;
-        waiting
+        if !is_talking || !side.offer_due || side.renegotiation != Renegotiation::Idle {
+            return;
+        }
+        side.offer_due = false;
+        side.renegotiation = Renegotiation::Describing;
+        let leg = side.leg.id;
+        self.media(MediaAction::Offer { leg });
+    }
+
+    /// The far end answered our new offer, or changed its description by itself.
+    pub(super) fn on_reanswered(&mut self, end: End, sdp: Sdp) {
+        let is_talking = matches!(self.state, State::Talking { .. });
+        let side = self.side_mut(end);
+        let is_answer = matches!(
+            side.renegotiation,
+            Renegotiation::Offered | Renegotiation::Idle
+        );
+        // One that our yielding to the far end's own offer has overtaken says nothing any more.
+        if !is_talking || !is_answer {
+            return;
+        }
+        side.renegotiation = Renegotiation::Idle;
+        let leg = side.leg.id;
+        self.media(MediaAction::ApplyAnswer { leg, sdp });
+        self.offer_what_is_due(end);
+    }
+
+    /// The far end will not have our new offer. The call goes on; what it wants of the sound the other side has
+    /// heard, and a resume will be offered again.
+    pub(super) fn on_our_offer_refused(&mut self, end: End, crossed: bool) {
+        let side = self.side_mut(end);
+        if side.renegotiation != Renegotiation::Offered {
+            return;
+        }
+        side.renegotiation = Renegotiation::Idle;
+        side.offer_due |= crossed;
+        self.offer_what_is_due(end);
     }
 }

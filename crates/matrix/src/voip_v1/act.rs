@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use mxtrunk_call::{Reason, Sdp};
+use mxtrunk_call::{LegEvent, Reason, Sdp};
 
 use super::early::EarlyCandidates;
 use super::{Leg, OUR_LIFETIME, State};
@@ -32,6 +32,8 @@ impl Leg {
         self.state = State::Connected {
             party: party.take(),
             reoffered: false,
+            offered: false,
+            yields: true,
         };
         self.sends.push_back(CallEventOut::Answer {
             call: self.call.clone(),
@@ -47,6 +49,24 @@ impl Leg {
         self.sends.push_back(CallEventOut::Negotiate {
             call: self.call.clone(),
             description: Description::Answer(sdp),
+            lifetime: OUR_LIFETIME,
+        });
+    }
+
+    pub(super) fn reoffer(&mut self, sdp: Sdp) {
+        let State::Connected { offered, .. } = &mut self.state else {
+            return;
+        };
+        if self.call.version == Version::V0 {
+            // It knows no `m.call.negotiate`.
+            let crossed = false;
+            self.events.push_back(LegEvent::ReofferRefused { crossed });
+            return;
+        }
+        *offered = true;
+        self.sends.push_back(CallEventOut::Negotiate {
+            call: self.call.clone(),
+            description: Description::Offer(sdp),
             lifetime: OUR_LIFETIME,
         });
     }

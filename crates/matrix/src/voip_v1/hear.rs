@@ -63,19 +63,42 @@ impl Leg {
             CallEventIn::Negotiate {
                 description: Description::Offer(sdp),
                 ..
+            } => self.reoffered(sdp),
+            CallEventIn::Negotiate {
+                description: Description::Answer(sdp),
+                ..
             } => {
-                if let State::Connected { reoffered, .. } = &mut self.state {
-                    *reoffered = true;
+                if let State::Connected { offered, .. } = &mut self.state
+                    && std::mem::replace(offered, false)
+                {
+                    self.events.push_back(LegEvent::Reanswered { sdp });
                 }
-                self.events.push_back(LegEvent::Reoffered { sdp });
             }
-            // We make no new offers, so there is nothing to be answered.
-            CallEventIn::Negotiate { .. }
-            | CallEventIn::SelectAnswer { .. }
+            CallEventIn::SelectAnswer { .. }
             | CallEventIn::Invite(_)
             | CallEventIn::Answer { .. }
             | CallEventIn::Reject { .. } => {}
         }
+    }
+
+    /// A new offer. One that has crossed ours is heard only where ours gives way; matrix-js-sdk takes its own back
+    /// otherwise, answers ours, and offers again.
+    fn reoffered(&mut self, sdp: Sdp) {
+        let State::Connected {
+            reoffered,
+            offered,
+            yields,
+            ..
+        } = &mut self.state
+        else {
+            return;
+        };
+        if *offered && !*yields {
+            return;
+        }
+        *offered = false;
+        *reoffered = true;
+        self.events.push_back(LegEvent::Reoffered { sdp });
     }
 
     fn candidates(&mut self, candidates: Vec<String>) {
@@ -99,6 +122,8 @@ impl Leg {
         self.state = State::Connected {
             party,
             reoffered: false,
+            offered: false,
+            yields: false,
         };
     }
 }

@@ -93,6 +93,10 @@ enum State {
         party: Option<String>,
         /// Whether that device waits for an answer to a new offer.
         reoffered: bool,
+        /// Whether a new offer of ours waits for its answer.
+        offered: bool,
+        /// Whether ours gives way when two offers cross. In matrix-js-sdk the caller's never does.
+        yields: bool,
     },
     /// Over.
     Ended,
@@ -209,6 +213,13 @@ impl Leg {
                 self.send_hangup(Reason::Unreachable);
                 self.gone(Reason::Unreachable);
             }
+            (SendOutcome::Failed(CallEventKind::Negotiate), State::Connected { offered, .. })
+                if *offered =>
+            {
+                *offered = false;
+                let crossed = false;
+                self.events.push_back(LegEvent::ReofferRefused { crossed });
+            }
             // Without a reject, hangup or selection the user's devices run into their own time-outs;
             // without candidates or a new description the call goes on as it was.
             (SendOutcome::Sent(_) | SendOutcome::Failed(_), _) => {}
@@ -223,6 +234,7 @@ impl Leg {
             LegAction::Ring => {}
             LegAction::Answer { sdp } => self.answer(sdp),
             LegAction::AnswerReoffer { sdp } => self.answer_reoffer(sdp),
+            LegAction::Reoffer { sdp } => self.reoffer(sdp),
             // VoIP v1 has no way to turn a new offer down. The client's own time-out for its offer
             // ends the wait; the media of the call goes on as it was.
             LegAction::RefuseReoffer => {

@@ -8,6 +8,7 @@ mod transport;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use str0m::change::SdpPendingOffer;
 use str0m::rtp::{RtpPacket, RtpWrite, Ssrc};
 use str0m::stats::MediaEgressStats;
 use str0m::{IceConnectionState, Input, Output, Rtc};
@@ -15,6 +16,7 @@ use str0m::{IceConnectionState, Input, Output, Rtc};
 use crate::browser_sdp::StreamName;
 use crate::codec::Codec;
 use crate::demux::TransactionId;
+use crate::direction::Hold;
 use crate::dtmf::{DigitSender, EventClock, Press, UPDATE};
 use crate::error::MediaError;
 use crate::fec::Reception;
@@ -45,6 +47,9 @@ pub(crate) struct BrowserLeg {
     ice: IceMode,
     policy: CodecPolicy,
     negotiation: Negotiation,
+    pub(crate) hold: Hold,
+    /// A later offer of ours that waits for its answer.
+    reoffer: Option<SdpPendingOffer>,
     /// What is spoken is decided: by the browser's answer, or by ours, made in knowledge of the other side.
     settled: bool,
     /// The MIDs of all media lines, in their order.
@@ -96,6 +101,8 @@ impl BrowserLeg {
             ice: settings.ice,
             policy: settings.policy,
             negotiation: Negotiation::Idle,
+            hold: Hold::default(),
+            reoffer: None,
             settled: false,
             lines: Vec::new(),
             voice: Voice::new(&settings.opus, seed.sequence, seed.timestamp)?,

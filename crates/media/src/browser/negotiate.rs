@@ -13,6 +13,7 @@ use super::BrowserLeg;
 use crate::browser_sdp::{self, Offered};
 use crate::codec::Law;
 use crate::codec_choice::{Kind, Speaker};
+use crate::direction::Direction as Permit;
 use crate::dtmf::EventClock;
 use crate::error::MediaError;
 use crate::leg::IceMode;
@@ -199,8 +200,11 @@ impl BrowserLeg {
         now: Instant,
         offer: &str,
         other: Option<&Speaker>,
+        permit: Permit,
         out: &mut Outbox,
     ) -> Result<String, MediaError> {
+        // RFC 3264 section 4: one offer at a time; ours, if there was one, is taken back.
+        self.reoffer = None;
         let offered = Offered::parse(offer)?;
         let (bare, candidates) = self.transport.take_candidates(offer);
         let offer = SdpOffer::from_sdp_string(&bare).map_err(bad)?;
@@ -210,29 +214,39 @@ impl BrowserLeg {
             Negotiation::Agreed(agreed) => Some(agreed.hears),
             Negotiation::Idle | Negotiation::Offered { .. } => None,
         };
-        self.agree(Mid::from(offered.audio.as_str()), answer.to_sdp_string())?;
+        let agreed = self.agree(Mid::from(offered.audio.as_str()), answer.to_sdp_string())?;
+        let wish = ours(agreed.direction).mirrored();
+        self.hold.offered(wish);
         self.lines = offered.lines.into_iter().map(|line| line.mid).collect();
         self.advance(now, out)?;
         match before {
-            Some(hears) => self.answer_with(hears),
+            Some(hears) => self.answer_with(hears, permit),
             None => {
                 let own = self.options();
                 let unknown = Speaker::unknown(own.kind);
-                self.answer_with(own.answer(other.unwrap_or(&unknown)))
+                self.answer_with(own.answer(other.unwrap_or(&unknown)), permit)
             }
         }
     }
 
     /// Our answer once more, now that it is known what the other side speaks.
-    pub(crate) fn describe(&mut self, other: Option<&Speaker>) -> Result<String, MediaError> {
+    pub(crate) fn describe(
+        &mut self,
+        other: Option<&Speaker>,
+        permit: Permit,
+    ) -> Result<String, MediaError> {
         let own = self.options();
         let unknown = Speaker::unknown(own.kind);
         let codecs = own.answer(other.unwrap_or(&unknown));
         self.settled = true;
-        self.answer_with(codecs)
+        self.answer_with(codecs, permit)
     }
 
-    fn answer_with(&mut self, codecs: Vec<crate::Codec>) -> Result<String, MediaError> {
+    fn answer_with(
+        &mut self,
+        codecs: Vec<crate::Codec>,
+        permit: Permit,
+    ) -> Result<String, MediaError> {
         let Negotiation::Agreed(agreed) = &mut self.negotiation else {
             return Err(MediaError::UnexpectedAnswer);
         };
@@ -241,12 +255,17 @@ impl BrowserLeg {
         };
         self.voice.set_codec(*first);
         agreed.hears = codecs;
+        let direction = self.hold.wish().mirrored().and(permit);
+        agreed.direction = engines(direction);
+        self.hold.tell(permit);
         if let Some((_, clock)) = agreed.event() {
             self.digits.set_clock(clock);
         }
         let listed = agreed.listed(&agreed.hears);
-        let answer = browser_sdp::narrowed(&agreed.answer, &agreed.mid.to_string(), &listed);
+        let mid = agreed.mid.to_string();
+        let answer = browser_sdp::narrowed(&agreed.answer, &mid, &listed);
         let answer = browser_sdp::with_empty_lines_refused(&answer);
+        let answer = browser_sdp::directed(&answer, &mid, direction);
         Ok(self.stream.put_into(&answer))
     }
 
@@ -267,6 +286,9 @@ impl BrowserLeg {
                 agreed @ Negotiation::Agreed(_) => {
                     // A second device that answers late must not end the call that runs.
                     self.negotiation = agreed;
+                    if let Some(pending) = self.reoffer.take() {
+                        return self.apply_later_answer(now, pending, answer, out);
+                    }
                     tracing::debug!("an answer to nothing that was offered is ignored");
                     return Ok(());
                 }
@@ -281,6 +303,7 @@ impl BrowserLeg {
             .map_err(bad)?;
         self.take_candidates(&candidates);
         let agreed = self.agree(mid, String::new())?;
+        let wish = ours(agreed.direction).mirrored();
         let is_answered = |pt: &Pt, number: Option<u8>| number == Some(**pt);
         agreed
             .formats
@@ -300,8 +323,79 @@ impl BrowserLeg {
         if let Some((_, clock)) = event {
             self.digits.set_clock(clock);
         }
+        self.hold.answered(wish);
         self.settled = true;
         self.lines = vec![mid.to_string()];
+        self.advance(now, out)
+    }
+
+    /// A later offer of ours: what is spoken goes on, as far as `permit` lets it.
+    pub(crate) fn reoffer(
+        &mut self,
+        now: Instant,
+        permit: Permit,
+        out: &mut Outbox,
+    ) -> Result<String, MediaError> {
+        let Negotiation::Agreed(agreed) = &self.negotiation else {
+            return Err(MediaError::UnexpectedAnswer);
+        };
+        let mid = agreed.mid;
+        let listed = agreed.listed(&agreed.hears);
+        // Where we answered first the name of our stream is not the engine's; see `StreamName`.
+        let is_renamed = !agreed.answer.is_empty();
+        let wanted = engines(permit);
+        let current = self.rtc.media(mid).map(|media| media.direction());
+        let mut changes = self.rtc.sdp_api();
+        if current == Some(wanted) {
+            // The engine makes an offer only of a change, and knows nothing of what we made of its last answer.
+            let another = match wanted {
+                Direction::SendRecv => Direction::SendOnly,
+                _ => Direction::SendRecv,
+            };
+            changes.set_direction(mid, another);
+        }
+        changes.set_direction(mid, wanted);
+        let Some((offer, pending)) = changes.apply() else {
+            return Err(MediaError::Engine("no later offer came of it".to_owned()));
+        };
+        self.reoffer = Some(pending);
+        self.hold.tell(permit);
+        self.advance(now, out)?;
+        let offer = browser_sdp::narrowed(&offer.to_sdp_string(), &mid.to_string(), &listed);
+        let offer = browser_sdp::with_empty_lines_refused(&offer);
+        Ok(match is_renamed {
+            true => self.stream.put_into(&offer),
+            false => offer,
+        })
+    }
+
+    /// The answer to it. One that is rubbish does not end the call: it goes on as it was.
+    fn apply_later_answer(
+        &mut self,
+        now: Instant,
+        pending: SdpPendingOffer,
+        answer: &str,
+        out: &mut Outbox,
+    ) -> Result<(), MediaError> {
+        let (bare, candidates) = self.transport.take_candidates(answer);
+        let accepted = SdpAnswer::from_sdp_string(&bare).map_err(bad);
+        let accepted = accepted.and_then(|answer| {
+            self.rtc
+                .sdp_api()
+                .accept_answer(pending, answer)
+                .map_err(bad)
+        });
+        if let Err(error) = accepted {
+            tracing::debug!(%error, "an answer to a later offer is ignored");
+            return Ok(());
+        }
+        self.take_candidates(&candidates);
+        if let Negotiation::Agreed(agreed) = &mut self.negotiation
+            && let Some(media) = self.rtc.media(agreed.mid)
+        {
+            agreed.direction = media.direction();
+            self.hold.answered(ours(agreed.direction).mirrored());
+        }
         self.advance(now, out)
     }
 
@@ -386,6 +480,23 @@ impl BrowserLeg {
             Negotiation::Agreed(agreed) => Ok(agreed),
             Negotiation::Idle | Negotiation::Offered { .. } => Err(MediaError::NoCommonCodec),
         }
+    }
+}
+
+/// The engine's direction in our words, seen from us.
+fn ours(direction: Direction) -> Permit {
+    Permit {
+        sends: direction.is_sending(),
+        receives: direction.is_receiving(),
+    }
+}
+
+fn engines(direction: Permit) -> Direction {
+    match (direction.sends, direction.receives) {
+        (true, true) => Direction::SendRecv,
+        (true, false) => Direction::SendOnly,
+        (false, true) => Direction::RecvOnly,
+        (false, false) => Direction::Inactive,
     }
 }
 

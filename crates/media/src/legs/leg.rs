@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::browser::BrowserLeg;
 use crate::codec::{Codec, Frame, OPUS_TICKS};
 use crate::codec_choice::Speaker;
+use crate::direction::{Direction, Hold};
 use crate::dtmf::Press;
 use crate::error::MediaError;
 use crate::leg::{LegId, Why};
@@ -130,6 +131,26 @@ impl Leg {
         match &self.side {
             Side::Browser(browser) => browser.refusal_of(now, offer),
             Side::Phone(phone) => phone.refusal_of(offer, other),
+        }
+    }
+
+    pub(super) fn hold(&self) -> &Hold {
+        match &self.side {
+            Side::Browser(browser) => &browser.hold,
+            Side::Phone(phone) => &phone.hold,
+        }
+    }
+
+    /// What this leg may send and receive when `other` wants that of the call. A phone's stream is never broken: one
+    /// that a browser does not talk to hears silence.
+    pub(super) fn permit(&self, other: Option<Direction>) -> Direction {
+        let permit = other.unwrap_or(Direction::BOTH);
+        match &self.side {
+            Side::Browser(_) => permit,
+            Side::Phone(_) => Direction {
+                sends: true,
+                ..permit
+            },
         }
     }
 

@@ -8,6 +8,7 @@ use super::{Happened, LegId, Legs, MediaError};
 use crate::browser::BrowserLeg;
 use crate::browser_sdp;
 use crate::codec_choice::Speaker;
+use crate::direction::Direction;
 use crate::outbox::Outbox;
 use crate::phone::PhoneLeg;
 use crate::profile::{PhoneProfile, SrtpPolicy};
@@ -121,12 +122,13 @@ impl Legs {
     }
 
     fn answer(&mut self, now: Instant, id: LegId, offer: &str) {
-        let other = self.other_side(id);
+        let (other, permit) = (self.other_side(id), self.permit(id));
         self.produce(id, |side, out| match side {
-            Side::Browser(browser) => browser.answer(now, offer, other.as_ref(), out),
-            Side::Phone(phone) => phone.answer(offer, other.as_ref()),
+            Side::Browser(browser) => browser.answer(now, offer, other.as_ref(), permit, out),
+            Side::Phone(phone) => phone.answer(offer, other.as_ref(), permit),
         });
         self.review(now, id);
+        self.pass_hold_on(id);
     }
 
     /// After a description: a hold may have begun or ended.
@@ -140,11 +142,43 @@ impl Legs {
     /// Our answer to the offer that a leg was opened with, made anew now that the leg is bridged and it is known what
     /// the other side speaks; follows as [`Happened::LocalDescription`].
     pub fn describe(&mut self, id: LegId) {
-        let other = self.other_side(id);
+        let (other, permit) = (self.other_side(id), self.permit(id));
         self.produce(id, |side, _| match side {
-            Side::Browser(browser) => browser.describe(other.as_ref()),
-            Side::Phone(phone) => phone.describe(other.as_ref()),
+            Side::Browser(browser) => browser.describe(other.as_ref(), permit),
+            Side::Phone(phone) => phone.describe(other.as_ref(), permit),
         });
+        self.pass_hold_on(id);
+    }
+
+    /// A later offer of ours, which tells the far end what the other side of the call wants by now; follows as
+    /// [`Happened::LocalDescription`]. A remote offer that comes before its answer takes its place.
+    pub fn reoffer(&mut self, now: Instant, id: LegId) {
+        let permit = self.permit(id);
+        self.produce(id, |side, out| match side {
+            Side::Browser(browser) => browser.reoffer(now, permit, out),
+            Side::Phone(phone) => phone.reoffer(permit),
+        });
+    }
+
+    /// What a leg may send and receive, by the wish of the one that it is bridged with.
+    fn permit(&self, id: LegId) -> Direction {
+        let Some(leg) = self.legs.get(&id) else {
+            return Direction::BOTH;
+        };
+        let other = leg.peer.and_then(|peer| self.legs.get(&peer));
+        leg.permit(other.map(|other| other.hold().wish()))
+    }
+
+    /// After a description of this leg: what its far end wants may be news to the other one.
+    fn pass_hold_on(&mut self, id: LegId) {
+        let Some(peer) = self.legs.get(&id).and_then(|leg| leg.peer) else {
+            return;
+        };
+        let permit = self.permit(peer);
+        let is_stale = |leg: &Leg| leg.hold().is_stale(permit);
+        if self.legs.get(&peer).is_some_and(is_stale) {
+            self.report(peer, Happened::OfferDue);
+        }
     }
 
     fn produce(
@@ -185,6 +219,7 @@ impl Legs {
         }
         self.rewire(id);
         self.review(now, id);
+        self.pass_hold_on(id);
     }
 
     /// What the leg speaks that this one is, or will be, bridged with. A phone that calls will be bridged with a browser,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::PhoneLeg;
 use crate::codec::{Codec, Law};
 use crate::codec_choice::{Kind, Speaker};
+use crate::direction::Direction;
 use crate::dtmf::EventClock;
 use crate::error::MediaError;
 use crate::formats::Format;
@@ -157,6 +158,7 @@ impl PhoneLeg {
         &mut self,
         offer: &str,
         other: Option<&Speaker>,
+        permit: Direction,
     ) -> Result<String, MediaError> {
         let remote = Remote::parse(offer, &self.codecs, self.local.srtp)?;
         self.answer_to(&remote, other)?;
@@ -167,23 +169,30 @@ impl PhoneLeg {
         self.local.keys = ours.into_iter().collect();
         self.local.version += 1;
         self.types.learn(&remote.audio.formats);
-        self.answer_with(remote, other)
+        self.hold.offered(remote.audio.effective_direction());
+        self.answer_with(remote, other, permit)
     }
 
     /// Our answer once more, now that it is known what the other side speaks.
-    pub(crate) fn describe(&mut self, other: Option<&Speaker>) -> Result<String, MediaError> {
+    pub(crate) fn describe(
+        &mut self,
+        other: Option<&Speaker>,
+        permit: Direction,
+    ) -> Result<String, MediaError> {
         let remote = self.agreed().map(|agreed| agreed.remote.clone());
         self.settled = true;
-        self.answer_with(remote.ok_or(MediaError::UnexpectedAnswer)?, other)
+        self.answer_with(remote.ok_or(MediaError::UnexpectedAnswer)?, other, permit)
     }
 
     fn answer_with(
         &mut self,
         remote: Remote,
         other: Option<&Speaker>,
+        permit: Direction,
     ) -> Result<String, MediaError> {
         let codecs = self.answer_to(&remote, other)?;
-        let answer = self.local.answer(&remote, &codecs)?;
+        let answer = self.local.answer(&remote, &codecs, permit)?;
+        self.hold.tell(permit);
         self.agree(remote, &codecs)?;
         Ok(answer)
     }
@@ -194,8 +203,8 @@ impl PhoneLeg {
             return Err(MediaError::UnexpectedAnswer);
         }
         let mut remote = Remote::parse(answer, &self.codecs, self.local.srtp)?;
-        // We offer no multiplexing: the odd port stands open anyway, and a PBX is near.
-        remote.audio.mux = false;
+        // We offer no multiplexing, unless the phone had it before: the odd port stands open anyway, and a PBX is near.
+        remote.audio.mux &= self.agreed().is_some_and(|agreed| agreed.audio().mux);
         if let Some(srtp) = &mut self.srtp {
             srtp.apply_answer(&remote.audio.keys)?;
         }
@@ -203,7 +212,19 @@ impl PhoneLeg {
         let formats = remote.audio.formats.audio.iter();
         let codecs: Vec<Codec> = formats.map(|format| format.codec).collect();
         self.settled = true;
+        self.hold.answered(remote.audio.effective_direction());
         self.agree(remote, &codecs)
+    }
+
+    /// A later offer of ours: what is spoken goes on, as far as `permit` lets it.
+    pub(crate) fn reoffer(&mut self, permit: Direction) -> Result<String, MediaError> {
+        let agreed = self.agreed().ok_or(MediaError::UnexpectedAnswer)?;
+        let codecs: Vec<Codec> = agreed.hears.iter().map(|format| format.codec).collect();
+        let remote = agreed.remote.clone();
+        let protected = self.srtp.as_ref().filter(|srtp| srtp.is_agreed());
+        self.local.keys = protected.map(Srtp::offer).unwrap_or_default();
+        self.hold.tell(permit);
+        self.local.reoffer(&remote, &codecs, permit)
     }
 
     fn agree(&mut self, remote: Remote, codecs: &[Codec]) -> Result<(), MediaError> {

@@ -46,7 +46,9 @@ fn the_answer_takes_the_remotes_first_law_and_event_number() {
     assert_eq!(codecs(&remote.audio), [Codec::Pcma, Codec::Pcmu]);
     assert_eq!(remote.audio.rtp, Some("127.0.0.1:12000".parse().unwrap()));
     assert_eq!(remote.audio.rtcp, Some("127.0.0.1:12001".parse().unwrap()));
-    let answer = local().answer(&remote, &[Codec::Pcma]).unwrap();
+    let answer = local()
+        .answer(&remote, &[Codec::Pcma], Direction::BOTH)
+        .unwrap();
     assert!(
         answer.contains("m=audio 20000 RTP/AVP 8 96\r\n"),
         "{answer}"
@@ -84,7 +86,9 @@ fn the_answer_uses_the_numbers_of_the_offer() {
         .replace("8 PCMA", "96 PCMA")
         .replace("0 PCMU/8000", "97 opus/48000/2");
     let remote = Remote::parse(&offer, &[Codec::Opus, Codec::Pcma], SrtpPolicy::Off).unwrap();
-    let answer = local().answer(&remote, &[Codec::Opus]).unwrap();
+    let answer = local()
+        .answer(&remote, &[Codec::Opus], Direction::BOTH)
+        .unwrap();
     assert!(
         answer.contains("m=audio 20000 RTP/AVP 97 101\r\n"),
         "{answer}"
@@ -105,7 +109,9 @@ fn every_form_of_hold_is_understood_and_mirrored() {
             SrtpPolicy::Off,
         )
         .unwrap();
-        let answer = local().answer(&remote, &[Codec::Pcma]).unwrap();
+        let answer = local()
+            .answer(&remote, &[Codec::Pcma], Direction::BOTH)
+            .unwrap();
         assert!(answer.contains(&format!("a={ours}\r\n")), "{answer}");
     }
     let old_hold = ASTERISK.replace("c=IN IP4 127.0.0.1", "c=IN IP4 0.0.0.0");
@@ -116,7 +122,9 @@ fn every_form_of_hold_is_understood_and_mirrored() {
 fn a_rejected_audio_line_and_other_lines_are_answered_with_port_nought() {
     let video = format!("{ASTERISK}m=video 5000 RTP/AVP 99\r\na=rtpmap:99 H264/90000\r\n");
     let remote = Remote::parse(&video, &OURS, SrtpPolicy::Off).unwrap();
-    let answer = local().answer(&remote, &[Codec::Pcma]).unwrap();
+    let answer = local()
+        .answer(&remote, &[Codec::Pcma], Direction::BOTH)
+        .unwrap();
     assert!(answer.contains("m=video 0 RTP/AVP 99\r\n"), "{answer}");
     let refused = ASTERISK.replace("m=audio 12000", "m=audio 0");
     assert_eq!(
@@ -186,7 +194,7 @@ proptest! {
         let text = String::from_utf8(bytes).unwrap();
         if let Ok(remote) = Remote::parse(&text, &OURS, SrtpPolicy::Off) {
             let first = remote.audio.formats.audio[0].codec;
-            local().answer(&remote, &[first]).unwrap();
+            local().answer(&remote, &[first], Direction::BOTH).unwrap();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Hold in every form, on either leg: who hears what, and which direction our answer has.
 
-use mxtrunk_media::{Law, LegId};
+use mxtrunk_media::{Event, Happened, Law, LegId};
 use str0m::media::Direction;
 
 use crate::world::World;
@@ -22,6 +22,16 @@ struct PhoneForm {
     nowhere: bool,
     /// The attribute stands before the media line.
     session_level: bool,
+}
+
+/// The attribute of one who sends and receives so.
+fn attribute(sends: bool, receives: bool) -> &'static str {
+    match (sends, receives) {
+        (true, true) => "sendrecv",
+        (true, false) => "sendonly",
+        (false, true) => "recvonly",
+        (false, false) => "inactive",
+    }
 }
 
 impl PhoneForm {
@@ -57,15 +67,18 @@ impl PhoneForm {
         offer
     }
 
-    fn answered_with(self) -> &'static str {
-        match (self.sends(), self.receives()) {
-            (true, true) => "sendrecv",
-            (true, false) => "recvonly",
-            (false, true) => "sendonly",
-            (false, false) => "inactive",
-        }
+    /// Our answer: what the phone wants and the browser lets it have. We may always send: silence, where the browser
+    /// does not.
+    fn answered_with(self, browser: Direction) -> &'static str {
+        attribute(self.receives(), self.sends() && browser.is_receiving())
     }
 }
+
+const SENDRECV: PhoneForm = PhoneForm {
+    attribute: "sendrecv",
+    nowhere: false,
+    session_level: false,
+};
 
 fn direction_in(sdp: &str) -> &str {
     let directions: Vec<&str> = sdp
@@ -113,6 +126,7 @@ fn every_form_of_hold_by_either_side_is_answered_and_obeyed_in_every_combination
     let (mut world, browser, phone) = bridged(Law::Mu);
     // The browser talks both ways already: an offer of that comes last, for only a change makes one.
     for (attribute, mirrored) in FORMS.into_iter().rev() {
+        phone_offers(&mut world, phone, SENDRECV);
         let direction = match attribute {
             "sendrecv" => Direction::SendRecv,
             "sendonly" => Direction::SendOnly,
@@ -123,7 +137,12 @@ fn every_form_of_hold_by_either_side_is_answered_and_obeyed_in_every_combination
         assert_eq!(direction_in(&answer), mirrored, "browser {attribute}");
         for form in PhoneForm::all() {
             let answer = phone_offers(&mut world, phone, form);
-            assert_eq!(direction_in(&answer), form.answered_with(), "{form:?}");
+            let expected = form.answered_with(direction);
+            assert_eq!(
+                direction_in(&answer),
+                expected,
+                "browser {attribute}, {form:?}"
+            );
             let (at_phone, at_browser) = packets_in_a_second(&mut world, browser, phone);
             // The phone's stream is unbroken whatever the browser does; the browser gets what the phone sends.
             let to_phone = form.receives();
@@ -214,4 +233,113 @@ fn a_key_of_the_phone_while_the_browser_does_not_listen_is_not_pressed_at_the_re
         .collect();
     assert_eq!(codes, [6]);
     assert!(world.close(browser).dropped.digits >= 1);
+}
+
+/// What a leg's far end should hear of the other side, and the events of it since the last time.
+fn offer_due(world: &mut World, leg: LegId) -> Option<String> {
+    world.collect();
+    let is_due = |event: &Event| event.leg == leg && event.what == Happened::OfferDue;
+    let before = world.events.len();
+    world.events.retain(|event| !is_due(event));
+    if world.events.len() == before {
+        return None;
+    }
+    world.legs.reoffer(world.now(), leg);
+    Some(world.description(leg))
+}
+
+#[test]
+fn a_phones_hold_and_its_resume_are_offered_to_the_browser() {
+    let (mut world, browser, phone) = bridged(Law::Mu);
+    assert_eq!(offer_due(&mut world, browser), None);
+    for form in PhoneForm::all() {
+        phone_offers(&mut world, phone, form);
+        let both = form.sends() && form.receives();
+        let offer = offer_due(&mut world, browser);
+        // The resume after a form that is none is no news.
+        if both && offer.is_none() {
+            continue;
+        }
+        let offer = offer.unwrap_or_else(|| panic!("{form:?} is not passed on"));
+        let expected = attribute(form.sends(), form.receives());
+        assert_eq!(direction_in(&offer), expected, "{form:?}");
+        let answer = world.browser(browser).answer(&offer);
+        world.legs.apply_answer(world.now(), browser, &answer);
+        let (at_phone, at_browser) = packets_in_a_second(&mut world, browser, phone);
+        let what = format!("{form:?}: {at_phone}, {at_browser}");
+        assert_eq!(at_phone > 0, form.receives(), "{what}");
+        assert_eq!(at_browser > 40, form.sends(), "{what}");
+        phone_offers(&mut world, phone, SENDRECV);
+        if let Some(offer) = offer_due(&mut world, browser) {
+            assert_eq!(direction_in(&offer), "sendrecv");
+            let answer = world.browser(browser).answer(&offer);
+            world.legs.apply_answer(world.now(), browser, &answer);
+        }
+        let (at_phone, at_browser) = packets_in_a_second(&mut world, browser, phone);
+        assert!(
+            at_phone == 50 && at_browser > 40,
+            "{form:?}: {at_phone}, {at_browser}"
+        );
+    }
+    assert_eq!(offer_due(&mut world, phone), None, "an answer is no hold");
+}
+
+#[test]
+fn a_browsers_hold_and_its_resume_are_offered_to_the_phone() {
+    let (mut world, browser, phone) = bridged(Law::Mu);
+    for (direction, expected, answered) in [
+        (Direction::SendOnly, "sendonly", "recvonly"),
+        (Direction::SendRecv, "sendrecv", "sendrecv"),
+        (Direction::Inactive, "sendonly", "recvonly"),
+        (Direction::SendRecv, "sendrecv", "sendrecv"),
+    ] {
+        browser_offers(&mut world, browser, direction);
+        let offer = offer_due(&mut world, phone).expect("the hold is passed on");
+        assert_eq!(direction_in(&offer), expected);
+        // The codecs that are spoken, under their numbers, in a newer version of the same session.
+        assert!(offer.contains(" RTP/AVP 0 96\r\n"), "{offer}");
+        let answer = format!("{}a={answered}\r\n", world.phone(phone).description());
+        world.phone(phone).talks = answered == "sendrecv";
+        world.legs.apply_answer(world.now(), phone, &answer);
+        assert_eq!(offer_due(&mut world, browser), None, "an answer is no hold");
+        let (at_phone, at_browser) = packets_in_a_second(&mut world, browser, phone);
+        assert_eq!(at_phone, 50, "the phone's stream is unbroken");
+        assert_eq!(at_browser > 40, direction.is_receiving());
+    }
+}
+
+#[test]
+fn a_browser_that_resumes_while_the_phone_holds_is_told_so() {
+    let (mut world, browser, phone) = bridged(Law::Mu);
+    browser_offers(&mut world, browser, Direction::SendOnly);
+    phone_offers(
+        &mut world,
+        phone,
+        PhoneForm {
+            attribute: "sendonly",
+            ..SENDRECV
+        },
+    );
+    let answer = browser_offers(&mut world, browser, Direction::SendRecv);
+    assert_eq!(direction_in(&answer), "sendonly");
+    phone_offers(&mut world, phone, SENDRECV);
+    let offer = offer_due(&mut world, browser).expect("the resume is passed on");
+    assert_eq!(direction_in(&offer), "sendrecv");
+}
+
+#[test]
+fn an_offer_of_the_browser_takes_the_place_of_ours() {
+    let (mut world, browser, phone) = bridged(Law::Mu);
+    let hold = PhoneForm {
+        attribute: "sendonly",
+        ..SENDRECV
+    };
+    phone_offers(&mut world, phone, hold);
+    offer_due(&mut world, browser).expect("the hold is passed on");
+    let answer = browser_offers(&mut world, browser, Direction::SendOnly);
+    assert_eq!(direction_in(&answer), "inactive");
+    // A late answer to ours changes nothing.
+    world.legs.apply_answer(world.now(), browser, &answer);
+    phone_offers(&mut world, phone, SENDRECV);
+    offer_due(&mut world, browser).expect("the resume is passed on");
 }

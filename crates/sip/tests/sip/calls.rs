@@ -139,7 +139,8 @@ async fn a_refusal_arrives_with_its_reason() {
         Happened::Refused {
             status: 486,
             phrase,
-            reason
+            reason,
+            warning: None,
         }
     );
     left.idle().await;

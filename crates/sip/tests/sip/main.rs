@@ -6,10 +6,14 @@
 mod calls;
 mod challenges;
 mod fence;
+mod offerless;
 mod orphan;
 mod outage;
 mod peer;
 mod phone;
+mod reliable;
+mod reoffers;
+mod sessions;
 mod wire_in;
 mod wire_out;
 mod wire_tcp;

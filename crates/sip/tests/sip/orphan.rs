@@ -85,7 +85,7 @@ async fn an_incoming_call_is_ended_from_the_snapshot_before_its_200() {
     let dialog = left.agent.dialog(inc).unwrap();
     left.tell(inc, Command::Answer { sdp: ANSWER.into() });
     assert!(matches!(right.on(out).await, Happened::Answered { .. }));
-    assert!(matches!(left.on(inc).await, Happened::Established { dialog: d } if d == dialog));
+    assert!(matches!(left.on(inc).await, Happened::Established { dialog: d, .. } if d == dialog));
     let left = restart(left, left_config).await;
     assert_eq!(left.agent.end_orphan(&through_json(&dialog)).await, Ok(200));
     assert!(matches!(right.on(out).await, Happened::Ended { .. }));

@@ -364,7 +364,7 @@ async fn requests_outside_of_a_dialog_get_their_own_answers() {
         ("REGISTER", "", "405"),
         ("SUBSCRIBE", "Event: dialog\r\n", "489"),
         ("BYE", "", "481"),
-        ("INVITE", "Require: 100rel\r\n", "420"),
+        ("INVITE", "Require: gruu\r\n", "420"),
         ("INVITE", "Content-Type: text/plain\r\n", "415"),
     ] {
         let request = phone.request(method, headers);

@@ -68,12 +68,13 @@ async fn provisional_responses_are_told_once() {
 }
 
 #[tokio::test]
-async fn a_refusal_keeps_the_peers_own_phrase_and_reason() {
+async fn a_refusal_keeps_the_peers_own_phrase_reason_and_warning() {
     let (phone, mut agent) = Phone::with(|_| {}).await;
     let (leg, invite) = invited(&phone, &agent).await;
-    let reason = "Reason: Q.850;cause=21;text=\"No\"\r\n";
+    let headers =
+        "Reason: Q.850;cause=21;text=\"No\"\r\nWarning: 399 pbx.example \"Not at this hour\"\r\n";
     phone
-        .reply(&invite, "403 Not With Us", "p", reason, "")
+        .reply(&invite, "403 Not With Us", "p", headers, "")
         .await;
     phone.hear_some("ACK ").await;
     let refused = Happened::Refused {
@@ -83,6 +84,7 @@ async fn a_refusal_keeps_the_peers_own_phrase_and_reason() {
             text: Some("No".into()),
             ..ReasonHeader::q850(21)
         }),
+        warning: Some("399 pbx.example \"Not at this hour\"".into()),
     };
     assert_eq!(agent.on(leg).await, refused);
     agent.idle().await;

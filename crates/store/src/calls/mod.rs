@@ -52,8 +52,12 @@ pub struct CallRecord {
     pub ended_by: Option<EndedBy>,
     /// Why it ended: the stable word of the call's reason.
     pub reason: Option<String>,
-    /// The final SIP status that the telephone side gave, where there was one.
+    /// The final SIP status of the INVITE, the telephone side's or ours, where there was one.
     pub sip_status: Option<u16>,
+    /// The Reason header that came or went with its end (RFC 3326).
+    pub sip_reason: Option<String>,
+    /// The Warning header of a refusal (RFC 3261 section 20.43).
+    pub sip_warning: Option<String>,
     /// Which way sound flowed: the verdict of the media plane, as a stable word.
     pub audio: Option<String>,
     /// Media statistics as JSON.
@@ -81,6 +85,8 @@ impl CallRecord {
             ended_by: None,
             reason: None,
             sip_status: None,
+            sip_reason: None,
+            sip_warning: None,
             audio: None,
             stats: None,
         }
@@ -142,8 +148,8 @@ impl Store {
     pub async fn begin_call(&self, record: &CallRecord, live: &LiveCall) -> Result<(), StoreError> {
         let mut tx = self.pool.begin().await?;
         sqlx::query(
-            "INSERT INTO call_records (id, direction, user_id, number, started_at, answered_at, ended_at, ended_by, reason, sip_status, audio, stats)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO call_records (id, direction, user_id, number, started_at, answered_at, ended_at, ended_by, reason, sip_status, sip_reason, sip_warning, audio, stats)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&record.id.0)
         .bind(record.direction.word())
@@ -155,6 +161,8 @@ impl Store {
         .bind(record.ended_by.map(EndedBy::word))
         .bind(record.reason.as_deref())
         .bind(record.sip_status)
+        .bind(record.sip_reason.as_deref())
+        .bind(record.sip_warning.as_deref())
         .bind(record.audio.as_deref())
         .bind(record.stats.as_deref())
         .execute(&mut *tx)
@@ -224,13 +232,15 @@ impl Store {
         let mut tx = self.pool.begin().await?;
         sqlx::query(
             "UPDATE call_records SET answered_at = coalesce(?, answered_at), ended_at = ?, ended_by = ?, reason = ?,
-             sip_status = ?, audio = ?, stats = ? WHERE id = ?",
+             sip_status = ?, sip_reason = ?, sip_warning = ?, audio = ?, stats = ? WHERE id = ?",
         )
         .bind(record.answered_at.map(|at| at.0))
         .bind(record.ended_at.map(|at| at.0))
         .bind(record.ended_by.map(EndedBy::word))
         .bind(record.reason.as_deref())
         .bind(record.sip_status)
+        .bind(record.sip_reason.as_deref())
+        .bind(record.sip_warning.as_deref())
         .bind(record.audio.as_deref())
         .bind(record.stats.as_deref())
         .bind(&record.id.0)

@@ -63,6 +63,8 @@ pub(super) fn record_from(row: &SqliteRow) -> Result<CallRecord, StoreError> {
         ended_by: ended_by.map(EndedBy::from_word).transpose()?,
         reason: row.try_get("reason")?,
         sip_status: row.try_get("sip_status")?,
+        sip_reason: row.try_get("sip_reason")?,
+        sip_warning: row.try_get("sip_warning")?,
         audio: row.try_get("audio")?,
         stats: row.try_get("stats")?,
     })

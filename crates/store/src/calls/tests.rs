@@ -93,6 +93,8 @@ async fn a_finished_call_keeps_its_record_and_leaves_no_live_row() {
     record.ended_by = Some(EndedBy::Callee);
     record.reason = Some("hung_up".to_owned());
     record.sip_status = Some(200);
+    record.sip_reason = Some("Q.850;cause=16".into());
+    record.sip_warning = Some("399 pbx \"odd\"".into());
     record.audio = Some("both".to_owned());
     record.stats = Some("{}".to_owned());
     store.finish_call(&record).await.unwrap();

@@ -145,6 +145,15 @@ export class Phone extends EventTarget {
         }
     }
 
+    hold(held) {
+        this.#call.setRemoteOnHold(held);
+    }
+
+    /** Whether the other side has put the call on hold, as Element shows it. */
+    get heldByThem() {
+        return this.#call?.isLocalOnHold() ?? false;
+    }
+
     mute(muted) {
         return this.#call.setMicrophoneMuted(muted);
     }

@@ -125,6 +125,16 @@ impl DeskPhone {
         self.control.command("hangup", "", COMMAND).await
     }
 
+    /// Puts the call on hold (a re-INVITE with `sendonly`).
+    pub async fn hold(&mut self) -> anyhow::Result<()> {
+        self.control.command("hold", "", COMMAND).await
+    }
+
+    /// Takes the call off hold.
+    pub async fn resume(&mut self) -> anyhow::Result<()> {
+        self.control.command("resume", "", COMMAND).await
+    }
+
     /// Presses keys in the call (RFC 4733).
     pub async fn press(&mut self, keys: &str) -> anyhow::Result<()> {
         for key in keys.chars() {

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use mxtrunk_media_io::{
-    Command, Event, Fec, Happened, LegId, LoadLimits, MediaIo, MediaIoConfig, OpusSettings,
-    PhoneProfile, Priority,
+    CodecPolicy, Command, Event, Fec, Happened, LegId, LoadLimits, MediaIo, MediaIoConfig,
+    OpusSettings, PhoneProfile, Priority,
 };
 use mxtrunk_testbed::load::control::{self, CONTROL, PHONE_PORTS};
-use mxtrunk_testbed::load::{Codec, Order, Reply};
+use mxtrunk_testbed::load::{Codec, Order, Reply, Voice};
 use tokio::sync::mpsc::{Receiver, channel};
 
 fn main() -> anyhow::Result<()> {
@@ -22,10 +22,18 @@ fn main() -> anyhow::Result<()> {
     let config = MediaIoConfig {
         phone_ports: PHONE_PORTS,
         workers: codec.threads,
+        policy: match codec.voice {
+            Voice::Opus => CodecPolicy::default(),
+            Voice::Pcmu => CodecPolicy::G711,
+        },
         opus: OpusSettings {
             complexity: codec.complexity,
             bitrate: codec.bitrate,
-            fec: Fec::Off,
+            fec: if codec.fec.is_some() {
+                Fec::Auto
+            } else {
+                Fec::Off
+            },
             dtx: codec.dtx,
         },
         // What is measured shall not change under the measurement.

@@ -176,6 +176,23 @@ impl Softphone {
         self.run(script, Value::from(digits)).await
     }
 
+    /// Puts the call on hold, or takes it off.
+    ///
+    /// # Errors
+    /// When there is no call.
+    pub async fn hold(&self, held: bool) -> anyhow::Result<()> {
+        self.run("phone.hold(args);", Value::from(held)).await
+    }
+
+    /// Whether the other side has put the call on hold, as matrix-js-sdk tells Element.
+    ///
+    /// # Errors
+    /// When the browser is gone.
+    pub async fn is_held_by_them(&self) -> anyhow::Result<bool> {
+        let held = self.browser.run("return phone.heldByThem;", Value::Null);
+        Ok(held.await? == true)
+    }
+
     /// What the page shows now.
     ///
     /// # Errors

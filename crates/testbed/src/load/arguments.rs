@@ -135,11 +135,12 @@ impl Arguments {
             complexity: self.complexity,
             bitrate: self.bitrate,
             dtx: self.conversation,
+            fec: None,
         }
     }
 }
 
-fn kind(name: &str) -> anyhow::Result<Kind> {
+pub(super) fn kind(name: &str) -> anyhow::Result<Kind> {
     let known = Kind::ALL.into_iter().find(|kind| kind.name() == name);
     known.with_context(|| format!("no system {name:?}\n\n{USAGE}"))
 }

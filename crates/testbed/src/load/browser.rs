@@ -1,26 +1,25 @@
-//! A simulated browser: str0m as the peer, Opus encoded beforehand. For the floor, SRTP alone.
+//! A simulated browser: str0m as the peer, Opus encoded beforehand or as it is said. For the floor, SRTP alone.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
-use anyhow::Context as _;
-use mio::net::UdpSocket;
+use mio::{Registry, Token};
 use mxtrunk_media::rtp::{HEADER_LEN, Packet};
-use str0m::change::{SdpAnswer, SdpPendingOffer};
-use str0m::media::{Direction, MediaKind, Mid};
-use str0m::net::{Protocol, Receive};
-use str0m::rtp::RtpWrite;
-use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
 use super::Voice;
 use super::keyed::{Seal, ssrc};
 use super::talk::{Ear, Mouth};
+use super::wire::{LONGEST, Wire};
+use crate::link::Weather;
+use crate::simulated::{Speaker, Spoken};
+use crate::webrtc::{Outcome, WebRtc};
 
 pub(super) struct Browser {
-    pub(super) socket: UdpSocket,
+    wire: Wire,
     pub(super) address: SocketAddr,
     engine: Engine,
-    voice: Voice,
+    /// Speaks by itself, where nothing was encoded beforehand.
+    speaker: Option<Box<Speaker>>,
     pub(super) mouth: Mouth,
     pub(super) ear: Ear,
     /// When it offered, and when DTLS was up.
@@ -31,11 +30,7 @@ pub(super) struct Browser {
 }
 
 enum Engine {
-    WebRtc {
-        rtc: Box<Rtc>,
-        mid: Option<Mid>,
-        pending: Option<SdpPendingOffer>,
-    },
+    WebRtc(Box<WebRtc>),
     Keyed {
         seal: Box<Seal>,
         system: Option<SocketAddr>,
@@ -49,20 +44,20 @@ impl Browser {
         voice: Voice,
         webrtc: bool,
     ) -> anyhow::Result<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0).into())?;
-        let address = socket.local_addr()?;
+        let wire = Wire::new()?;
+        let address = wire.address()?;
         let engine = match webrtc {
-            true => engine(address, voice)?,
+            true => Engine::WebRtc(Box::new(WebRtc::new(Instant::now(), address, voice)?)),
             false => Engine::Keyed {
                 seal: Box::new(Seal::new()?),
                 system: None,
             },
         };
         Ok(Self {
-            socket,
+            wire,
             address,
             engine,
-            voice,
+            speaker: None,
             mouth: Mouth::new(voice.payload_type(), ssrc(call), voice.ticks(), from),
             ear: Ear::default(),
             offered: None,
@@ -71,27 +66,38 @@ impl Browser {
         })
     }
 
+    /// Its person is this one from now on.
+    pub(super) fn speaks_as(&mut self, speaker: Speaker) {
+        self.speaker = Some(Box::new(speaker));
+    }
+
+    /// Its access to the network gets this weather, by chances that grow from `seed`.
+    pub(super) fn weather_turns(&mut self, seed: u64, weather: Weather) {
+        self.wire.turns(seed, weather);
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> anyhow::Result<()> {
+        self.wire.register(registry, token)
+    }
+
     /// # Errors
     /// When this is the floor's browser, which offers nothing.
     pub(super) fn offer(&mut self) -> anyhow::Result<String> {
         self.offered = Some(Instant::now());
-        let Engine::WebRtc { rtc, mid, pending } = &mut self.engine else {
-            anyhow::bail!("this browser has no WebRTC");
-        };
-        let mut api = rtc.sdp_api();
-        *mid = Some(api.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None));
-        let (offer, waits) = api.apply().context("nothing to offer")?;
-        *pending = Some(waits);
-        Ok(offer.to_sdp_string())
+        match &mut self.engine {
+            Engine::WebRtc(webrtc) => webrtc.offer(),
+            Engine::Keyed { .. } => anyhow::bail!("this browser has no WebRTC"),
+        }
     }
 
     pub(super) fn accept(&mut self, answer: &str) -> anyhow::Result<()> {
-        if let Engine::WebRtc { rtc, pending, .. } = &mut self.engine {
-            let answer = SdpAnswer::from_sdp_string(answer)?;
-            let pending = pending.take().context("no offer is out")?;
-            rtc.sdp_api().accept_answer(pending, answer)?;
+        if let Engine::WebRtc(webrtc) = &mut self.engine {
+            webrtc.accept(answer)?;
         }
-        self.input(0, Input::Timeout(Instant::now()));
+        if let Some(speaker) = &mut self.speaker {
+            speaker.pauses(answer.contains("usedtx=1"));
+        }
+        self.advance(0);
         Ok(())
     }
 
@@ -105,52 +111,72 @@ impl Browser {
     }
 
     pub(super) fn advance(&mut self, now: u32) {
-        self.input(now, Input::Timeout(Instant::now()));
+        if let Engine::WebRtc(webrtc) = &mut self.engine {
+            webrtc.advance(Instant::now());
+        }
+        self.drain(now);
     }
 
+    /// Its next frame is due: by its own speaker, else what was encoded beforehand.
     pub(super) fn speak(&mut self, now: u32, said: &[Option<Vec<u8>>]) {
-        let next = self.mouth.next(now, said);
-        match (&mut self.engine, next) {
-            (Engine::Keyed { seal, system }, Some((header, payload))) => {
+        match &mut self.speaker {
+            None => match self.mouth.next(now, said) {
+                Some((header, payload)) => {
+                    let sequence = u64::from(self.mouth.packets);
+                    self.say(sequence, header.timestamp, payload);
+                }
+                None => self.advance(now),
+            },
+            Some(speaker) => {
+                let spoken = speaker.next();
+                self.mouth.left.push(now);
+                match spoken {
+                    Some(Spoken {
+                        sequence,
+                        timestamp,
+                        payload,
+                    }) => {
+                        self.mouth.packets += 1;
+                        self.say(sequence, timestamp, &payload);
+                    }
+                    None => self.advance(now),
+                }
+            }
+        }
+        self.drain(now);
+    }
+
+    fn say(&mut self, sequence: u64, timestamp: u32, payload: &[u8]) {
+        match &mut self.engine {
+            Engine::WebRtc(webrtc) => webrtc.say(Instant::now(), sequence, timestamp, payload),
+            Engine::Keyed { seal, system } => {
+                let header = self.mouth.header();
                 let mut packet = [0; 1_500];
                 packet[..HEADER_LEN].copy_from_slice(&header.to_bytes());
                 packet[HEADER_LEN..][..payload.len()].copy_from_slice(payload);
                 if let (Some(length), Some(system)) =
                     (seal.seal(&mut packet, payload.len()), *system)
                 {
-                    // One that the kernel does not take is missing in the figures.
-                    let _ = self.socket.send_to(&packet[..length], system);
+                    self.wire.send(&packet[..length], system);
                 }
             }
-            (
-                Engine::WebRtc {
-                    rtc,
-                    mid: Some(mid),
-                    ..
-                },
-                Some((header, payload)),
-            ) => {
-                let at = Instant::now();
-                let sequence = u64::from(self.mouth.packets);
-                let write = RtpWrite::new(
-                    header.payload_type.into(),
-                    sequence.into(),
-                    header.timestamp,
-                    at,
-                    payload,
-                );
-                let mut direct = rtc.direct_api();
-                if let Some(stream) = direct.stream_tx_by_mid(*mid, None) {
-                    stream.set_unpaced(true);
-                    stream.write_rtp(write);
-                }
-                self.advance(now);
-            }
-            _ => self.advance(now),
         }
     }
 
-    pub(super) fn receive(&mut self, now: u32, from: SocketAddr, datagram: &mut [u8]) {
+    /// Hears what has come.
+    pub(super) fn receive(&mut self, now: impl Fn() -> u32) {
+        let mut buffer = [0; LONGEST];
+        while let Some((length, from)) = self.wire.receive(&mut buffer) {
+            self.hear(now(), from, &mut buffer[..length]);
+        }
+    }
+
+    /// Sends what the weather has held up long enough.
+    pub(super) fn flush(&mut self) {
+        self.wire.flush();
+    }
+
+    fn hear(&mut self, now: u32, from: SocketAddr, datagram: &mut [u8]) {
         match &mut self.engine {
             Engine::Keyed { seal, .. } => {
                 if let Some(length) = seal.open(datagram)
@@ -162,13 +188,11 @@ impl Browser {
                         .hear(now, header.sequence, header.timestamp, payload);
                 }
             }
-            Engine::WebRtc { rtc, mid, .. } => {
-                expect(rtc, *mid, self.voice, datagram);
+            Engine::WebRtc(webrtc) => {
                 let heard = self.ear.arrivals.len();
                 let sealed = Packet::parse(datagram).map(|packet| packet.payload.len());
-                if let Ok(received) = Receive::new(Protocol::Udp, from, self.address, datagram) {
-                    self.input(now, Input::Receive(Instant::now(), received));
-                }
+                webrtc.receive(Instant::now(), from, datagram);
+                self.drain(now);
                 if let (Some(arrival), Ok(sealed)) = (self.ear.arrivals.get(heard), sealed) {
                     self.tag = sealed.checked_sub(self.ear.payload(arrival).len());
                 }
@@ -176,24 +200,18 @@ impl Browser {
         }
     }
 
-    /// Gives the engine something to do, and sends what it has to send.
-    fn input(&mut self, now: u32, input: Input<'_>) {
-        let Engine::WebRtc { rtc, .. } = &mut self.engine else {
+    /// Takes out what the engine has to send and to say.
+    fn drain(&mut self, now: u32) {
+        let Engine::WebRtc(webrtc) = &mut self.engine else {
             return;
         };
-        // A fault of the engine is seen: nothing comes any more.
-        if rtc.handle_input(input).is_err() {
-            return;
-        }
-        loop {
-            match rtc.poll_output() {
-                Ok(Output::Transmit(transmit)) => {
-                    let _ = self
-                        .socket
-                        .send_to(&transmit.contents, transmit.destination);
+        while let Some(outcome) = webrtc.poll() {
+            match outcome {
+                Outcome::Transmit(transmit) => {
+                    self.wire.send(&transmit.contents, transmit.destination);
                 }
-                Ok(Output::Event(Event::Connected)) => self.connected = Some(Instant::now()),
-                Ok(Output::Event(Event::RtpPacket(packet))) => {
+                Outcome::Connected => self.connected = Some(Instant::now()),
+                Outcome::Packet(packet) => {
                     let header = &packet.header;
                     self.ear.hear(
                         now,
@@ -202,41 +220,12 @@ impl Browser {
                         &packet.payload,
                     );
                 }
-                Ok(Output::Event(_)) => {}
-                Ok(Output::Timeout(_)) | Err(_) => return,
+                Outcome::Loss(reported) => {
+                    if let Some(speaker) = &mut self.speaker {
+                        speaker.expect_loss(reported);
+                    }
+                }
             }
         }
     }
-}
-
-/// A system that writes neither `a=ssrc` nor the MID extension still means the only line there is.
-fn expect(rtc: &mut Rtc, mid: Option<Mid>, voice: Voice, datagram: &[u8]) {
-    let (Some(mid), Ok(Packet { header, .. })) = (mid, Packet::parse(datagram)) else {
-        return;
-    };
-    let mut direct = rtc.direct_api();
-    if header.payload_type == voice.payload_type()
-        && direct.stream_rx(&header.ssrc.into()).is_none()
-    {
-        direct.expect_stream_rx(header.ssrc.into(), None, mid, None);
-    }
-}
-
-fn engine(address: SocketAddr, voice: Voice) -> anyhow::Result<Engine> {
-    let config = RtcConfig::new().clear_codecs().clear_extension_map();
-    let config = config.set_rtp_mode(true);
-    let mut config = match voice {
-        Voice::Opus => config.enable_opus(true, false),
-        Voice::Pcmu => config.enable_pcmu(true, false),
-    };
-    for params in config.codec_config().iter_mut() {
-        params.set_fb_transport_cc(false);
-    }
-    let mut rtc = config.build(Instant::now());
-    rtc.add_local_candidate(Candidate::host(address, Protocol::Udp)?);
-    Ok(Engine::WebRtc {
-        rtc: Box::new(rtc),
-        mid: None,
-        pending: None,
-    })
 }

@@ -64,7 +64,6 @@ impl Figures {
     pub(super) fn of(measured: &Measured, speech: &Speech, pesq: &Pesq) -> anyhow::Result<Self> {
         let calls = measured.browsers.len() as f64;
         let seconds = measured.window.as_secs_f64();
-        let since = measured.since;
         let connecting = measured.browsers.iter().filter_map(|browser| {
             let took = browser.connected?.duration_since(browser.offered?);
             Some(took.as_secs_f64() * 1_000.0)
@@ -80,6 +79,8 @@ impl Figures {
             .zip(phones)
             .map(|(browser, phone)| (&phone.ear, &browser.mouth))
             .collect();
+        // Who may leave pauses out sends fewer packets than came.
+        let counts = !speech.pauses;
         Ok(Self {
             cpu_ms: measured.cpu.as_secs_f64() * 1_000.0 / calls / seconds,
             core: measured.cpu.as_secs_f64() / seconds,
@@ -89,11 +90,11 @@ impl Figures {
             srtp_tag: measured.browsers.first().and_then(|browser| browser.tag),
             payload_kbps: kbps(&measured.browsers),
             set_up_ms: [0.5, 0.99].map(|share| percentile(&connecting, share)),
-            to_browser: direction(&to_browser, &speech.phone, pesq, |ear| {
-                at_browser(ear, speech.voice, since)
+            to_browser: direction(&to_browser, &speech.phone, counts, pesq, |ear| {
+                at_browser(ear, speech.voice, measured.heard.clone())
             })?,
-            to_phone: direction(&to_phone, &speech.browser, pesq, |ear| {
-                Ok(at_phone(ear, since))
+            to_phone: direction(&to_phone, &speech.browser, counts, pesq, |ear| {
+                Ok(at_phone(ear, measured.heard.clone()))
             })?,
         })
     }
@@ -144,10 +145,10 @@ impl Direction {
 fn direction(
     calls: &[(&Ear, &Mouth)],
     said: &Side,
+    counts: bool,
     pesq: &Pesq,
     decode: impl Fn(&Ear) -> anyhow::Result<Heard>,
 ) -> anyhow::Result<Direction> {
-    let sends_all = said.packets.iter().all(Option::is_some);
     let (mut sent, mut came, mut lost, mut missing) = (0, 0, 0, 0);
     let (mut delays, mut looked_for, mut found) = (Vec::new(), 0, 0);
     let mut scores = Vec::new();
@@ -171,7 +172,7 @@ fn direction(
         sent,
         came,
         lost,
-        missing: sends_all.then_some(missing),
+        missing: counts.then_some(missing),
         delay_ms: [0.5, 0.95, 0.99].map(|share| percentile(&delays, share)),
         recognised: f64::from(found as u32) / f64::from(looked_for.max(1) as u32),
         pesq: scores.map(|scores| scores.iter().sum::<f64>() / scores.len().max(1) as f64),
@@ -205,7 +206,7 @@ fn kbps(browsers: &[Browser]) -> f64 {
 }
 
 /// `share` from 0 to 1; not a number where there is nothing.
-fn percentile(values: &[f64], share: f64) -> f64 {
+pub(super) fn percentile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let last = sorted.len().saturating_sub(1);

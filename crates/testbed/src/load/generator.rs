@@ -1,16 +1,21 @@
 //! The generator: one thread that paces all browsers and phones, and notes what comes when.
 
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 
+use super::Voice;
 use super::account::{cpu, memory};
 use super::browser::Browser;
 use super::phone::Phone;
 use super::speech::Speech;
 use super::system::System;
+use crate::judge::Sound;
+use crate::link::Weather;
+use crate::simulated::Speaker;
 
 /// Calls speak in this many turns within 20 ms, so that their packets do not come in one burst.
 const TURNS: usize = 20;
@@ -23,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const SETTLES: Duration = Duration::from_secs(3);
 /// After the last word, until nothing is under way any more.
 const UNDER_WAY: Duration = Duration::from_millis(500);
+/// Calls begun per second, where that is not what is measured.
+const CALM: f64 = 10.0;
 /// Frames of the loop between the places where two calls begin: their pauses do not coincide.
 const SHIFT: usize = 37;
 
@@ -36,6 +43,46 @@ pub(super) struct Plan {
     pub(super) seconds: u64,
 }
 
+/// What the two ends of a call say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lines<'a> {
+    pub(super) voice: Voice,
+    pub(super) browser: Words<'a>,
+    /// By frames of 20 ms.
+    pub(super) phone: &'a [Option<Vec<u8>>],
+}
+
+/// What a browser says.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Words<'a> {
+    /// Encoded beforehand, by frames of 20 ms, in a loop.
+    Encoded(&'a [Option<Vec<u8>>]),
+    /// Encoded as it is said, with the redundancy that the system's reports ask for.
+    Live(&'a Sound),
+}
+
+/// Calls whose way has weather.
+#[derive(Clone, Debug)]
+pub(super) struct Script<'a> {
+    /// One for each call.
+    pub(super) lines: Vec<Lines<'a>>,
+    /// How long they talk.
+    pub(super) length: Duration,
+    pub(super) place: Place,
+    pub(super) weather: Weather,
+    /// How fast the clocks of those run who have the weather, in parts per million.
+    pub(super) ppm: f64,
+    /// Chooses the chances of the weather.
+    pub(super) seed: u64,
+}
+
+/// Who has the weather, on all that goes there and comes from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Browser,
+    Phone,
+}
+
 /// What was noted in one run.
 pub(super) struct Measured {
     pub(super) browsers: Vec<Browser>,
@@ -47,14 +94,19 @@ pub(super) struct Measured {
     pub(super) memory: u64,
     /// The generator's own CPU in the window.
     pub(super) own_cpu: Duration,
-    /// Since when what came was kept with its sound, in µs of the run.
-    pub(super) since: u32,
+    /// What came in this time is listened to, in µs of the run: once all have settled, and until the last word.
+    pub(super) heard: Range<u32>,
 }
 
 struct Generator<'a> {
     origin: Instant,
     turn: u32,
-    speech: &'a Speech,
+    /// The clocks of the browsers and of the phones.
+    clocks: [Clock; 2],
+    lines: Vec<Lines<'a>>,
+    /// Frames of the loop between the places where two calls begin.
+    shift: usize,
+    has_weather: bool,
     browsers: Vec<Browser>,
     phones: Vec<Phone>,
     poll: Poll,
@@ -62,12 +114,24 @@ struct Generator<'a> {
     talking: bool,
 }
 
+/// Counts turns, faster or slower than time passes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Clock {
+    ppm: f64,
+    turns: usize,
+}
+
 /// Sets up all calls, lets them talk, and ends them by dropping their ends.
 pub(super) fn run(plan: Plan, speech: &Speech, system: &mut System) -> anyhow::Result<Measured> {
-    let mut generator = Generator::new(speech)?;
+    let lines = Lines {
+        voice: speech.voice,
+        browser: Words::Encoded(&speech.browser.packets),
+        phone: &speech.phone.packets,
+    };
+    let mut generator = Generator::new(vec![lines; plan.calls], SHIFT)?;
     let process = system.process();
     let (before, memory_before) = (cpu(process)?, memory(process)?);
-    generator.set_up(plan, system)?;
+    generator.set_up(plan.rate, system)?;
     let set_up_cpu = cpu(process)?.saturating_sub(before);
     generator.talk();
     generator.run_for(SETTLES)?;
@@ -76,6 +140,7 @@ pub(super) fn run(plan: Plan, speech: &Speech, system: &mut System) -> anyhow::R
     let (from, own) = (cpu(process)?, cpu(std::process::id())?);
     generator.run_for(Duration::from_secs(plan.seconds))?;
     let (to, window) = (cpu(process)?, begun.elapsed());
+    let heard = since..generator.now();
     generator.talking = false;
     generator.run_for(UNDER_WAY)?;
     Ok(Measured {
@@ -84,18 +149,34 @@ pub(super) fn run(plan: Plan, speech: &Speech, system: &mut System) -> anyhow::R
         own_cpu: cpu(std::process::id())?.saturating_sub(own),
         set_up_cpu,
         memory: memory(process)?.saturating_sub(memory_before),
-        since,
+        heard,
         browsers: generator.browsers,
         phones: generator.phones,
     })
 }
 
+/// Sets up all calls in fine weather, lets each say its lines once while the weather rages, and ends them.
+pub(super) fn converse(
+    script: &Script<'_>,
+    system: &mut System,
+) -> anyhow::Result<(Vec<Browser>, Vec<Phone>)> {
+    let mut generator = Generator::new(script.lines.clone(), 0)?;
+    generator.set_up(CALM, system)?;
+    generator.weather_turns(script);
+    generator.talk();
+    generator.run_for(script.length + UNDER_WAY)?;
+    Ok((generator.browsers, generator.phones))
+}
+
 impl<'a> Generator<'a> {
-    fn new(speech: &'a Speech) -> anyhow::Result<Self> {
+    fn new(lines: Vec<Lines<'a>>, shift: usize) -> anyhow::Result<Self> {
         Ok(Self {
             origin: Instant::now(),
             turn: 0,
-            speech,
+            clocks: [Clock::default(); 2],
+            lines,
+            shift,
+            has_weather: false,
             browsers: Vec::new(),
             phones: Vec::new(),
             poll: Poll::new()?,
@@ -109,15 +190,23 @@ impl<'a> Generator<'a> {
         self.origin.elapsed().as_micros() as u32
     }
 
-    fn set_up(&mut self, plan: Plan, system: &mut System) -> anyhow::Result<()> {
-        let interval = Duration::from_secs_f64(1.0 / plan.rate);
-        for call in 0..plan.calls {
-            let from = call * SHIFT;
-            let mut browser = Browser::new(call, from, self.speech.voice, system.has_webrtc())?;
+    /// Begins `rate` calls per second.
+    fn set_up(&mut self, rate: f64, system: &mut System) -> anyhow::Result<()> {
+        let interval = Duration::from_secs_f64(1.0 / rate);
+        let calls = self.lines.len();
+        for call in 0..calls {
+            let from = call * self.shift;
+            let mut browser =
+                Browser::new(call, from, self.lines[call].voice, system.has_webrtc())?;
             let mut phone = Phone::new(call, from)?;
             let registry = self.poll.registry();
-            registry.register(&mut browser.socket, Token(2 * call), Interest::READABLE)?;
-            registry.register(&mut phone.socket, Token(2 * call + 1), Interest::READABLE)?;
+            browser.register(registry, Token(2 * call))?;
+            phone.register(registry, Token(2 * call + 1))?;
+            if let Words::Live(sound) = self.lines[call].browser {
+                let mut speaker = Speaker::new()?;
+                speaker.say(sound);
+                browser.speaks_as(speaker);
+            }
             system
                 .join(call, &mut browser, &mut phone)
                 .with_context(|| format!("call {call}"))?;
@@ -126,12 +215,12 @@ impl<'a> Generator<'a> {
             self.run_for(interval)?;
         }
         let deadline = Instant::now() + PATIENCE;
-        while self.connected() < plan.calls {
+        while self.connected() < calls {
             ensure!(
                 Instant::now() < deadline,
                 "only {} of {} browsers connected",
                 self.connected(),
-                plan.calls
+                calls
             );
             self.run_for(TURN * TURNS as u32)?;
         }
@@ -145,6 +234,24 @@ impl<'a> Generator<'a> {
             .iter()
             .filter(|browser| browser.connected.is_some());
         connected.count()
+    }
+
+    fn weather_turns(&mut self, script: &Script<'_>) {
+        self.has_weather = true;
+        let Script { weather, seed, .. } = *script;
+        // No two ways share their luck.
+        let seeds = seed.wrapping_mul(1_000)..;
+        match script.place {
+            Place::Browser => {
+                let browsers = self.browsers.iter_mut().zip(seeds);
+                browsers.for_each(|(browser, seed)| browser.weather_turns(seed, weather));
+            }
+            Place::Phone => {
+                let phones = self.phones.iter_mut().zip(seeds);
+                phones.for_each(|(phone, seed)| phone.weather_turns(seed, weather));
+            }
+        }
+        self.clocks[script.place as usize].ppm = script.ppm;
     }
 
     fn talk(&mut self) {
@@ -167,22 +274,50 @@ impl<'a> Generator<'a> {
     }
 
     fn take_turn(&mut self) {
-        let turn = self.turn as usize % TURNS;
         self.turn += 1;
-        let speech = self.speech;
+        while let Some(turn) = self.clocks[Place::Browser as usize].next(self.turn) {
+            self.browsers_speak(turn % TURNS);
+        }
+        while let Some(turn) = self.clocks[Place::Phone as usize].next(self.turn) {
+            self.phones_speak((turn + APART) % TURNS);
+        }
+        if self.has_weather {
+            self.deliver();
+        }
+    }
+
+    fn browsers_speak(&mut self, turn: usize) {
         for call in (turn..self.browsers.len()).step_by(TURNS) {
-            let now = self.origin.elapsed().as_micros() as u32;
+            let now = self.now();
             let browser = &mut self.browsers[call];
-            match self.talking {
-                true => browser.speak(now, &speech.browser.packets),
-                false => browser.advance(now),
+            match (self.talking, self.lines[call].browser) {
+                (true, Words::Encoded(packets)) => browser.speak(now, packets),
+                (true, Words::Live(_)) => browser.speak(now, &[]),
+                (false, _) => browser.advance(now),
             }
         }
+    }
+
+    fn phones_speak(&mut self, turn: usize) {
         if self.talking {
-            for call in ((turn + APART) % TURNS..self.phones.len()).step_by(TURNS) {
-                let now = self.origin.elapsed().as_micros() as u32;
-                self.phones[call].speak(now, &speech.phone.packets);
+            for call in (turn..self.phones.len()).step_by(TURNS) {
+                let now = self.now();
+                self.phones[call].speak(now, self.lines[call].phone);
             }
+        }
+    }
+
+    /// What the weather has held up is let go on when its time has come.
+    fn deliver(&mut self) {
+        let origin = self.origin;
+        let now = || origin.elapsed().as_micros() as u32;
+        for browser in &mut self.browsers {
+            browser.flush();
+            browser.receive(now);
+        }
+        for phone in &mut self.phones {
+            phone.flush();
+            phone.receive(now);
         }
     }
 
@@ -194,21 +329,45 @@ impl<'a> Generator<'a> {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             polled => polled?,
         }
-        let mut buffer = [0; 2_048];
+        let origin = self.origin;
+        let now = || origin.elapsed().as_micros() as u32;
         for event in &self.events {
             let (call, is_phone) = (event.token().0 / 2, event.token().0 % 2 == 1);
             if is_phone && let Some(phone) = self.phones.get_mut(call) {
-                while let Ok((length, _)) = phone.socket.recv_from(&mut buffer) {
-                    let now = self.origin.elapsed().as_micros() as u32;
-                    phone.receive(now, &buffer[..length]);
-                }
+                phone.receive(now);
             } else if let Some(browser) = self.browsers.get_mut(call) {
-                while let Ok((length, from)) = browser.socket.recv_from(&mut buffer) {
-                    let now = self.origin.elapsed().as_micros() as u32;
-                    browser.receive(now, from, &mut buffer[..length]);
-                }
+                browser.receive(now);
             }
         }
         Ok(())
+    }
+}
+
+impl Clock {
+    /// The next turn that has come when `turn` turns of time have.
+    fn next(&mut self, turn: u32) -> Option<usize> {
+        let passed = f64::from(turn) * (1.0 + self.ppm * 1e-6);
+        if self.turns as f64 >= passed {
+            return None;
+        }
+        self.turns += 1;
+        Some(self.turns - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_fast_by_1000_ppm_counts_a_turn_more_in_a_thousand() {
+        for (ppm, turns) in [(0.0, 10_000), (1_000.0, 10_010), (-1_000.0, 9_990)] {
+            let mut clock = Clock { ppm, turns: 0 };
+            let mut counted = Vec::new();
+            for turn in 1..=10_000 {
+                counted.extend(std::iter::from_fn(|| clock.next(turn)));
+            }
+            assert!(counted.into_iter().eq(0..turns), "{ppm}");
+        }
     }
 }

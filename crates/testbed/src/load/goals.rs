@@ -1,5 +1,7 @@
 //! The figures held against what is aimed at.
 
+use std::fmt::Write as _;
+
 use super::Voice;
 use super::figures::{Direction, Figures};
 use super::report::{Report, Series};
@@ -27,6 +29,20 @@ impl Goal {
     pub fn passed(&self) -> bool {
         self.value <= self.limit
     }
+}
+
+/// The goals, a line each, and how many were reached.
+#[must_use]
+pub fn verdict(goals: &[Goal]) -> String {
+    let mut lines = String::new();
+    for goal in goals {
+        let mark = if goal.passed() { "passed" } else { "FAILED" };
+        let Goal { what, value, limit } = goal;
+        let _ = writeln!(lines, "{mark}  {what}: {value:.2} (at most {limit:.2})");
+    }
+    let passed = goals.iter().filter(|goal| goal.passed()).count();
+    let _ = write!(lines, "{passed} passed, {} failed", goals.len() - passed);
+    lines
 }
 
 /// The goals that these runs can be held against.

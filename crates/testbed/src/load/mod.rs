@@ -21,6 +21,8 @@ mod sound;
 mod speech;
 mod system;
 mod talk;
+pub mod weather;
+mod wire;
 
 use std::net::SocketAddr;
 
@@ -29,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use arguments::{Arguments, USAGE};
 pub use figures::{Direction, Figures};
-pub use goals::{Goal, goals};
+pub use goals::{Goal, goals, verdict};
 pub use report::{Report, Series, Spread};
 pub use system::{Kind, System};
 
@@ -78,6 +80,9 @@ pub struct Codec {
     pub bitrate: u32,
     /// Encodes next to nothing in pauses.
     pub dtx: bool,
+    /// Sends redundancy for lost packets: the gateway as the browser's reports ask for it, rtpengine, which heeds none, for
+    /// this share of loss in per cent. `None`: never.
+    pub fec: Option<u8>,
 }
 
 impl Codec {

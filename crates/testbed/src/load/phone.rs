@@ -3,16 +3,18 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Context as _;
-use mio::net::UdpSocket;
+use mio::{Registry, Token};
 use mxtrunk_media::rtp::{HEADER_LEN, Packet};
 
 use super::keyed::{PCMU, ssrc};
 use super::speech::FRAME;
 use super::talk::{Ear, Mouth};
+use super::wire::{LONGEST, Wire};
+use crate::link::Weather;
 
 #[derive(Debug)]
 pub(super) struct Phone {
-    pub(super) socket: UdpSocket,
+    wire: Wire,
     pub(super) address: SocketAddr,
     pub(super) gateway: Option<SocketAddr>,
     pub(super) mouth: Mouth,
@@ -21,14 +23,23 @@ pub(super) struct Phone {
 
 impl Phone {
     pub(super) fn new(call: usize, from: usize) -> anyhow::Result<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let wire = Wire::new()?;
         Ok(Self {
-            address: socket.local_addr()?,
-            socket,
+            address: wire.address()?,
+            wire,
             gateway: None,
             mouth: Mouth::new(PCMU, ssrc(call), FRAME as u32, from),
             ear: Ear::default(),
         })
+    }
+
+    /// Its access to the network gets this weather, by chances that grow from `seed`.
+    pub(super) fn weather_turns(&mut self, seed: u64, weather: Weather) {
+        self.wire.turns(seed, weather);
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> anyhow::Result<()> {
+        self.wire.register(registry, token)
     }
 
     pub(super) fn description(&self) -> String {
@@ -56,11 +67,23 @@ impl Phone {
         let mut datagram = [0; HEADER_LEN + FRAME];
         datagram[..HEADER_LEN].copy_from_slice(&header.to_bytes());
         datagram[HEADER_LEN..].copy_from_slice(payload);
-        // One that the kernel does not take is missing in the figures.
-        let _ = self.socket.send_to(&datagram, gateway);
+        self.wire.send(&datagram, gateway);
     }
 
-    pub(super) fn receive(&mut self, now: u32, datagram: &[u8]) {
+    /// Hears what has come.
+    pub(super) fn receive(&mut self, now: impl Fn() -> u32) {
+        let mut buffer = [0; LONGEST];
+        while let Some((length, _)) = self.wire.receive(&mut buffer) {
+            self.hear(now(), &buffer[..length]);
+        }
+    }
+
+    /// Sends what the weather has held up long enough.
+    pub(super) fn flush(&mut self) {
+        self.wire.flush();
+    }
+
+    fn hear(&mut self, now: u32, datagram: &[u8]) {
         if let Ok(Packet { header, payload }) = Packet::parse(datagram)
             && header.payload_type == PCMU
         {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::figures::Figures;
-use super::goals::{Goal, goals};
+use super::goals::{goals, verdict};
 use super::system::Kind;
 use super::{Arguments, Codec, Voice};
 
@@ -49,10 +49,15 @@ pub struct Report {
 impl Series {
     /// Of one figure.
     pub fn spread(&self, figure: impl Fn(&Figures) -> f64) -> Spread {
-        let mut values: Vec<f64> = self.figures.iter().map(figure).collect();
+        Spread::of(self.figures.iter().map(figure).collect())
+    }
+}
+
+impl Spread {
+    pub(super) fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
-        Spread {
+        Self {
             min: at(0),
             median: at(values.len() / 2),
             max: at(values.len().saturating_sub(1)),
@@ -124,6 +129,7 @@ impl Report {
             complexity,
             bitrate,
             dtx,
+            ..
         } = self.codec;
         let silence = match dtx {
             true => "DTX (rtpengine has none)",
@@ -142,16 +148,7 @@ impl Report {
     /// The goals, a line each, and how many were reached.
     #[must_use]
     pub fn verdict(&self) -> String {
-        let goals = goals(self);
-        let mut lines = String::new();
-        for goal in &goals {
-            let mark = if goal.passed() { "passed" } else { "FAILED" };
-            let Goal { what, value, limit } = goal;
-            let _ = writeln!(lines, "{mark}  {what}: {value:.2} (at most {limit:.2})");
-        }
-        let passed = goals.iter().filter(|goal| goal.passed()).count();
-        let _ = write!(lines, "{passed} passed, {} failed", goals.len() - passed);
-        lines
+        verdict(&goals(self))
     }
 
     /// Everything, each run by itself too.
@@ -189,12 +186,7 @@ impl Report {
         for (number, (series, spread)) in self.series.iter().zip(spreads).enumerate() {
             let y = 42 + ROW * number;
             let x = |value: f64| LEFT + WIDE * value / most;
-            let colour = match series.kind {
-                Kind::Gateway => "#2a7de1",
-                Kind::MediaPlane => "#7db5f0",
-                Kind::Rtpengine => "#e1862a",
-                Kind::Floor => "#999",
-            };
+            let colour = series.kind.colour();
             let _ = writeln!(
                 svg,
                 "<text x=\"10\" y=\"{}\">{} N={}</text><rect x=\"{LEFT}\" y=\"{y}\" width=\"{:.1}\" height=\"18\" \
@@ -274,7 +266,7 @@ fn row(series: &Series) -> String {
     )
 }
 
-fn machine() -> String {
+pub(super) fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let named = |line: &&str| line.starts_with("model name");
     let model = info
@@ -285,7 +277,7 @@ fn machine() -> String {
     format!("{cores} × {}", model.unwrap_or("unknown processor"))
 }
 
-fn said_by(command: &mut Command) -> String {
+pub(super) fn said_by(command: &mut Command) -> String {
     let output = command
         .output()
         .map(|output| output.stdout)

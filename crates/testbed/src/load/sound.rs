@@ -3,6 +3,8 @@
 use audio_codec_algorithms::decode_ulaw;
 use opus::Channels;
 
+use std::ops::Range;
+
 use super::Voice;
 use super::speech::FRAME;
 use super::talk::{Arrival, Ear};
@@ -14,32 +16,37 @@ pub(super) struct Heard {
     pub(super) samples: Vec<f32>,
 }
 
-/// What came at a browser from `since` on (µs).
-pub(super) fn at_browser(ear: &Ear, voice: Voice, since: u32) -> anyhow::Result<Heard> {
+/// What came at a browser `during` (µs).
+pub(super) fn at_browser(ear: &Ear, voice: Voice, during: Range<u32>) -> anyhow::Result<Heard> {
     if voice == Voice::Pcmu {
-        return Ok(at_phone(ear, since));
+        return Ok(at_phone(ear, during));
     }
     let mut decoder = opus::Decoder::new(8_000, Channels::Mono)?;
-    Ok(heard(ear, since, 6, |payload, frame| {
+    Ok(heard(ear, &during, 6, |payload, frame| {
         // What cannot be decoded is heard as silence.
         let _ = decoder.decode(payload, frame, false);
     }))
 }
 
-/// What came at a phone from `since` on (µs).
-pub(super) fn at_phone(ear: &Ear, since: u32) -> Heard {
-    heard(ear, since, 1, |payload, frame| {
+/// What came at a phone `during` (µs).
+pub(super) fn at_phone(ear: &Ear, during: Range<u32>) -> Heard {
+    heard(ear, &during, 1, |payload, frame| {
         let samples = frame.iter_mut().zip(payload);
         samples.for_each(|(sample, coded)| *sample = decode_ulaw(*coded));
     })
 }
 
 /// `clock`: RTP clock ticks of a sample at 8 kHz.
-fn heard(ear: &Ear, since: u32, clock: u32, mut decode: impl FnMut(&[u8], &mut [i16])) -> Heard {
+fn heard(
+    ear: &Ear,
+    during: &Range<u32>,
+    clock: u32,
+    mut decode: impl FnMut(&[u8], &mut [i16]),
+) -> Heard {
     let mut arrivals: Vec<&Arrival> = ear
         .arrivals
         .iter()
-        .filter(|came| came.at >= since)
+        .filter(|came| during.contains(&came.at))
         .collect();
     let mut heard = Heard {
         packets: Vec::with_capacity(arrivals.len()),
@@ -70,5 +77,9 @@ fn heard(ear: &Ear, since: u32, clock: u32, mut decode: impl FnMut(&[u8], &mut [
             heard.packets.push((came.at, at));
         }
     }
+    // A pause at the end that was not sent.
+    let whole = (during.end - during.start) as usize / 125;
+    let length = heard.samples.len().max(whole.saturating_sub(FRAME));
+    heard.samples.resize(length, 0.0);
     heard
 }

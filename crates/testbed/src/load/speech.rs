@@ -34,6 +34,8 @@ pub(super) struct Side {
 #[derive(Debug)]
 pub(super) struct Speech {
     pub(super) voice: Voice,
+    /// There are pauses, which need not be sent.
+    pub(super) pauses: bool,
     pub(super) browser: Side,
     pub(super) phone: Side,
 }
@@ -55,6 +57,7 @@ impl Speech {
         let phone = looped(&voices.clip(pesq)?, answers, whole);
         Ok(Self {
             voice: codec.voice,
+            pauses: conversation,
             browser: match codec.voice {
                 Voice::Opus => browser_side(browser, conversation)?,
                 Voice::Pcmu => relayed_side(browser)?,
@@ -78,7 +81,7 @@ fn looped(clip: &Clip, start: usize, whole: usize) -> Sound {
     spoken.cut(-(start as isize), whole)
 }
 
-fn browser_side(sound: Sound, dtx: bool) -> anyhow::Result<Side> {
+pub(super) fn browser_side(sound: Sound, dtx: bool) -> anyhow::Result<Side> {
     let mut encoder = opus::Encoder::new(48_000, Channels::Mono, Application::Voip)?;
     encoder.set_bitrate(Bitrate::Bits(BITRATE))?;
     encoder.set_complexity(COMPLEXITY)?;
@@ -125,7 +128,7 @@ fn pcmu(sound: &Sound) -> Vec<Option<Vec<u8>>> {
     frames.map(|frame| Some(frame.to_vec())).collect()
 }
 
-fn phone_side(sound: Sound, codec: &Codec) -> anyhow::Result<Side> {
+pub(super) fn phone_side(sound: Sound, codec: &Codec) -> anyhow::Result<Side> {
     let packets = pcmu(&sound);
     let mut encoder = codec.encoder()?;
     let mut sent = Vec::new();

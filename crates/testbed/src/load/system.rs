@@ -50,6 +50,16 @@ impl Kind {
             Self::Floor => "floor",
         }
     }
+
+    /// What charts paint it with.
+    pub(super) fn colour(self) -> &'static str {
+        match self {
+            Self::Gateway => "#2a7de1",
+            Self::MediaPlane => "#7db5f0",
+            Self::Rtpengine => "#e1862a",
+            Self::Floor => "#999",
+        }
+    }
 }
 
 /// A system that runs.
@@ -180,12 +190,22 @@ fn join_by_ng(
         voice,
         complexity,
         bitrate,
+        fec,
         ..
     } = *codec;
     let id = format!("call-{call}");
-    let opus = format!("opus/48000/2/{bitrate}///complexity={complexity}");
-    // Told that redundancy is welcome, it would send it always; the others send none on a clean link.
-    let without_fec = browser.offer()?.replace("useinbandfec=1", "useinbandfec=0");
+    let mut opus = format!("opus/48000/2/{bitrate}///complexity={complexity}");
+    let mut offer = browser.offer()?;
+    // Its redundancy follows no reports: it is there for a share of loss that is told once, or not at all.
+    match fec {
+        Some(percent) => opus.push_str(&format!(";packet_loss={percent}")),
+        None => offer = offer.replace("useinbandfec=1", "useinbandfec=0"),
+    }
+    // Its reports tell the browser how much redundancy to send.
+    let flags = match fec {
+        Some(_) => &["trust-address", "generate-RTCP"][..],
+        None => &["trust-address"],
+    };
     let codecs = match voice {
         Voice::Opus => {
             json!({"mask": ["all"], "transcode": ["PCMU"], "set": [opus]})
@@ -193,9 +213,9 @@ fn join_by_ng(
         Voice::Pcmu => json!({}),
     };
     let offer = json!({
-        "command": "offer", "call-id": id, "from-tag": "browser", "sdp": without_fec,
+        "command": "offer", "call-id": id, "from-tag": "browser", "sdp": offer,
         "transport-protocol": "RTP/AVP", "ICE": "remove", "DTLS": "off", "SDES": "off",
-        "rtcp-mux": ["demux"], "replace": ["origin"], "flags": ["trust-address"],
+        "rtcp-mux": ["demux"], "replace": ["origin"], "flags": flags,
         "codec": codecs,
     });
     phone.accept(&described(control, &offer)?)?;
@@ -203,7 +223,7 @@ fn join_by_ng(
         "command": "answer", "call-id": id, "from-tag": "browser", "to-tag": "phone",
         "sdp": phone.description(), "transport-protocol": "UDP/TLS/RTP/SAVPF",
         "ICE": "force", "DTLS": "passive", "SDES": "off", "rtcp-mux": ["require"],
-        "replace": ["origin"], "flags": ["trust-address"],
+        "replace": ["origin"], "flags": flags,
     });
     // It leaves the group out, without which str0m takes no answer.
     let described = described(control, &answer)?;
@@ -255,12 +275,17 @@ fn rtpengine(codec: &Codec) -> anyhow::Result<Command> {
         // Its best for what is only passed on.
         command.arg("--io-uring");
     }
+    if codec.fec.is_some() {
+        // In bad weather it sounds best with it; more adds delay only.
+        command.arg("--jitter-buffer=4");
+    }
     Ok(command)
 }
 
-/// A program built beside this one.
+/// A program built beside this one; a test lies a folder deeper.
 fn beside_us(name: &str) -> anyhow::Result<PathBuf> {
-    let path = std::env::current_exe()?.with_file_name(name);
-    ensure!(path.exists(), "{} is not built", path.display());
-    Ok(path)
+    let ours = std::env::current_exe()?;
+    let mut folders = ours.ancestors().skip(1).take(2);
+    let path = folders.find_map(|folder| Some(folder.join(name)).filter(|path| path.exists()));
+    path.with_context(|| format!("{name} is not built: run cargo build --workspace --bin {name}"))
 }

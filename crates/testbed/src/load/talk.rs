@@ -33,6 +33,11 @@ impl Mouth {
         }
     }
 
+    /// That of the last packet.
+    pub(super) fn header(&self) -> Header {
+        self.header
+    }
+
     /// The next frame leaves now: its header and payload, unless it is a pause that is not sent.
     pub(super) fn next<'a>(
         &mut self,

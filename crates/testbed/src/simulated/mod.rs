@@ -4,6 +4,7 @@
 mod browser;
 mod phone;
 mod playout;
+mod speaker;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,11 +14,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use mxtrunk_media::{Epoch, Happened, LegId, LegStats, Legs, PhoneProfile, Settings, Socket};
 
-use crate::link::{Link, Weather};
+use crate::link::{Way, Weather};
 
 pub use browser::Browser;
+pub(crate) use browser::heard as heard_by_browser;
 pub use phone::Phone;
 pub use playout::Heard;
+pub(crate) use playout::Playout;
+pub(crate) use speaker::{Speaker, Spoken};
 
 const GATEWAY: ([u8; 4], u16) = ([127, 0, 0, 1], 40_000);
 const GATEWAY_RTP: ([u8; 4], u16) = ([127, 0, 0, 1], 20_000);
@@ -44,13 +48,6 @@ pub enum Hop {
     FromPhone,
     /// Over the company's network, with what that person hears.
     ToPhone,
-}
-
-/// Each direction has a link for media and one for the rest (ICE, DTLS, RTCP), which str0m times by chance: that
-/// must not change which packets of sound are lost.
-struct Way {
-    media: Link,
-    rest: Link,
 }
 
 /// A datagram under way. Ordered by arrival, then by departure.
@@ -88,10 +85,7 @@ impl Call {
             since_unix: Duration::from_secs(1_800_000_000),
         };
         let settings = Settings::new(vec![GATEWAY.into()]);
-        let way = |number: u64| Way {
-            media: Link::new(seed.wrapping_mul(8) + number),
-            rest: Link::new(seed.wrapping_mul(8) + number + 4),
-        };
+        let way = |number: u64| Way::new(seed.wrapping_mul(8) + number);
         let mut call = Self {
             start,
             now: Duration::ZERO,
@@ -156,9 +150,7 @@ impl Call {
 
     /// The weather on one way changes.
     pub fn weather(&mut self, hop: Hop, weather: Weather) {
-        let way = &mut self.ways[hop as usize];
-        way.media.turns(self.now, weather);
-        way.rest.turns(self.now, weather);
+        self.ways[hop as usize].turns(self.now, weather);
     }
 
     /// The person at the browser. Who listens has to be told to, see [`Browser::listen`].
@@ -262,13 +254,7 @@ impl Call {
     }
 
     fn depart(&mut self, hop: Hop, datagram: Vec<u8>) {
-        let way = &mut self.ways[hop as usize];
-        let link = if is_media(&datagram) {
-            &mut way.media
-        } else {
-            &mut way.rest
-        };
-        for at in link.send(self.now) {
+        for at in self.ways[hop as usize].send(self.now, &datagram) {
             self.departures += 1;
             self.flying.push(Reverse(Flight {
                 at: at + NEARBY,
@@ -295,14 +281,6 @@ impl Call {
         let [browser, phone] = [counted[0].take(), counted[1].take()];
         let (browser, phone) = (browser.context("browser"), phone.context("phone"));
         Ok((browser?, phone?))
-    }
-}
-
-/// RTP, not RTCP (RFC 5761), STUN or DTLS (RFC 7983).
-fn is_media(datagram: &[u8]) -> bool {
-    match datagram {
-        [first, second, ..] => (128..=191).contains(first) && !(192..=223).contains(second),
-        _ => false,
     }
 }
 

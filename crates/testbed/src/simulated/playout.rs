@@ -19,7 +19,7 @@ pub struct Heard {
 
 /// Packets of one stream by their place, in frames of 20 ms from the first one that came.
 #[derive(Debug)]
-pub(super) struct Playout<P> {
+pub(crate) struct Playout<P> {
     /// RTP clock ticks per 1/8000 s.
     ticks: i64,
     first: Option<u32>,
@@ -29,7 +29,7 @@ pub(super) struct Playout<P> {
 }
 
 /// One frame's time.
-pub(super) enum Piece<'a, P> {
+pub(crate) enum Piece<'a, P> {
     /// A packet that came in time.
     Packet(&'a P),
     /// None did; the next one may hold something for this one too.
@@ -37,7 +37,7 @@ pub(super) enum Piece<'a, P> {
 }
 
 impl<P> Playout<P> {
-    pub(super) fn new(ticks: i64) -> Self {
+    pub(crate) fn new(ticks: i64) -> Self {
         Self {
             ticks,
             first: None,
@@ -47,7 +47,7 @@ impl<P> Playout<P> {
         }
     }
 
-    pub(super) fn receive(&mut self, now: Duration, timestamp: u32, payload: P) {
+    pub(crate) fn receive(&mut self, now: Duration, timestamp: u32, payload: P) {
         let first = *self.first.get_or_insert(timestamp);
         let units = i64::from(timestamp.wrapping_sub(first) as i32) / self.ticks;
         let place = (units + FRAME / 2).div_euclid(FRAME);
@@ -58,16 +58,16 @@ impl<P> Playout<P> {
         }
     }
 
-    pub(super) fn longest_wait(&self) -> Duration {
+    pub(crate) fn longest_wait(&self) -> Duration {
         self.longest_wait
     }
 
-    pub(super) fn packets(&self) -> usize {
+    pub(crate) fn packets(&self) -> usize {
         self.packets.len()
     }
 
     /// Plays everything, `patience` after the quickest packet; `decode` turns pieces into samples at 8 kHz.
-    pub(super) fn heard(
+    pub(crate) fn heard(
         &self,
         patience: Duration,
         decode: impl FnOnce(&mut dyn Iterator<Item = Piece<'_, P>>) -> Vec<i16>,

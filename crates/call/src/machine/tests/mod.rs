@@ -21,6 +21,10 @@ struct Scene {
 
 impl Scene {
     fn begin(caller: LegKind, callee: LegKind) -> Scene {
+        Scene::begin_with(caller, callee, Some("offer of the caller".into()))
+    }
+
+    fn begin_with(caller: LegKind, callee: LegKind, offer: Option<Sdp>) -> Scene {
         let now = Instant::now();
         let call = Call::new(
             now,
@@ -33,7 +37,7 @@ impl Scene {
                 id: CALLEE,
                 kind: callee,
             },
-            "offer of the caller".into(),
+            offer,
         );
         Scene { call, now }
     }

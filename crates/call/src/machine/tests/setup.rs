@@ -143,3 +143,19 @@ fn ringing_after_the_answer_is_not_passed_on() {
     scene.leg(CALLEE, answered());
     assert_eq!(scene.leg(CALLEE, LegEvent::Ringing), []);
 }
+
+#[test]
+fn a_caller_without_an_offer_gets_ours_with_the_answer_and_answers_it() {
+    let mut scene = Scene::begin_with(LegKind::Sip, LegKind::Matrix, None).offered();
+    let actions = scene.leg(CALLEE, answered());
+    let [applied, bridged, _] = apply_bridge_and_describe();
+    assert_eq!(actions, [applied, bridged]);
+    let (_, told) = scene.wait();
+    let ours = "that it can be answered".into();
+    let answer = Action::Leg(CALLER, LegAction::Answer { sdp: ours });
+    assert_eq!(told, [answer]);
+    let sdp: Sdp = "answer of the caller".into();
+    let theirs = LegEvent::Reanswered { sdp: sdp.clone() };
+    let apply = MediaAction::ApplyAnswer { leg: CALLER, sdp };
+    assert_eq!(scene.leg(CALLER, theirs), [Action::Media(apply)]);
+}

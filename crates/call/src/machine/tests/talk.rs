@@ -71,3 +71,137 @@ fn a_stranger_leg_changes_nothing() {
     assert_eq!(scene.leg(LegId(99), LegEvent::Ended(Reason::HungUp)), []);
     assert!(scene.call.is_talking());
 }
+
+/// The phone's hold has been answered, and the media plane says that Element should hear of it.
+fn held_by_the_phone() -> Scene {
+    let mut scene = Scene::outgoing().talking();
+    let due = scene.media(CALLER, MediaEvent::OfferDue);
+    assert_eq!(due, [Action::Media(MediaAction::Offer { leg: CALLER })]);
+    scene
+}
+
+fn apply(sdp: &str) -> [Action; 1] {
+    let sdp = sdp.into();
+    [Action::Media(MediaAction::ApplyAnswer { leg: CALLER, sdp })]
+}
+
+fn reoffer(sdp: &str) -> [Action; 1] {
+    [Action::Leg(CALLER, LegAction::Reoffer { sdp: sdp.into() })]
+}
+
+fn reanswered() -> LegEvent {
+    LegEvent::Reanswered { sdp: "held".into() }
+}
+
+#[test]
+fn a_hold_of_one_side_is_offered_to_the_other_and_its_answer_applied() {
+    let mut scene = held_by_the_phone();
+    assert_eq!(scene.media(CALLER, described("hold")), reoffer("hold"));
+    assert_eq!(scene.leg(CALLER, reanswered()), apply("held"));
+}
+
+#[test]
+fn a_resume_while_the_hold_waits_for_its_answer_follows_it() {
+    let mut scene = held_by_the_phone();
+    scene.media(CALLER, described("hold"));
+    assert_eq!(scene.media(CALLER, MediaEvent::OfferDue), []);
+    let actions = scene.leg(CALLER, reanswered());
+    let [applied] = apply("held");
+    let again = Action::Media(MediaAction::Offer { leg: CALLER });
+    assert_eq!(actions, [applied, again]);
+}
+
+#[test]
+fn a_hold_before_both_talk_is_offered_once_they_do() {
+    let mut scene = Scene::incoming().offered().picked_up();
+    assert_eq!(scene.media(CALLER, MediaEvent::OfferDue), []);
+    let (_, actions) = scene.wait();
+    let offer = Action::Media(MediaAction::Offer { leg: CALLER });
+    assert!(scene.call.is_talking());
+    assert_eq!(actions.last(), Some(&offer), "{actions:?}");
+}
+
+#[test]
+fn an_offer_of_the_far_end_takes_the_place_of_ours_while_that_is_made() {
+    let mut scene = held_by_the_phone();
+    let theirs = LegEvent::Reoffered {
+        sdp: "restart".into(),
+    };
+    let met = Action::Media(MediaAction::Reoffer {
+        leg: CALLER,
+        sdp: "restart".into(),
+    });
+    assert_eq!(scene.leg(CALLER, theirs), [met]);
+    // Ours comes first, and is of no use any more.
+    assert_eq!(scene.media(CALLER, described("hold")), []);
+    let answer = LegAction::AnswerReoffer { sdp: "ours".into() };
+    let again = Action::Media(MediaAction::Offer { leg: CALLER });
+    assert_eq!(
+        scene.media(CALLER, described("ours")),
+        [Action::Leg(CALLER, answer), again]
+    );
+}
+
+#[test]
+fn an_offer_of_the_far_end_that_crossed_ours_is_answered_and_ours_made_anew() {
+    let mut scene = held_by_the_phone();
+    scene.media(CALLER, described("hold"));
+    let theirs = LegEvent::Reoffered {
+        sdp: "theirs".into(),
+    };
+    scene.leg(CALLER, theirs);
+    let refused = LegEvent::ReofferRefused { crossed: true };
+    assert_eq!(scene.leg(CALLER, refused), []);
+    let actions = scene.media(CALLER, described("ours"));
+    let again = Action::Media(MediaAction::Offer { leg: CALLER });
+    assert_eq!(actions.last(), Some(&again), "{actions:?}");
+}
+
+#[test]
+fn a_hold_that_the_far_end_refuses_leaves_the_call_and_is_not_repeated() {
+    let mut scene = held_by_the_phone();
+    scene.media(CALLER, described("hold"));
+    let refused = LegEvent::ReofferRefused { crossed: false };
+    assert_eq!(scene.leg(CALLER, refused), []);
+    assert!(scene.call.is_talking());
+    let resume = scene.media(CALLER, MediaEvent::OfferDue);
+    assert_eq!(resume, [Action::Media(MediaAction::Offer { leg: CALLER })]);
+}
+
+#[test]
+fn a_description_that_the_far_end_changes_by_itself_is_applied() {
+    let mut scene = Scene::outgoing().talking();
+    assert_eq!(scene.leg(CALLER, reanswered()), apply("held"));
+}
+
+#[test]
+fn a_far_end_that_asks_for_our_offer_gets_it_and_its_answer_is_applied() {
+    let mut scene = Scene::outgoing().talking();
+    let ours = Action::Media(MediaAction::Offer { leg: CALLER });
+    assert_eq!(scene.leg(CALLER, LegEvent::OfferAsked), [ours]);
+    let given = LegAction::AnswerReoffer { sdp: "ours".into() };
+    assert_eq!(
+        scene.media(CALLER, described("ours")),
+        [Action::Leg(CALLER, given)]
+    );
+    assert_eq!(scene.leg(CALLER, reanswered()), apply("held"));
+}
+
+#[test]
+fn a_far_end_that_asks_while_our_offer_is_made_gets_that_one() {
+    let mut scene = held_by_the_phone();
+    assert_eq!(scene.leg(CALLER, LegEvent::OfferAsked), []);
+    let given = LegAction::AnswerReoffer { sdp: "hold".into() };
+    assert_eq!(
+        scene.media(CALLER, described("hold")),
+        [Action::Leg(CALLER, given)]
+    );
+}
+
+#[test]
+fn a_far_end_that_asks_while_its_own_offer_waits_is_refused() {
+    let mut scene = Scene::outgoing().talking();
+    scene.leg(CALLER, LegEvent::Reoffered { sdp: "hold".into() });
+    let refused = Action::Leg(CALLER, LegAction::RefuseReoffer);
+    assert_eq!(scene.leg(CALLER, LegEvent::OfferAsked), [refused]);
+}

@@ -24,12 +24,18 @@ fn input() -> impl Strategy<Value = Input> {
         Just(LegEvent::Reoffered {
             sdp: "again".into()
         }),
+        Just(LegEvent::OfferAsked),
+        Just(LegEvent::Reanswered {
+            sdp: "answered again".into()
+        }),
+        any::<bool>().prop_map(|crossed| LegEvent::ReofferRefused { crossed }),
         reason().prop_map(LegEvent::Ended),
     ];
     let media_event = prop_oneof![
         4 => Just(described("described")),
         2 => Just(MediaEvent::Connected),
         1 => Just(MediaEvent::ReofferRefused),
+        1 => Just(MediaEvent::OfferDue),
         1 => Just(MediaEvent::Lost),
         1 => Just(MediaEvent::Closed),
     ];

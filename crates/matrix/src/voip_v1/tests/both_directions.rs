@@ -87,3 +87,77 @@ fn a_leg_that_is_over_says_so_once_and_stays_silent() {
     assert_eq!(scene.act(LegAction::HangUp(Reason::HungUp)), []);
     assert_eq!(scene.wait(S(600)), nothing());
 }
+
+fn our_hold(scene: &mut Scene) {
+    assert_eq!(
+        scene.act(LegAction::Reoffer { sdp: "hold".into() }),
+        [CallEventOut::Negotiate {
+            call: call(Version::V1),
+            description: Description::Offer("hold".into()),
+            lifetime: S(60)
+        }]
+    );
+}
+
+/// Alice called, and the number picked up.
+fn answered() -> Scene {
+    let mut scene = Scene::invited();
+    scene.act(LegAction::Answer { sdp: "ours".into() });
+    scene
+}
+
+#[test]
+fn a_new_offer_of_ours_is_answered_once_by_the_device_in_the_call() {
+    let mut scene = Scene::talking();
+    our_hold(&mut scene);
+    let held = |party| negotiate(party, Description::Answer("held".into()));
+    assert_eq!(scene.hear(held(PHONE)), nothing());
+    let (events, sends) = scene.hear(held(LAPTOP));
+    assert_eq!(events, [LegEvent::Reanswered { sdp: "held".into() }]);
+    assert_eq!(sends, []);
+    assert_eq!(scene.hear(held(LAPTOP)), nothing());
+}
+
+#[test]
+fn of_two_offers_that_cross_the_callers_is_answered() {
+    let theirs = || negotiate(LAPTOP, Description::Offer("theirs".into()));
+    let reoffered = LegEvent::Reoffered {
+        sdp: "theirs".into(),
+    };
+    let mut alice_called = answered();
+    our_hold(&mut alice_called);
+    assert_eq!(
+        alice_called.hear(theirs()),
+        (vec![reoffered.clone()], vec![])
+    );
+    // An answer to ours, which gave way, is to nothing.
+    let late = negotiate(LAPTOP, Description::Answer("held".into()));
+    assert_eq!(alice_called.hear(late), nothing());
+    let mut we_called = Scene::talking();
+    our_hold(&mut we_called);
+    assert_eq!(we_called.hear(theirs()), nothing());
+    we_called.hear(negotiate(LAPTOP, Description::Answer("held".into())));
+    assert_eq!(we_called.hear(theirs()), (vec![reoffered], vec![]));
+}
+
+#[test]
+fn a_new_offer_that_could_not_be_sent_is_as_good_as_refused() {
+    let mut scene = Scene::talking();
+    assert_eq!(scene.failed(CallEventKind::Negotiate), nothing());
+    our_hold(&mut scene);
+    let refused = LegEvent::ReofferRefused { crossed: false };
+    assert_eq!(
+        scene.failed(CallEventKind::Negotiate),
+        (vec![refused], vec![])
+    );
+}
+
+#[test]
+fn version_0_hears_nothing_of_a_hold() {
+    let mut scene = Scene::invited_by(invite(Version::V0, None));
+    scene.act(LegAction::Answer { sdp: "ours".into() });
+    let hold = LegAction::Reoffer { sdp: "hold".into() };
+    scene.leg.handle_action(scene.now, hold);
+    let refused = LegEvent::ReofferRefused { crossed: false };
+    assert_eq!((scene.events(), scene.sends()), (vec![refused], vec![]));
+}

@@ -1,0 +1,290 @@
+//! A leg with a dialog: new offers of either side, session refreshes,
+//! requests in between, and its end.
+
+mod ours;
+mod theirs;
+
+use rsipstack::sip::{Header, Request, Response, StatusCode};
+use tokio::time::Instant;
+
+use crate::event::{Command, EndCause, Happened, ReasonHeader};
+use crate::leg::{Leg, sdp_of, sleep_until};
+use crate::legs::Input;
+use crate::message;
+use crate::outgoing;
+use crate::session::Timer;
+use crate::snapshot::DialogSnapshot;
+use crate::transact::{self, InviteSent};
+use crate::trunk::InDialog;
+
+use ours::{Ours, Wish};
+use theirs::{Accepted, Offer};
+
+/// The dialog phase of a leg.
+pub(crate) struct Established {
+    leg: Leg,
+    dialog: DialogSnapshot,
+    /// Our INVITE that made the dialog and its ACK; a peer that missed the
+    /// ACK repeats its 200.
+    first: Option<(InviteSent, Option<Request>)>,
+    /// The same for the last re-INVITE of ours, by its CSeq number.
+    last_ack: Option<(u32, Request)>,
+    /// CSeq number of the peer's last request.
+    remote_cseq: Option<u32>,
+    /// The peer's offer that waits for our side.
+    offer: Option<Offer>,
+    /// A re-INVITE whose 200 waits for its ACK.
+    unacknowledged: Option<Accepted>,
+    /// A request of ours that waits for its answer.
+    ours: Option<Ours>,
+    /// An offer of our side that waits for its turn.
+    wish: Option<Wish>,
+    session: Session,
+    /// The descriptions that are in force: what a refresh repeats, and what
+    /// the answer to it is compared with.
+    said: String,
+    heard: String,
+    /// The peer takes UPDATE.
+    takes_update: bool,
+    _in_dialog: InDialog,
+}
+
+/// What a dialog begins with.
+pub(crate) struct Beginning {
+    pub(crate) dialog: DialogSnapshot,
+    pub(crate) timer: Timer,
+    /// Our description, and the peer's.
+    pub(crate) said: String,
+    pub(crate) heard: String,
+    /// The peer's Allow has UPDATE.
+    pub(crate) takes_update: bool,
+}
+
+/// The session timer that runs (RFC 4028 §10).
+struct Session {
+    timer: Timer,
+    /// When the last refresh was.
+    since: Instant,
+    /// A refresh that failed is not tried again before.
+    not_before: Instant,
+}
+
+impl Session {
+    fn new(timer: Timer) -> Self {
+        let now = Instant::now();
+        Self {
+            timer,
+            since: now,
+            not_before: now,
+        }
+    }
+
+    fn refresh_at(&self) -> Option<Instant> {
+        match self.timer {
+            Timer::Ours(interval) => Some(self.not_before.max(self.since + interval.half())),
+            Timer::Off | Timer::Theirs(_) => None,
+        }
+    }
+
+    fn expires_at(&self) -> Option<Instant> {
+        let interval = self.timer.interval()?;
+        Some(self.since + interval.patience())
+    }
+}
+
+/// Whether the dialog goes on.
+enum Next {
+    Wait,
+    Over,
+}
+
+impl Established {
+    /// The dialog of an outgoing leg.
+    pub(crate) fn outgoing(
+        leg: Leg,
+        beginning: Beginning,
+        invite: InviteSent,
+        ack: Option<Request>,
+    ) -> Self {
+        Self {
+            first: Some((invite, ack)),
+            ..Self::incoming(leg, beginning, None)
+        }
+    }
+
+    /// The dialog of an incoming leg.
+    pub(crate) fn incoming(leg: Leg, beginning: Beginning, remote_cseq: Option<u32>) -> Self {
+        Self {
+            _in_dialog: leg.trunk.begin_dialog(),
+            leg,
+            dialog: beginning.dialog,
+            first: None,
+            last_ack: None,
+            remote_cseq,
+            offer: None,
+            unacknowledged: None,
+            ours: None,
+            wish: None,
+            session: Session::new(beginning.timer),
+            said: beginning.said,
+            heard: beginning.heard,
+            takes_update: beginning.takes_update,
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        loop {
+            let offer_until = self.offer.as_ref().map(|offer| offer.until);
+            let ack_until = self.unacknowledged.as_ref().map(|accepted| accepted.until);
+            // §14.1: one INVITE at a time, whoever's it is.
+            let is_free = self.is_free();
+            let wish_at = self.wish.as_ref().filter(|_| is_free).map(|wish| wish.at);
+            let refresh_at = self.session.refresh_at().filter(|_| is_free);
+            let next = tokio::select! {
+                input = self.leg.inbox.recv() => match input {
+                    Some(input) => self.on_input(input).await,
+                    None => Next::Over,
+                },
+                () = sleep_until(offer_until) => {
+                    self.refuse_offer(StatusCode::NotAcceptableHere, Vec::new());
+                    Next::Wait
+                }
+                () = sleep_until(ack_until) => self.end(EndCause::NoAck, None).await,
+                () = sleep_until(self.session.expires_at()) => {
+                    self.end(EndCause::Expired, session_expired()).await
+                }
+                () = sleep_until(wish_at) => self.send_wish().await,
+                () = sleep_until(refresh_at) => self.send_refresh().await,
+            };
+            if matches!(next, Next::Over) {
+                return self.leg.close();
+            }
+        }
+    }
+
+    fn is_free(&self) -> bool {
+        self.ours.is_none() && self.offer.is_none() && self.unacknowledged.is_none()
+    }
+
+    async fn on_input(&mut self, input: Input) -> Next {
+        match input {
+            Input::Command(command) => self.on_command(command).await,
+            Input::Request(tx) => self.on_request(*tx).await,
+            Input::Response(cseq, response) if self.is_ours(cseq) => self.on_answer(response).await,
+            Input::Response(cseq, response) => {
+                self.on_late_answer(cseq, &response);
+                Next::Wait
+            }
+            Input::RequestOver(cseq) if self.is_ours(cseq) => self.on_silence().await,
+            Input::RequestOver(_) => Next::Wait,
+            Input::Ack(cseq, answer) => {
+                self.on_ack(cseq, answer).await;
+                Next::Wait
+            }
+            Input::Cancel(cseq, _) => {
+                if self.offer.as_ref().is_some_and(|offer| offer.is_of(cseq)) {
+                    self.refuse_offer(StatusCode::RequestTerminated, Vec::new());
+                }
+                Next::Wait
+            }
+            Input::Unacknowledged(cseq) => {
+                let accepted = self.unacknowledged.as_ref();
+                match accepted.is_some_and(|accepted| accepted.cseq == cseq) {
+                    true => self.end(EndCause::NoAck, None).await,
+                    false => Next::Wait,
+                }
+            }
+            Input::PeerSilent => {
+                self.leg.tell(Happened::PeerSilent).await;
+                Next::Wait
+            }
+        }
+    }
+
+    async fn on_command(&mut self, command: Command) -> Next {
+        match command {
+            Command::HangUp { reason } => {
+                self.leg.place.settle();
+                self.bye(reason);
+                return Next::Over;
+            }
+            Command::Answer { sdp } if self.offer.is_some() => self.accept_offer(sdp),
+            Command::Refuse { status, reason } if self.offer.is_some() => {
+                let headers = message::reason_headers(reason.as_ref());
+                self.refuse_offer(message::status(status, 300..=699), headers);
+            }
+            Command::Reoffer { sdp } => self.wish_for(sdp).await,
+            other => self.leg.ignore(&other),
+        }
+        Next::Wait
+    }
+
+    /// Sets the session's timer anew, as a refresh of either side does.
+    fn set_timer(&mut self, timer: Timer) {
+        self.session = Session::new(timer);
+    }
+
+    /// A repeated 200 to an INVITE of ours, or one of another branch of a fork.
+    fn on_late_answer(&self, cseq: u32, response: &Response) {
+        let repeated = self.last_ack.as_ref().filter(|(of, _)| *of == cseq);
+        let is_success = (200..300).contains(&response.status_code.code());
+        if let (Some((_, ack)), true) = (repeated, is_success) {
+            return self
+                .leg
+                .core
+                .send_ack(&self.leg.trunk, &self.dialog, ack.clone());
+        }
+        let Some((invite, ack)) = self.first.as_ref().filter(|(sent, _)| sent.cseq == cseq) else {
+            return;
+        };
+        if self.dialog.is_answered_by(response) {
+            if let Some(ack) = ack {
+                self.leg
+                    .core
+                    .send_ack(&self.leg.trunk, &self.dialog, ack.clone());
+            }
+            return;
+        }
+        // §13.2.2.4: a second answer is acknowledged and ended; one person
+        // speaks with one phone.
+        let mut branch = self.dialog.clone();
+        branch.learn_from_response(response);
+        outgoing::acknowledge(&self.leg, &branch, &invite.request, cseq);
+        transact::farewell(&self.leg.core, &self.leg.trunk, &branch, None);
+    }
+
+    fn bye(&mut self, reason: Option<ReasonHeader>) {
+        self.refuse_offer(StatusCode::RequestTerminated, Vec::new());
+        transact::farewell(&self.leg.core, &self.leg.trunk, &self.dialog, reason);
+    }
+
+    async fn end(&mut self, cause: EndCause, reason: Option<ReasonHeader>) -> Next {
+        self.bye(reason.clone());
+        self.leg.tell_last(Happened::Ended { reason, cause }).await;
+        Next::Over
+    }
+}
+
+fn session_expired() -> Option<ReasonHeader> {
+    Some(ReasonHeader {
+        protocol: "SIP".into(),
+        cause: 408,
+        text: Some("Session expired".into()),
+    })
+}
+
+/// Contact, Allow and Supported: what each request of ours says in a dialog.
+fn own_headers(leg: &Leg) -> Vec<Header> {
+    let mut headers = leg.dialog_headers();
+    headers.push(message::supported());
+    headers
+}
+
+/// The offer in an INVITE or UPDATE: `Some(None)` without a body, `None` for
+/// a body that is no SDP.
+pub(crate) fn offer_of(request: &Request) -> Option<Option<String>> {
+    if request.body.is_empty() {
+        return Some(None);
+    }
+    sdp_of(&request.headers, &request.body).map(Some)
+}

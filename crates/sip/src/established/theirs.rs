@@ -1,0 +1,249 @@
+//! The peer's requests in a dialog: new offers, refreshes, BYE and the rest.
+
+use rsipstack::sip::{Header, HeadersExt, Method, Request, StatusCode};
+use rsipstack::transaction::Transaction;
+use tokio::time::Instant;
+
+use super::ours::Ours;
+use super::{Established, Next, offer_of};
+use crate::event::{EndCause, Happened};
+use crate::inbound;
+use crate::message;
+use crate::session::{self, Negotiated, Timer, TooSmall};
+use crate::snapshot;
+use crate::transact::{self, InviteReceived};
+
+/// A new offer of the peer.
+pub(super) struct Offer {
+    carrier: Carrier,
+    sdp: Option<String>,
+    pub(super) until: Instant,
+}
+
+/// A re-INVITE that got its 200.
+pub(super) struct Accepted {
+    pub(super) cseq: u32,
+    /// It asked for our offer, which the 200 holds.
+    asked: bool,
+    /// When its ACK is given up on.
+    pub(super) until: Instant,
+}
+
+/// What the offer came in, and is answered through.
+enum Carrier {
+    Invite(Box<InviteReceived>),
+    Update(Box<Transaction>),
+}
+
+impl Offer {
+    /// Whether it came in the INVITE with this CSeq number.
+    pub(super) fn is_of(&self, cseq: u32) -> bool {
+        matches!(&self.carrier, Carrier::Invite(received) if received.cseq == cseq)
+    }
+}
+
+impl Established {
+    pub(super) async fn on_request(&mut self, tx: Transaction) -> Next {
+        let request = &tx.original;
+        let cseq = request
+            .cseq_header()
+            .and_then(|cseq| cseq.seq())
+            .unwrap_or(0);
+        let tags = snapshot::request_tags(request);
+        if tags.is_none_or(|(_, _, remote)| remote != self.dialog.remote_tag) {
+            transact::reply(
+                &self.leg.core,
+                tx,
+                StatusCode::CallTransactionDoesNotExist,
+                Vec::new(),
+            );
+            return Next::Wait;
+        }
+        if self.remote_cseq.is_some_and(|last| cseq <= last) {
+            // §12.2.2: out of order. Retransmissions do not get this far.
+            transact::reply(
+                &self.leg.core,
+                tx,
+                StatusCode::ServerInternalError,
+                Vec::new(),
+            );
+            return Next::Wait;
+        }
+        self.remote_cseq = Some(cseq);
+        match request.method {
+            Method::Bye => return self.on_bye(tx).await,
+            Method::Invite => self.on_reinvite(tx, cseq).await,
+            Method::Update => self.on_update(tx).await,
+            _ => inbound::reply_in_dialog(&self.leg.core, tx),
+        }
+        Next::Wait
+    }
+
+    async fn on_bye(&mut self, tx: Transaction) -> Next {
+        let reason = snapshot::reason_of(&tx.original);
+        self.refuse_offer(StatusCode::RequestTerminated, Vec::new());
+        transact::reply(&self.leg.core, tx, StatusCode::OK, Vec::new());
+        let cause = EndCause::Bye;
+        self.leg.tell_last(Happened::Ended { reason, cause }).await;
+        Next::Over
+    }
+
+    async fn on_reinvite(&mut self, tx: Transaction, cseq: u32) {
+        if self.has_offered() {
+            // §14.2: the two offers have crossed.
+            let glare = StatusCode::RequestPending;
+            return transact::reply(&self.leg.core, tx, glare, Vec::new());
+        }
+        if self.offer.is_some() || self.unacknowledged.is_some() {
+            // §14.2: one offer at a time; try again within 10 s.
+            let again = vec![Header::RetryAfter("2".into())];
+            transact::reply(&self.leg.core, tx, StatusCode::ServerInternalError, again);
+            return;
+        }
+        if let Err(small) = self.negotiate(&tx.original) {
+            let headers = small.headers();
+            transact::reply(
+                &self.leg.core,
+                tx,
+                StatusCode::SessionIntervalTooSmall,
+                headers,
+            );
+            return;
+        }
+        let Some(sdp) = offer_of(&tx.original) else {
+            let accept = vec![message::accept()];
+            transact::reply(&self.leg.core, tx, StatusCode::UnsupportedMediaType, accept);
+            return;
+        };
+        let local_tag = self.dialog.local_tag.clone();
+        let inbox = self.leg.place.inbox().clone();
+        let received = InviteReceived::drive(&self.leg.core, tx, cseq, local_tag, inbox);
+        self.wait_for_answer(Carrier::Invite(Box::new(received)), sdp)
+            .await;
+    }
+
+    async fn on_update(&mut self, tx: Transaction) {
+        if self.has_offered() && !tx.original.body.is_empty() {
+            // RFC 3311 §5.2.
+            let glare = StatusCode::RequestPending;
+            return transact::reply(&self.leg.core, tx, glare, Vec::new());
+        }
+        if self.offer.is_some() || self.unacknowledged.is_some() {
+            // RFC 3311 §5.2.
+            let again = vec![Header::RetryAfter("2".into())];
+            transact::reply(&self.leg.core, tx, StatusCode::ServerInternalError, again);
+            return;
+        }
+        let negotiated = match self.negotiate(&tx.original) {
+            Ok(negotiated) => negotiated,
+            Err(small) => {
+                let headers = small.headers();
+                transact::reply(
+                    &self.leg.core,
+                    tx,
+                    StatusCode::SessionIntervalTooSmall,
+                    headers,
+                );
+                return;
+            }
+        };
+        match offer_of(&tx.original) {
+            Some(Some(sdp)) => {
+                let carrier = Carrier::Update(Box::new(tx));
+                self.wait_for_answer(carrier, Some(sdp)).await;
+            }
+            Some(None) => {
+                // A refresh of the session and of the remote target only.
+                self.refresh(&tx.original, negotiated.timer);
+                let mut headers = self.leg.dialog_headers();
+                headers.extend(negotiated.headers);
+                transact::reply(&self.leg.core, tx, StatusCode::OK, headers);
+            }
+            None => {
+                let accept = vec![message::accept()];
+                transact::reply(&self.leg.core, tx, StatusCode::UnsupportedMediaType, accept);
+            }
+        }
+    }
+
+    async fn wait_for_answer(&mut self, carrier: Carrier, sdp: Option<String>) {
+        let until = Instant::now() + self.leg.core.config.timers.reoffer;
+        self.offer = Some(Offer {
+            carrier,
+            sdp: sdp.clone(),
+            until,
+        });
+        self.leg.tell(Happened::Reoffered { sdp }).await;
+        self.yield_wish().await;
+    }
+
+    pub(super) fn accept_offer(&mut self, sdp: String) {
+        let Some(offer) = self.offer.take() else {
+            return;
+        };
+        let request = match &offer.carrier {
+            Carrier::Invite(received) => received.request.clone(),
+            Carrier::Update(tx) => tx.original.clone(),
+        };
+        let negotiated = self.negotiate(&request).unwrap_or_default();
+        self.refresh(&request, negotiated.timer);
+        let mut headers = self.leg.dialog_headers();
+        headers.extend(negotiated.headers);
+        self.said.clone_from(&sdp);
+        let asked = offer.sdp.is_none();
+        if let Some(heard) = offer.sdp {
+            self.heard = heard;
+        }
+        match offer.carrier {
+            Carrier::Invite(received) => {
+                self.unacknowledged = Some(Accepted {
+                    cseq: received.cseq,
+                    asked,
+                    until: Instant::now() + self.leg.core.config.timers.ack_within(),
+                });
+                received.respond(StatusCode::OK, headers, Some(sdp));
+            }
+            Carrier::Update(tx) => {
+                transact::reply_with(&self.leg.core, *tx, StatusCode::OK, headers, Some(sdp))
+            }
+        }
+    }
+
+    /// The ACK of a re-INVITE; where that held no offer the ACK has the answer
+    /// to ours (RFC 3264 §4, RFC 3261 §13.2.1).
+    pub(super) async fn on_ack(&mut self, cseq: u32, answer: Option<String>) {
+        let accepted = self.unacknowledged.take_if(|last| last.cseq == cseq);
+        match (accepted.is_some_and(|accepted| accepted.asked), answer) {
+            (false, _) => {}
+            (true, Some(sdp)) => self.hear(sdp).await,
+            (true, None) => {
+                let refused = Happened::ReofferRefused { status: 488 };
+                self.leg.tell(refused).await;
+            }
+        }
+    }
+
+    pub(super) fn refuse_offer(&mut self, status: StatusCode, headers: Vec<Header>) {
+        match self.offer.take().map(|offer| offer.carrier) {
+            Some(Carrier::Invite(received)) => received.respond(status, headers, None),
+            Some(Carrier::Update(tx)) => transact::reply(&self.leg.core, *tx, status, headers),
+            None => {}
+        }
+    }
+
+    fn negotiate(&self, request: &Request) -> Result<Negotiated, TooSmall> {
+        session::accept(request, self.min_session())
+    }
+
+    /// Takes over what a target refresh (§12.2.2) and its session timer say.
+    fn refresh(&mut self, request: &Request, timer: Timer) {
+        self.dialog.take_remote_target(request);
+        self.leg.place.publish(&self.dialog);
+        self.set_timer(timer);
+    }
+
+    /// An offer of ours waits for its answer.
+    fn has_offered(&self) -> bool {
+        self.ours.as_ref().is_some_and(Ours::offers)
+    }
+}

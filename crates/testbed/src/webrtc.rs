@@ -1,0 +1,174 @@
+//! A browser's WebRTC: str0m with one line of audio, without sockets and without a clock, so that it serves in virtual
+//! time and on real sockets alike.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use mxtrunk_media::rtp::Packet;
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::media::{Direction, MediaKind, Mid};
+use str0m::net::{Protocol, Receive, Transmit};
+use str0m::rtp::{RtpPacket, RtpWrite};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+
+use crate::load::Voice;
+
+/// How often it says what the peer's reports told.
+const STATISTICS: Duration = Duration::from_secs(1);
+
+/// What comes out of it.
+pub(crate) enum Outcome {
+    /// This is to be sent.
+    Transmit(Transmit),
+    /// DTLS is up.
+    Connected,
+    /// A packet of sound came.
+    Packet(Box<RtpPacket>),
+    /// The peer reports so much loss, 0.0 to 1.0, of what we send.
+    Loss(f32),
+}
+
+/// The engine and its one line.
+pub(crate) struct WebRtc {
+    address: SocketAddr,
+    voice: Voice,
+    rtc: Rtc,
+    mid: Option<Mid>,
+    pending: Option<SdpPendingOffer>,
+    timeout: Option<Instant>,
+}
+
+impl WebRtc {
+    /// At this address, with one line that speaks this.
+    ///
+    /// # Errors
+    /// When that is no address to be reached at.
+    pub(crate) fn new(now: Instant, address: SocketAddr, voice: Voice) -> anyhow::Result<Self> {
+        let config = RtcConfig::new().clear_codecs().clear_extension_map();
+        let config = config
+            .set_rtp_mode(true)
+            .set_stats_interval(Some(STATISTICS));
+        let mut config = match voice {
+            Voice::Opus => config.enable_opus(true, false),
+            Voice::Pcmu => config.enable_pcmu(true, false),
+        };
+        for params in config.codec_config().iter_mut() {
+            params.set_fb_transport_cc(false);
+        }
+        let mut rtc = config.build(now);
+        rtc.add_local_candidate(Candidate::host(address, Protocol::Udp)?);
+        Ok(Self {
+            address,
+            voice,
+            rtc,
+            mid: None,
+            pending: None,
+            timeout: None,
+        })
+    }
+
+    /// Its offer (SDP).
+    pub(crate) fn offer(&mut self) -> anyhow::Result<String> {
+        let mut api = self.rtc.sdp_api();
+        self.mid = Some(api.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None));
+        let (offer, pending) = api.apply().context("there is nothing to offer")?;
+        self.pending = Some(pending);
+        Ok(offer.to_sdp_string())
+    }
+
+    /// Takes the answer (SDP); poll afterwards.
+    ///
+    /// # Errors
+    /// When it cannot be read, or no offer is out.
+    pub(crate) fn accept(&mut self, answer: &str) -> anyhow::Result<()> {
+        let answer = SdpAnswer::from_sdp_string(answer)?;
+        let pending = self.pending.take().context("no offer is out")?;
+        Ok(self.rtc.sdp_api().accept_answer(pending, answer)?)
+    }
+
+    /// When it wants [`Self::advance`].
+    pub(crate) fn timeout(&self) -> Option<Instant> {
+        self.timeout
+    }
+
+    /// Time has passed; poll afterwards.
+    pub(crate) fn advance(&mut self, now: Instant) {
+        self.input(Input::Timeout(now));
+    }
+
+    /// A datagram came; poll afterwards.
+    pub(crate) fn receive(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+        self.expect(datagram);
+        // What the engine cannot read it drops, as a browser does.
+        if let Ok(received) = Receive::new(Protocol::Udp, from, self.address, datagram) {
+            self.input(Input::Receive(now, received));
+        }
+    }
+
+    /// Says a packet; poll afterwards.
+    pub(crate) fn say(&mut self, now: Instant, sequence: u64, timestamp: u32, payload: &[u8]) {
+        let write = RtpWrite::new(
+            self.voice.payload_type().into(),
+            sequence.into(),
+            timestamp,
+            now,
+            payload,
+        );
+        let mut direct = self.rtc.direct_api();
+        if let Some(mid) = self.mid
+            && let Some(stream) = direct.stream_tx_by_mid(mid, None)
+        {
+            stream.set_unpaced(true);
+            stream.write_rtp(write);
+        }
+        self.advance(now);
+    }
+
+    /// What has come out; `None` until the next input. A fault of the engine shows: nothing comes out any more.
+    pub(crate) fn poll(&mut self) -> Option<Outcome> {
+        loop {
+            match self.rtc.poll_output() {
+                Ok(Output::Transmit(transmit)) => return Some(Outcome::Transmit(transmit)),
+                Ok(Output::Event(event)) => {
+                    if let Some(outcome) = outcome(event, self.voice) {
+                        return Some(outcome);
+                    }
+                }
+                Ok(Output::Timeout(timeout)) => {
+                    self.timeout = Some(timeout);
+                    return None;
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input<'_>) {
+        let _ = self.rtc.handle_input(input);
+    }
+
+    /// A system that writes neither `a=ssrc` nor the MID extension still means the only line there is.
+    fn expect(&mut self, datagram: &[u8]) {
+        let (Some(mid), Ok(Packet { header, .. })) = (self.mid, Packet::parse(datagram)) else {
+            return;
+        };
+        let mut direct = self.rtc.direct_api();
+        if header.payload_type == self.voice.payload_type()
+            && direct.stream_rx(&header.ssrc.into()).is_none()
+        {
+            direct.expect_stream_rx(header.ssrc.into(), None, mid, None);
+        }
+    }
+}
+
+fn outcome(event: Event, voice: Voice) -> Option<Outcome> {
+    match event {
+        Event::Connected => Some(Outcome::Connected),
+        Event::RtpPacket(packet) if *packet.header.payload_type == voice.payload_type() => {
+            Some(Outcome::Packet(Box::new(packet)))
+        }
+        Event::MediaEgressStats(statistics) => statistics.loss.map(Outcome::Loss),
+        _ => None,
+    }
+}

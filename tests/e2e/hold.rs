@@ -1,0 +1,110 @@
+//! Hold and resume through a real PBX, and a call that lasts.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::ensure;
+use mxtrunk_testbed::asterisk::{self, extension};
+use mxtrunk_testbed::browser::CallState;
+use mxtrunk_testbed::process::until;
+use mxtrunk_testbed::run::Run;
+use mxtrunk_testbed::{gateway, namespace};
+
+use super::site::{PATIENCE, Site};
+
+/// The desk phone calls Alice, and they talk.
+async fn called(run: &Run, changes: &str) -> anyhow::Result<Site> {
+    let mut site = Site::start(run, changes).await?;
+    site.peers.phone.dial("2001").await?;
+    site.alice.reach(&[CallState::Incoming], PATIENCE).await?;
+    site.alice.answer().await?;
+    site.alice.reach(&[CallState::Connected], PATIENCE).await?;
+    Ok(site)
+}
+
+/// The call goes on, and both hear each other.
+async fn both_hear(site: &mut Site) -> anyhow::Result<()> {
+    site.alice.record().await?;
+    site.alice.recorded(Duration::from_secs(2)).await?;
+    site.alice.hangup().await?;
+    site.pbx_is_quiet(PATIENCE).await?;
+    let record = site.record().await?;
+    ensure!(record.audio.as_deref() == Some("both"), "{record:?}");
+    ensure!(record.reason.as_deref() == Some("hung_up"), "{record:?}");
+    Ok(())
+}
+
+#[test]
+fn a_desk_phones_hold_shows_in_the_browser_ten_times_and_the_call_survives() {
+    namespace::test(async |run| {
+        let mut site = called(&run, "").await?;
+        for turn in 1..=10 {
+            site.peers.phone.hold().await?;
+            shows(&site, true, turn).await?;
+            site.peers.phone.resume().await?;
+            shows(&site, false, turn).await?;
+        }
+        both_hear(&mut site).await
+    });
+}
+
+async fn shows(site: &Site, held: bool, turn: u32) -> anyhow::Result<()> {
+    let what = format!("the browser to show held: {held}, turn {turn}");
+    until(&what, PATIENCE, async || {
+        let shown = site.alice.is_held_by_them().await.ok()?;
+        (shown == held).then_some(())
+    })
+    .await
+}
+
+#[test]
+fn a_browsers_hold_reaches_the_desk_phone_ten_times_and_the_call_survives() {
+    namespace::test(async |run| {
+        let mut site = called(&run, "").await?;
+        for turn in 1..=10 {
+            site.alice.hold(true).await?;
+            told(&run, "a=sendonly", turn).await?;
+            site.alice.hold(false).await?;
+            told(&run, "a=sendrecv", turn).await?;
+        }
+        both_hear(&mut site).await
+    });
+}
+
+/// Waits until so many re-INVITEs of the gateway have said this to the PBX, which writes down every message.
+async fn told(run: &Run, direction: &str, times: usize) -> anyhow::Result<()> {
+    let what = format!("the PBX to be told {direction} {times} times");
+    until(&what, PATIENCE, async || {
+        let log = fs::read_to_string(run.path("asterisk.log")).ok()?;
+        let from_us = log.split("<--- ").filter(|message| {
+            let head = message.lines().next().unwrap_or_default();
+            head.starts_with("Received SIP request")
+                && head.contains(gateway::SIP)
+                && message.contains(direction)
+        });
+        (from_us.count() >= times).then_some(())
+    })
+    .await
+}
+
+/// 90 s is the shortest session that RFC 4028 and Asterisk know, so this takes its time.
+#[test]
+#[ignore = "ten minutes long: cargo test --workspace --test main -- --ignored ten_minutes"]
+fn a_call_of_ten_minutes_with_session_timers_of_90_s_stands() {
+    namespace::test(async |run| {
+        let changes = format!(
+            "[[trunk]]\nname = \"pbx\"\ntarget = \"{}\"\nsession_seconds = 90\n",
+            asterisk::SIP
+        );
+        let mut site = Site::start(&run, &changes).await?;
+        site.connect(extension::ECHO).await?;
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        both_hear(&mut site).await?;
+        let log = fs::read_to_string(run.path("asterisk.log"))?;
+        ensure!(
+            log.contains("Session-Expires: 90;refresher="),
+            "no session timer ran"
+        );
+        Ok(())
+    });
+}
