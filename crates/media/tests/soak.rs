@@ -228,6 +228,8 @@ impl Call {
             match event.what {
                 Happened::Closed { stats } => self.closed.push(stats),
                 Happened::Connected | Happened::LocalDescription { .. } => {}
+                // The phone could be told of the hold; its PBX does not care here.
+                Happened::OfferDue => {}
                 other => unreachable!("{other:?}"),
             }
         }
