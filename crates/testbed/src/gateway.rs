@@ -19,8 +19,10 @@ pub const SIP: &str = "127.0.0.1:5070";
 
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(10);
-const AS_TOKEN: &str = "testbed-as-token";
-const HS_TOKEN: &str = "testbed-hs-token";
+/// What the gateway shows to the homeserver.
+pub const AS_TOKEN: &str = "testbed-as-token";
+/// What the homeserver shows to the gateway.
+pub const HS_TOKEN: &str = "testbed-hs-token";
 
 /// A person with a telephone: a `[[line]]` of gateway.toml.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

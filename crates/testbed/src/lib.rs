@@ -10,6 +10,7 @@ pub mod baresip;
 pub mod browser;
 pub mod demo;
 pub mod gateway;
+pub mod homeserver;
 pub mod judge;
 pub mod link;
 pub mod load;

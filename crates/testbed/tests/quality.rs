@@ -20,7 +20,7 @@ fn fine_weather_sounds_as_the_codecs_do_and_loss_on_the_way_is_heard_on_both_sid
     namespace::test(async |run| {
         let words = ["--calls", "2", "--conditions", "fine,loss-20"];
         let arguments = Arguments {
-            systems: vec![Kind::Gateway],
+            systems: vec![Kind::MediaPlane],
             ..Arguments::read(words.map(str::to_owned).into_iter())?
         };
         let report = weather::measure(&run, &arguments).await?;

@@ -11,10 +11,10 @@ pub(crate) struct Generator {
     beside: &'static [&'static str],
 }
 
-/// Calls under load: the gateway's media plane as a process, and the floor.
+/// Calls under load: the gateway, its media plane as a process, and the floor.
 pub(crate) const LOAD: Generator = Generator {
     name: "load",
-    beside: &["load-gateway", "load-floor"],
+    beside: &["mxtrunk", "load-gateway", "load-floor"],
 };
 
 /// Calls in bad weather.

@@ -15,7 +15,7 @@ pub const USAGE: &str = "cargo xtask load [OPTION...]
   --rate R             calls begun per second (10)
   --seconds S          measured for each run (20; at least one turn of what is said)
   --rounds R           runs of each system, taking turns (3)
-  --systems A[,B...]   of mxtrunk, rtpengine, floor (all)
+  --systems A[,B...]   of mxtrunk, rtpengine, floor (these), media-plane (mxtrunk without its signalling)
   --threads T         that handle packets, of mxtrunk and of rtpengine (one for each core); the floor has one
   --conversation       each side talks 45 % of the time; else both talk all the time
   --relay             browsers speak PCMU, as the phones do: nothing is transcoded; mxtrunk and rtpengine only
@@ -68,7 +68,7 @@ impl Default for Arguments {
             rate: 10.0,
             seconds: 20,
             rounds: 3,
-            systems: Kind::ALL.to_vec(),
+            systems: Kind::DEFAULT.to_vec(),
             threads: std::thread::available_parallelism().map_or(1, NonZero::get),
             conversation: false,
             voice: Voice::Opus,

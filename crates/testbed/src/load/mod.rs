@@ -1,5 +1,5 @@
 //! Calls under load: simulated browsers and phones on real sockets of the loopback, and between them a system under
-//! test in a process of its own: the gateway's media plane, rtpengine, or the floor.
+//! test in a process of its own: the gateway through its real signalling, its bare media plane, rtpengine, or the floor.
 //!
 //! The browsers are real in what costs the system something (ICE, DTLS-SRTP, Opus of recorded speech) and spare
 //! themselves the rest: what they say is encoded once, before the run, and what they hear is decoded after it.
@@ -13,8 +13,10 @@ mod generator;
 mod goals;
 pub mod keyed;
 mod lag;
+mod pbx;
 mod phone;
 mod report;
+mod signalled;
 mod sound;
 mod speech;
 mod system;

@@ -15,7 +15,7 @@ pub const USAGE: &str = "cargo xtask quality [OPTION...]
   --conditions A[,B...]  only these: fine, loss-1, loss-5, loss-10, loss-20, bursts-5, bursts-10, jitter-30, jitter-100,
                          loss-5-jitter-30, reordered-5, doubled-10, drift-fast, drift-slow,
                          phone-loss-5, phone-jitter-30, phone-reordered-5 (all)
-  --systems A[,B...]     of mxtrunk, rtpengine (both)
+  --systems A[,B...]     of media-plane (of mxtrunk), rtpengine (both)
   --rtpengine-loss P     the loss in per cent that rtpengine is told, for which it sends redundancy; 0 is as it ships (10)
   --seed N               another choice of voices and of chances
   --json FILE            keeps the figures
@@ -50,7 +50,7 @@ impl Default for Arguments {
         Self {
             calls: 8,
             conditions: Condition::all(),
-            systems: vec![Kind::Gateway, Kind::Rtpengine],
+            systems: vec![Kind::MediaPlane, Kind::Rtpengine],
             rtpengine_loss: 10,
             seed: 1,
             json: None,
@@ -87,8 +87,9 @@ impl Arguments {
         }
         ensure!(arguments.calls > 0, "no calls, no figures");
         ensure!(
-            !arguments.systems.contains(&Kind::Floor),
-            "the floor has no WebRTC: only mxtrunk and rtpengine can be heard in bad weather"
+            !arguments.systems.contains(&Kind::Floor)
+                && !arguments.systems.contains(&Kind::Gateway),
+            "only media-plane and rtpengine are heard in bad weather: the floor has no WebRTC, and signalling makes no sound"
         );
         Ok(arguments)
     }

@@ -35,7 +35,7 @@ pub fn goals(report: &Report) -> Vec<Goal> {
         };
         let of = |kind| row.figures(kind);
         for (side, direction) in SIDES {
-            let ours = of(Kind::Gateway).map(direction);
+            let ours = of(Kind::MediaPlane).map(direction);
             let rtpengine = of(Kind::Rtpengine).map(direction);
             if let (Some(ours), Some(rtpengine)) = (ours, rtpengine) {
                 let behind = rtpengine.mean_pesq() - ours.mean_pesq();

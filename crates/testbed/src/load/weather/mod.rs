@@ -65,7 +65,7 @@ pub async fn measure(run: &Run, arguments: &Arguments) -> anyhow::Result<Report>
         for kind in &arguments.systems {
             let name = format!("{}-{}", kind.name(), condition.file_name());
             let codec = match kind {
-                Kind::Gateway | Kind::Floor => OURS,
+                Kind::Gateway | Kind::MediaPlane | Kind::Floor => OURS,
                 Kind::Rtpengine => rtpengines(arguments),
             };
             let mut system = System::start(run, *kind, &name, &codec)

@@ -190,7 +190,7 @@ impl Report {
             }
             y += 8;
         }
-        for (number, kind) in [Kind::Gateway, Kind::Rtpengine].into_iter().enumerate() {
+        for (number, kind) in [Kind::MediaPlane, Kind::Rtpengine].into_iter().enumerate() {
             let _ = writeln!(
                 svg,
                 "<text x=\"{}\" y=\"44\" fill=\"{}\">{}</text>",

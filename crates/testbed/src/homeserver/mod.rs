@@ -1,0 +1,177 @@
+//! A simulated homeserver: as much of Synapse as the gateway sees of it. It keeps rooms with their members, takes what
+//! the gateway sends, and pushes what simulated clients say. No federation, no sync, no access control beyond the
+//! gateway's token.
+
+mod client_api;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, mpsc};
+
+/// Synapse's own limit (its `MAX_PERSISTENT_EVENTS_PER_TRANSACTION`).
+const EVENTS_A_TRANSACTION: usize = 100;
+/// What subscribers may be behind.
+const BEHIND: usize = 4_096;
+/// Before a transaction that was not taken in is pushed again; Synapse begins with more, and doubles it.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How homeserver and gateway know each other.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    /// Where the homeserver listens.
+    pub listen: SocketAddr,
+    /// The homeserver's name.
+    pub server_name: String,
+    /// Where the gateway serves the homeserver: `http://ADDRESS:PORT`.
+    pub gateway: String,
+    /// What the gateway shows.
+    pub as_token: String,
+    /// What the homeserver shows.
+    pub hs_token: String,
+    /// The local part of the gateway's service account.
+    pub sender: String,
+    /// In front of every transaction's number. A gateway that keeps its database takes in no transaction twice: a
+    /// homeserver that starts anew beside it needs another one.
+    pub transactions: String,
+}
+
+/// An event that the gateway sent into a room.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sent {
+    /// The room.
+    pub room: String,
+    /// As whom it was sent.
+    pub sender: String,
+    /// The type, as `m.call.answer`.
+    pub event_type: String,
+    /// The content.
+    pub content: Value,
+}
+
+/// A running homeserver; its clones are the same one. It ends with the runtime that it was started on.
+#[derive(Debug, Clone)]
+pub struct Homeserver {
+    shared: Arc<Shared>,
+    pushes: mpsc::UnboundedSender<Value>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    registration: Registration,
+    known: Mutex<Known>,
+    sent: broadcast::Sender<Sent>,
+    numbers: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    users: BTreeSet<String>,
+    /// Members of each room, with `join`, `invite`, …
+    rooms: BTreeMap<String, BTreeMap<String, String>>,
+    /// Sender and transaction ids of what was sent: a repeated one is no second event.
+    transactions: BTreeMap<(String, String), String>,
+}
+
+impl Homeserver {
+    /// # Errors
+    /// When the address is taken.
+    pub async fn start(registration: Registration) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(registration.listen).await;
+        let listener = listener.with_context(|| registration.listen.to_string())?;
+        let (pushes, waiting) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            registration,
+            known: Mutex::default(),
+            sent: broadcast::channel(BEHIND).0,
+            numbers: AtomicU64::new(0),
+        });
+        let api = client_api::router(Arc::clone(&shared));
+        tokio::spawn(async move { axum::serve(listener, api).await });
+        tokio::spawn(push_all(Arc::clone(&shared), waiting));
+        Ok(Self { shared, pushes })
+    }
+
+    /// Makes a room with these joined members. The gateway hears nothing of it.
+    pub fn put_room(&self, room: &str, joined: &[&str]) {
+        let members = joined
+            .iter()
+            .map(|user| ((*user).to_owned(), "join".to_owned()));
+        self.shared
+            .known()
+            .rooms
+            .insert(room.to_owned(), members.collect());
+    }
+
+    /// A client sends an event: the gateway gets it after all that were sent before.
+    pub fn push(&self, room: &str, sender: &str, event_type: &str, content: Value) {
+        let event = self.shared.event(room, sender, event_type, content);
+        // Nobody takes it any more when the runtime has ended.
+        let _ = self.pushes.send(event);
+    }
+
+    /// What the gateway sends from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Sent> {
+        self.shared.sent.subscribe()
+    }
+}
+
+impl Shared {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // What a panicking request left is still good enough for the others.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn event(&self, room: &str, sender: &str, event_type: &str, content: Value) -> Value {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        json!({
+            "type": event_type, "room_id": room, "sender": sender, "content": content,
+            "event_id": format!("$pushed{}", self.next_number()),
+            "origin_server_ts": now.unwrap_or_default().as_millis() as u64,
+            "unsigned": {"age": 0},
+        })
+    }
+}
+
+/// One transaction at a time, as the specification wants it (Application Service API, "Pushing events").
+async fn push_all(shared: Arc<Shared>, mut waiting: mpsc::UnboundedReceiver<Value>) {
+    let Ok(client) = reqwest::Client::builder().no_proxy().build() else {
+        return;
+    };
+    let Registration {
+        gateway,
+        hs_token,
+        transactions,
+        ..
+    } = &shared.registration;
+    let mut events = Vec::new();
+    let mut number = 0_u64;
+    while waiting.recv_many(&mut events, EVENTS_A_TRANSACTION).await > 0 {
+        number += 1;
+        let url = format!("{gateway}/_matrix/app/v1/transactions/{transactions}{number}");
+        let body = json!({ "events": std::mem::take(&mut events) }).to_string();
+        loop {
+            let request = client.put(&url).bearer_auth(hs_token);
+            let request = request.header("content-type", "application/json");
+            let answer = request.body(body.clone()).send().await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

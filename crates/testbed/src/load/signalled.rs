@@ -1,0 +1,333 @@
+//! The whole gateway as the system under test: its calls are set up by its real signalling. A simulated homeserver
+//! pushes the browsers' events, a simulated PBX answers for the phones; both run on threads of the generator's process.
+
+use std::fmt::Write as _;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::oneshot;
+
+use super::browser::Browser;
+use super::pbx::Pbx;
+use super::phone::Phone;
+use super::{Codec, Voice};
+use crate::gateway::{self, Gateway};
+use crate::homeserver::{Homeserver, Registration, Sent};
+use crate::run::Run;
+use crate::{asterisk, process, synapse};
+
+/// How long a call may take to be answered.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Calls that there may be: as many users with a line. Extensions have five digits.
+const CALLS: usize = 2_000;
+/// The extension of the first user, and the number of the first phone.
+const FIRST_LINE: usize = 50_000;
+const FIRST_PHONE: usize = 60_000;
+/// The device of every browser.
+const DEVICE: &str = "BROWSER";
+
+/// The thread that the homeserver runs on. Dropping it ends both, and frees the address for the next run.
+#[derive(Debug)]
+struct Beside {
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            // It has nothing to tell any more.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The gateway with its peers.
+#[derive(Debug)]
+pub(super) struct Signalled {
+    gateway: Gateway,
+    process: u32,
+    pbx: Pbx,
+    homeserver: Homeserver,
+    sent: Receiver<Sent>,
+    calls: usize,
+    _beside: Beside,
+}
+
+impl Signalled {
+    /// # Errors
+    /// When a peer's address is taken, or the gateway does not start.
+    pub(super) async fn start(run: &Run, name: &str, codec: &Codec) -> anyhow::Result<Self> {
+        let pbx = Pbx::start(asterisk::SIP)?;
+        let (homeserver, sent, beside) = start_homeserver(name)?;
+        let database = run.path(&format!("gateway/{name}.db"));
+        let store = format!("[store]\npath = \"{}\"", database.display());
+        let changes = [config(codec), lines()?, store];
+        let changes: Vec<&str> = changes.iter().map(String::as_str).collect();
+        let mut gateway = Gateway::configure(run, &gateway::binary()?, &changes)?;
+        gateway.start().await?;
+        let process = gateway.peer().context("the gateway has started")?.id();
+        process::until("the gateway to ask for its trunk", PATIENCE, async || {
+            pbx.was_asked().then_some(())
+        })
+        .await?;
+        Ok(Self {
+            gateway,
+            process,
+            pbx,
+            homeserver,
+            sent,
+            calls: 0,
+            _beside: beside,
+        })
+    }
+
+    pub(super) fn process(&self) -> u32 {
+        self.process
+    }
+
+    /// Places a call as a browser does, and waits until the phone's answer is in the room.
+    pub(super) fn join(
+        &mut self,
+        call: usize,
+        browser: &mut Browser,
+        phone: &mut Phone,
+    ) -> anyhow::Result<()> {
+        ensure!(call < CALLS, "the gateway has lines for {CALLS} calls");
+        let number = (FIRST_PHONE + call).to_string();
+        let server = synapse::SERVER_NAME;
+        let virtual_user = format!("@tel_{number}:{server}");
+        self.pbx.plug_in(&number, phone.description());
+        self.homeserver
+            .put_room(&room(call), &[&user(call), &virtual_user]);
+        let (sdp, candidates) = trickled(&browser.offer()?);
+        self.push(
+            call,
+            "m.call.invite",
+            json!({"lifetime": 60_000, "offer": {"type": "offer", "sdp": sdp}}),
+        );
+        self.push(
+            call,
+            "m.call.candidates",
+            json!({ "candidates": candidates }),
+        );
+        self.calls = self.calls.max(call + 1);
+        let answer = self.answer(&room(call))?;
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let selected = text(&answer["party_id"]).context("an answer without a party")?;
+        self.push(
+            call,
+            "m.call.select_answer",
+            json!({ "selected_party_id": selected }),
+        );
+        let offered = self.pbx.offer(&number).context("no offer to the phone")?;
+        phone.accept(&offered)?;
+        browser.accept(&text(&answer["answer"]["sdp"]).context("an answer without SDP")?)
+    }
+
+    /// Hangs all calls up, and ends the gateway.
+    ///
+    /// # Errors
+    /// When a call is not hung up at its phone.
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        for call in 0..self.calls {
+            self.push(call, "m.call.hangup", json!({"reason": "user_hangup"}));
+        }
+        let over = process::until("the gateway to hang up", PATIENCE, async || {
+            (self.pbx.ended() >= self.calls).then_some(())
+        });
+        let over = over.await;
+        let (ended, calls) = (self.pbx.ended(), self.calls);
+        over.with_context(|| format!("{ended} of {calls} phones were hung up"))?;
+        let status = self.gateway.stop().await?;
+        ensure!(status.success(), "the gateway ended with {status}");
+        Ok(())
+    }
+
+    fn push(&self, call: usize, event_type: &str, mut content: Value) {
+        content["call_id"] = json!(format!("call{call}"));
+        content["version"] = json!("1");
+        content["party_id"] = json!(DEVICE);
+        self.homeserver
+            .push(&room(call), &user(call), event_type, content);
+    }
+
+    fn answer(&self, room: &str) -> anyhow::Result<Value> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let sent = self.sent.recv_timeout(left);
+            let sent = sent.with_context(|| format!("no answer in {room}; see gateway.log"))?;
+            if sent.room != room {
+                continue;
+            }
+            match sent.event_type.as_str() {
+                "m.call.answer" => return Ok(sent.content),
+                "m.call.reject" | "m.call.hangup" => bail!("refused: {}", sent.content),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn user(call: usize) -> String {
+    format!("@caller{call}:{}", synapse::SERVER_NAME)
+}
+
+fn room(call: usize) -> String {
+    format!("!call{call}:{}", synapse::SERVER_NAME)
+}
+
+/// Browsers offer before they know their candidates, and send them after it.
+fn trickled(offer: &str) -> (String, Vec<Value>) {
+    let (candidates, lines): (Vec<_>, Vec<_>) = offer
+        .split_inclusive("\r\n")
+        .partition(|line| line.starts_with("a=candidate:"));
+    let mid = offer.lines().find_map(|line| line.strip_prefix("a=mid:"));
+    let candidates = candidates.into_iter().map(|line| {
+        let candidate = line.trim_end().trim_start_matches("a=");
+        json!({"candidate": candidate, "sdpMid": mid, "sdpMLineIndex": 0})
+    });
+    (lines.concat(), candidates.collect())
+}
+
+/// On a thread of its own, because the generator blocks the one that it runs on.
+fn start_homeserver(name: &str) -> anyhow::Result<(Homeserver, Receiver<Sent>, Beside)> {
+    let registration = Registration {
+        listen: synapse::URL.trim_start_matches("http://").parse()?,
+        server_name: synapse::SERVER_NAME.to_owned(),
+        gateway: format!("http://{}", gateway::APPSERVICE),
+        as_token: gateway::AS_TOKEN.to_owned(),
+        hs_token: gateway::HS_TOKEN.to_owned(),
+        sender: "mxtrunk".to_owned(),
+        transactions: format!("{name}-"),
+    };
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build()?;
+    let (started, start) = channel();
+    let (sender, sent) = channel();
+    let (end, ended) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("homeserver".to_owned());
+    let thread = thread.spawn(move || {
+        runtime.block_on(async {
+            let homeserver = Homeserver::start(registration).await;
+            if let Ok(homeserver) = &homeserver {
+                tokio::spawn(forward(homeserver.clone(), sender));
+            }
+            let _ = started.send(homeserver);
+            // Nothing is said: the sender is dropped.
+            let _ = ended.await;
+        });
+    })?;
+    let homeserver = start.recv().context("the homeserver's thread")??;
+    let beside = Beside {
+        end: Some(end),
+        thread: Some(thread),
+    };
+    Ok((homeserver, sent, beside))
+}
+
+async fn forward(homeserver: Homeserver, to: Sender<Sent>) {
+    let mut sent = homeserver.subscribe();
+    loop {
+        match sent.recv().await {
+            Ok(event) => {
+                if to.send(event).is_err() {
+                    return;
+                }
+            }
+            // The answer of a call that lagged behind is missed, and the run says so.
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// What differs from the testbed's other gateways. Every limit is out of the way: the load is the matter, and a gateway
+/// that sheds some of it is not measured under it.
+fn config(codec: &Codec) -> String {
+    let towards_browsers = match codec.voice {
+        Voice::Opus => "opus",
+        Voice::Pcmu => "g711",
+    };
+    let Codec {
+        threads,
+        complexity,
+        bitrate,
+        dtx,
+        ..
+    } = codec;
+    let pbx = asterisk::SIP;
+    format!(
+        r#"
+# What a site runs with: lines of debug for every call would be measured too.
+[log]
+level = "info"
+
+[sip]
+max_calls = {CALLS}
+
+[[trunk]]
+name = "pbx"
+target = "{pbx}"
+codecs = ["pcmu"]
+max_calls = {CALLS}
+
+[numbers]
+extension_digits = 5
+
+# As the bare media plane and rtpengine have it: neither redundancy nor a priority before the others.
+[media]
+workers = {threads}
+max_calls = {CALLS}
+codec = "{towards_browsers}"
+opus_complexity = {complexity}
+opus_bitrate = {bitrate}
+opus_fec = "off"
+opus_dtx = {dtx}
+worker_nice = 0
+
+# What is measured shall not change under the measurement.
+[load]
+shed_at = 100
+refuse_at = 100
+late_ms = 0
+"#
+    )
+}
+
+/// A user with a line for each call: a second call of one user would be another case.
+fn lines() -> anyhow::Result<String> {
+    let mut lines = String::new();
+    for call in 0..CALLS {
+        let (user, extension) = (user(call), FIRST_LINE + call);
+        writeln!(
+            lines,
+            "[[line]]\nuser = \"{user}\"\nextension = \"{extension}\""
+        )?;
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidates_leave_the_offer_and_come_after_it() {
+        let offer = "v=0\r\na=mid:x\r\na=candidate:1 1 udp 1 127.0.0.1 9 typ host\r\na=end\r\n";
+        let (sdp, candidates) = trickled(offer);
+        assert_eq!(sdp, "v=0\r\na=mid:x\r\na=end\r\n");
+        assert_eq!(candidates.len(), 1);
+        assert_eq!(
+            candidates[0]["candidate"],
+            "candidate:1 1 udp 1 127.0.0.1 9 typ host"
+        );
+        assert_eq!(candidates[0]["sdpMid"], "x");
+    }
+}
