@@ -228,7 +228,7 @@ impl Call {
             match event.what {
                 Happened::Closed { stats } => self.closed.push(stats),
                 Happened::Connected | Happened::LocalDescription { .. } => {}
-                // The phone could be told of the hold; its PBX does not care here.
+                // See `hold`: the far ends come by themselves.
                 Happened::OfferDue => {}
                 other => unreachable!("{other:?}"),
             }
@@ -250,7 +250,11 @@ impl Call {
             self.tick(false);
         }
         assert_eq!((self.browser.heard, self.at_phone), heard);
-        self.reoffer(Direction::SendRecv, "sendrecv");
+        // The browser, which comes first, is answered that the phone still holds: both offer once more, as far ends do
+        // when they are told of it.
+        for _ in 0..2 {
+            self.reoffer(Direction::SendRecv, "sendrecv");
+        }
     }
 
     fn reoffer(&mut self, browser: Direction, phone: &str) {
