@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use mxtrunk_testbed::asterisk::{self, extension};
-use mxtrunk_testbed::browser::{CallState, Family};
+use mxtrunk_testbed::browser::Family;
 use mxtrunk_testbed::demo::site::PASSWORD;
 use mxtrunk_testbed::demo::{Check, Scenario};
 use mxtrunk_testbed::namespace;
@@ -44,17 +44,8 @@ fn a_trunk_over_tcp_and_ice_lite_carry_a_call_too() {
         );
         let mut site = Site::start(&run, &changes).await?;
         site.connect(extension::ECHO).await?;
-        site.alice.record().await?;
-        site.alice.recorded(Duration::from_secs(2)).await?;
-        site.alice.hangup().await?;
-        site.pbx_is_quiet(PATIENCE).await?;
-        let record = site.record().await?;
-        ensure!(record.audio.as_deref() == Some("both"), "{record:?}");
-        ensure!(record.reason.as_deref() == Some("hung_up"), "{record:?}");
-        site.peers.phone.dial("2001").await?;
-        site.alice.reach(&[CallState::Incoming], PATIENCE).await?;
-        site.alice.answer().await?;
-        site.alice.reach(&[CallState::Connected], PATIENCE).await?;
+        site.is_heard_and_hung_up().await?;
+        site.answers_the_desk_phone("2001").await?;
         site.peers.phone.hang_up().await?;
         site.ended_by_them(PATIENCE).await.map(drop)
     });
@@ -86,10 +77,7 @@ fn a_pbx_that_calls_over_srtp_is_heard_and_hears() {
     namespace::test(async |run| {
         let mut site = Site::start(&run, &encrypted()).await?;
         // 3001 is 2001 by way of the encrypted trunk.
-        site.peers.phone.dial("3001").await?;
-        site.alice.reach(&[CallState::Incoming], PATIENCE).await?;
-        site.alice.answer().await?;
-        site.alice.reach(&[CallState::Connected], PATIENCE).await?;
+        site.answers_the_desk_phone("3001").await?;
         site.alice.record().await?;
         site.alice.recorded(Duration::from_secs(3)).await?;
         site.peers.phone.hang_up().await?;

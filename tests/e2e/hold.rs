@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use mxtrunk_testbed::asterisk::{self, extension};
-use mxtrunk_testbed::browser::CallState;
 use mxtrunk_testbed::process::until;
 use mxtrunk_testbed::run::Run;
 use mxtrunk_testbed::{gateway, namespace};
@@ -13,38 +12,23 @@ use mxtrunk_testbed::{gateway, namespace};
 use super::site::{PATIENCE, Site};
 
 /// The desk phone calls Alice, and they talk.
-async fn called(run: &Run, changes: &str) -> anyhow::Result<Site> {
-    let mut site = Site::start(run, changes).await?;
-    site.peers.phone.dial("2001").await?;
-    site.alice.reach(&[CallState::Incoming], PATIENCE).await?;
-    site.alice.answer().await?;
-    site.alice.reach(&[CallState::Connected], PATIENCE).await?;
+async fn called(run: &Run) -> anyhow::Result<Site> {
+    let mut site = Site::start(run, "").await?;
+    site.answers_the_desk_phone("2001").await?;
     Ok(site)
-}
-
-/// The call goes on, and both hear each other.
-async fn both_hear(site: &mut Site) -> anyhow::Result<()> {
-    site.alice.record().await?;
-    site.alice.recorded(Duration::from_secs(2)).await?;
-    site.alice.hangup().await?;
-    site.pbx_is_quiet(PATIENCE).await?;
-    let record = site.record().await?;
-    ensure!(record.audio.as_deref() == Some("both"), "{record:?}");
-    ensure!(record.reason.as_deref() == Some("hung_up"), "{record:?}");
-    Ok(())
 }
 
 #[test]
 fn a_desk_phones_hold_shows_in_the_browser_ten_times_and_the_call_survives() {
     namespace::test(async |run| {
-        let mut site = called(&run, "").await?;
+        let mut site = called(&run).await?;
         for turn in 1..=10 {
             site.peers.phone.hold().await?;
             shows(&site, true, turn).await?;
             site.peers.phone.resume().await?;
             shows(&site, false, turn).await?;
         }
-        both_hear(&mut site).await
+        site.is_heard_and_hung_up().await
     });
 }
 
@@ -60,14 +44,14 @@ async fn shows(site: &Site, held: bool, turn: u32) -> anyhow::Result<()> {
 #[test]
 fn a_browsers_hold_reaches_the_desk_phone_ten_times_and_the_call_survives() {
     namespace::test(async |run| {
-        let mut site = called(&run, "").await?;
+        let site = called(&run).await?;
         for turn in 1..=10 {
             site.alice.hold(true).await?;
             told(&run, "a=sendonly", turn).await?;
             site.alice.hold(false).await?;
             told(&run, "a=sendrecv", turn).await?;
         }
-        both_hear(&mut site).await
+        site.is_heard_and_hung_up().await
     });
 }
 
@@ -89,17 +73,17 @@ async fn told(run: &Run, direction: &str, times: usize) -> anyhow::Result<()> {
 
 /// 90 s is the shortest session that RFC 4028 and Asterisk know, so this takes its time.
 #[test]
-#[ignore = "ten minutes long: cargo test --workspace --test main -- --ignored ten_minutes"]
+#[ignore = "ten minutes long: cargo test --workspace --test mxtrunk -- --ignored ten_minutes"]
 fn a_call_of_ten_minutes_with_session_timers_of_90_s_stands() {
     namespace::test(async |run| {
         let changes = format!(
             "[[trunk]]\nname = \"pbx\"\ntarget = \"{}\"\nsession_seconds = 90\n",
             asterisk::SIP
         );
-        let mut site = Site::start(&run, &changes).await?;
+        let site = Site::start(&run, &changes).await?;
         site.connect(extension::ECHO).await?;
         tokio::time::sleep(Duration::from_secs(600)).await;
-        both_hear(&mut site).await?;
+        site.is_heard_and_hung_up().await?;
         let log = fs::read_to_string(run.path("asterisk.log"))?;
         ensure!(
             log.contains("Session-Expires: 90;refresher="),

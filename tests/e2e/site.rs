@@ -79,6 +79,27 @@ impl Site {
         Ok(())
     }
 
+    /// The call that is up is heard at Alice's, she hangs up, and its record says that both heard each other.
+    pub(super) async fn is_heard_and_hung_up(&self) -> anyhow::Result<()> {
+        self.alice.record().await?;
+        self.alice.recorded(Duration::from_secs(2)).await?;
+        self.alice.hangup().await?;
+        self.pbx_is_quiet(PATIENCE).await?;
+        let record = self.record().await?;
+        ensure!(record.audio.as_deref() == Some("both"), "{record:?}");
+        ensure!(record.reason.as_deref() == Some("hung_up"), "{record:?}");
+        Ok(())
+    }
+
+    /// The desk phone calls Alice, and she answers.
+    pub(super) async fn answers_the_desk_phone(&mut self, number: &str) -> anyhow::Result<()> {
+        self.peers.phone.dial(number).await?;
+        self.alice.reach(&[CallState::Incoming], PATIENCE).await?;
+        self.alice.answer().await?;
+        self.alice.reach(&[CallState::Connected], PATIENCE).await?;
+        Ok(())
+    }
+
     /// The PBX has no call any more.
     pub(super) async fn pbx_is_quiet(&self, within: Duration) -> anyhow::Result<()> {
         until("the PBX to have no call", within, async || {

@@ -134,23 +134,12 @@ impl Directory {
 mod tests {
     use super::*;
 
-    fn plan() -> NumberPlan {
-        NumberPlan {
-            country: "33".into(),
-            national_prefix: "0".into(),
-            international_prefix: "00".into(),
-            extension_digits: 4,
-            dialable: vec![],
-            emergency: vec![],
-        }
-    }
-
     fn user(id: &str) -> OwnedUserId {
         UserId::parse(id).expect("a test user")
     }
 
     fn line(user: &str, extension: &str, did: Option<&str>) -> Line {
-        let number = |raw| plan().normalise(raw).expect("a test number");
+        let number = |raw| NumberPlan::french().normalise(raw).expect("a test number");
         Line {
             user: UserId::parse(user).expect("a test user"),
             extension: number(extension),
@@ -166,7 +155,7 @@ mod tests {
             line("@alice:x", "2001", Some("+33177000001")),
             line("@bob:x", "2002", None),
         ];
-        let directory = Directory::new(plan(), lines).unwrap();
+        let directory = Directory::new(NumberPlan::french(), lines).unwrap();
         assert_eq!(
             directory
                 .line_of(&user("@bob:x"))
@@ -188,7 +177,7 @@ mod tests {
     fn two_lines_cannot_share_a_number_or_a_person() {
         let twice = vec![line("@alice:x", "2001", None), line("@bob:x", "2001", None)];
         assert!(matches!(
-            Directory::new(plan(), twice),
+            Directory::new(NumberPlan::french(), twice),
             Err(DirectoryError::SameNumber { .. })
         ));
         let person = vec![
@@ -196,7 +185,7 @@ mod tests {
             line("@alice:x", "2002", None),
         ];
         assert!(matches!(
-            Directory::new(plan(), person),
+            Directory::new(NumberPlan::french(), person),
             Err(DirectoryError::SameUser { .. })
         ));
     }

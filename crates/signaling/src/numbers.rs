@@ -73,6 +73,21 @@ pub struct NumberPlan {
     pub emergency: Vec<String>,
 }
 
+#[cfg(test)]
+impl NumberPlan {
+    /// A French site, that may dial everything and has no emergency numbers.
+    pub(crate) fn french() -> Self {
+        NumberPlan {
+            country: "33".into(),
+            national_prefix: "0".into(),
+            international_prefix: "00".into(),
+            extension_digits: 4,
+            dialable: vec![],
+            emergency: vec![],
+        }
+    }
+}
+
 impl NumberPlan {
     /// Brings what a person typed, or what a trunk sent, into the one form. `None`: not a number.
     #[must_use]

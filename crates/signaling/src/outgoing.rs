@@ -242,12 +242,9 @@ mod tests {
     /// Alice has a line, and may dial extensions that begin with 2.
     fn directory() -> Directory {
         let plan = NumberPlan {
-            country: "33".into(),
-            national_prefix: "0".into(),
-            international_prefix: "00".into(),
-            extension_digits: 4,
             dialable: ["2XXX", "9XXX"].map(String::from).to_vec(),
             emergency: vec!["112".into()],
+            ..NumberPlan::french()
         };
         let extension = plan.normalise("2001").expect("a test number");
         let alice = Line {

@@ -247,12 +247,8 @@ mod tests {
 
     fn plan() -> NumberPlan {
         NumberPlan {
-            country: "33".into(),
-            national_prefix: "0".into(),
-            international_prefix: "00".into(),
-            extension_digits: 4,
-            dialable: vec![],
             emergency: vec!["112".into(), "15".into()],
+            ..NumberPlan::french()
         }
     }
 

@@ -1,5 +1,7 @@
 //! The browser leg: str0m for ICE, DTLS and SRTP; audio and telephone-events in and out.
 
+mod agreed;
+mod engine;
 mod link;
 mod negotiate;
 mod pass;
@@ -29,8 +31,9 @@ use crate::relay::Relay;
 use crate::stats::{LegStats, Reported, Sent};
 use crate::voice::{Voice, VoicePacket};
 use crate::watch::Expected;
+use agreed::{Encoded, Negotiation};
+use engine::engine;
 use link::Link;
-use negotiate::{Encoded, Negotiation, engine};
 use transport::Transport;
 
 /// Streams that a browser may send without announcing their SSRC.

@@ -1,112 +1,19 @@
 //! Offer and answer of a browser leg, by str0m with our own touches.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use str0m::RtcConfig;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
-use str0m::config::DtlsVersion;
-use str0m::format::{Codec, FormatParams, PayloadParams};
+use str0m::format::{Codec, PayloadParams};
 use str0m::media::{Direction, Frequency, MediaKind, Mid, Pt};
-use str0m::rtp::{Extension, ExtensionMap};
 
 use super::BrowserLeg;
+use super::agreed::{Agreed, Negotiation};
+use super::engine::{EVENT_NARROW, EVENT_WIDE, engine};
 use crate::browser_sdp::{self, Offered};
-use crate::codec::Law;
 use crate::codec_choice::{Kind, Speaker};
 use crate::direction::Direction as Permit;
-use crate::dtmf::EventClock;
 use crate::error::MediaError;
-use crate::leg::IceMode;
 use crate::outbox::Outbox;
-
-/// Our numbers in offers; in answers the browser's own are used.
-const EVENT_WIDE: u8 = 110;
-const EVENT_NARROW: u8 = 126;
-/// How often the engine tells what the browser reports; browsers report every 2.5 to 7.5 s.
-const STATISTICS: Duration = Duration::from_secs(2);
-
-#[derive(Debug)]
-pub(super) enum Negotiation {
-    Idle,
-    Offered {
-        mid: Mid,
-        pending: SdpPendingOffer,
-        codecs: Vec<crate::Codec>,
-    },
-    Agreed(Agreed),
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Agreed {
-    pub(super) mid: Mid,
-    /// Which way audio may go, seen from us.
-    pub(super) direction: Direction,
-    /// What browser and engine have in common, in the browser's order.
-    pub(super) formats: Vec<(crate::Codec, Pt)>,
-    /// What we may send of it; the browser sends the first.
-    pub(super) hears: Vec<crate::Codec>,
-    /// Telephone-event at 48 and at 8 kHz, as far as the browser has them.
-    pub(super) wide: Option<Pt>,
-    pub(super) narrow: Option<Pt>,
-    /// The engine's answer to the browser's offer, from which ours is made.
-    answer: String,
-}
-
-impl Agreed {
-    pub(super) fn number_of(&self, codec: crate::Codec) -> Option<Pt> {
-        let found = self.formats.iter().find(|format| format.0 == codec);
-        found.map(|format| format.1)
-    }
-
-    /// What a received number means; `None` for telephone-events too.
-    pub(super) fn codec_of(&self, number: Pt) -> Option<crate::Codec> {
-        let found = self.formats.iter().find(|format| format.1 == number);
-        found.map(|format| format.0)
-    }
-
-    /// What samples are encoded in.
-    pub(super) fn encoded(&self) -> Option<Encoded> {
-        self.hears.iter().find_map(|codec| {
-            let number = self.number_of(*codec)?;
-            match (codec, codec.law()) {
-                (crate::Codec::Opus, _) => Some(Encoded::Opus(number)),
-                (_, Some(law)) => Some(Encoded::Law(law, number)),
-                _ => None,
-            }
-        })
-    }
-
-    /// The kind that we send: libwebrtc takes keys only on the clock of the audio, and Firefox has but one.
-    pub(super) fn event(&self) -> Option<(Pt, EventClock)> {
-        let audio = self.hears.first().map_or(48_000, |codec| codec.clock());
-        let with = |event| move |pt| (pt, EventClock { event, audio });
-        let wide = self.wide.map(with(48_000));
-        let narrow = self.narrow.map(with(8000));
-        match audio {
-            8000 => narrow.or(wide),
-            _ => wide.or(narrow),
-        }
-    }
-
-    /// The numbers to list for these codecs, with the telephone-events that go with them.
-    fn listed(&self, codecs: &[crate::Codec]) -> Vec<u8> {
-        let numbers = codecs.iter().filter_map(|codec| self.number_of(*codec));
-        let has_opus = codecs.contains(&crate::Codec::Opus);
-        let wide = self.wide.filter(|_| has_opus);
-        numbers
-            .chain(wide)
-            .chain(self.narrow)
-            .map(|pt| *pt)
-            .collect()
-    }
-}
-
-/// How samples are sent, and under which number.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Encoded {
-    Opus(Pt),
-    Law(Law, Pt),
-}
 
 impl BrowserLeg {
     /// What the leg speaks, or may come to speak.
@@ -509,37 +416,6 @@ fn codec_of(params: &PayloadParams) -> Option<crate::Codec> {
         Codec::PCMA => Some(crate::Codec::Pcma),
         _ => None,
     }
-}
-
-/// str0m as we use it: raw RTP, audio only, no header extension but the one that names the media line.
-pub(super) fn engine(ice: IceMode) -> RtcConfig {
-    let mut extensions = ExtensionMap::empty();
-    extensions.set(4, Extension::RtpMid);
-    let mut config = RtcConfig::new()
-        .clear_codecs()
-        .set_rtp_mode(true)
-        .set_stats_interval(Some(STATISTICS))
-        .set_ice_lite(ice == IceMode::Lite)
-        // 1.3 where the browser has it, else 1.2.
-        .set_dtls_version(DtlsVersion::Auto)
-        .set_extension_map(extensions)
-        .enable_opus(true, false)
-        .enable_g722(true, false)
-        .enable_pcmu(true, false)
-        .enable_pcma(true, false);
-    let codecs = config.codec_config();
-    for (number, clock) in [
-        (EVENT_WIDE, Frequency::FORTY_EIGHT_KHZ),
-        (EVENT_NARROW, Frequency::EIGHT_KHZ),
-    ] {
-        let format = FormatParams::default();
-        codecs.add_config(number.into(), None, Codec::Tele, clock, None, format);
-    }
-    // Transport-wide feedback steers video; for one voice it would only be more packets.
-    for params in codecs.iter_mut() {
-        params.set_fb_transport_cc(false);
-    }
-    config
 }
 
 fn bad(error: impl std::fmt::Display) -> MediaError {

@@ -5,8 +5,8 @@ use std::time::Instant;
 use str0m::rtp::RtpWrite;
 
 use super::BrowserLeg;
+use super::agreed::Negotiation;
 use super::link::Link;
-use super::negotiate::Negotiation;
 use crate::codec::FRAME;
 use crate::error::MediaError;
 use crate::outbox::Outbox;

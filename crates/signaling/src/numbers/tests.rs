@@ -2,12 +2,8 @@ use super::*;
 
 fn paris() -> NumberPlan {
     NumberPlan {
-        country: "33".into(),
-        national_prefix: "0".into(),
-        international_prefix: "00".into(),
-        extension_digits: 4,
-        dialable: vec![],
         emergency: ["15", "112", "116000"].map(String::from).to_vec(),
+        ..NumberPlan::french()
     }
 }
 

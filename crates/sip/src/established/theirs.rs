@@ -89,31 +89,9 @@ impl Established {
     }
 
     async fn on_reinvite(&mut self, tx: Transaction, cseq: u32) {
-        if self.has_offered() {
-            // §14.2: the two offers have crossed.
-            let glare = StatusCode::RequestPending;
-            return transact::reply(&self.leg.core, tx, glare, Vec::new());
-        }
-        if self.offer.is_some() || self.unacknowledged.is_some() {
-            // §14.2: one offer at a time; try again within 10 s.
-            let again = vec![Header::RetryAfter("2".into())];
-            transact::reply(&self.leg.core, tx, StatusCode::ServerInternalError, again);
-            return;
-        }
-        if let Err(small) = self.negotiate(&tx.original) {
-            let headers = small.headers();
-            transact::reply(
-                &self.leg.core,
-                tx,
-                StatusCode::SessionIntervalTooSmall,
-                headers,
-            );
-            return;
-        }
-        let Some(sdp) = offer_of(&tx.original) else {
-            let accept = vec![message::accept()];
-            transact::reply(&self.leg.core, tx, StatusCode::UnsupportedMediaType, accept);
-            return;
+        let sdp = match self.admit(&tx.original, true) {
+            Ok((_, sdp)) => sdp,
+            Err((status, headers)) => return transact::reply(&self.leg.core, tx, status, headers),
         };
         let local_tag = self.dialog.local_tag.clone();
         let inbox = self.leg.place.inbox().clone();
@@ -123,47 +101,47 @@ impl Established {
     }
 
     async fn on_update(&mut self, tx: Transaction) {
-        if self.has_offered() && !tx.original.body.is_empty() {
-            // RFC 3311 §5.2.
-            let glare = StatusCode::RequestPending;
-            return transact::reply(&self.leg.core, tx, glare, Vec::new());
-        }
-        if self.offer.is_some() || self.unacknowledged.is_some() {
-            // RFC 3311 §5.2.
-            let again = vec![Header::RetryAfter("2".into())];
-            transact::reply(&self.leg.core, tx, StatusCode::ServerInternalError, again);
-            return;
-        }
-        let negotiated = match self.negotiate(&tx.original) {
-            Ok(negotiated) => negotiated,
-            Err(small) => {
-                let headers = small.headers();
-                transact::reply(
-                    &self.leg.core,
-                    tx,
-                    StatusCode::SessionIntervalTooSmall,
-                    headers,
-                );
-                return;
-            }
-        };
-        match offer_of(&tx.original) {
-            Some(Some(sdp)) => {
+        let offers = !tx.original.body.is_empty();
+        match self.admit(&tx.original, offers) {
+            Ok((_, Some(sdp))) => {
                 let carrier = Carrier::Update(Box::new(tx));
                 self.wait_for_answer(carrier, Some(sdp)).await;
             }
-            Some(None) => {
+            Ok((negotiated, None)) => {
                 // A refresh of the session and of the remote target only.
                 self.refresh(&tx.original, negotiated.timer);
                 let mut headers = self.leg.dialog_headers();
                 headers.extend(negotiated.headers);
                 transact::reply(&self.leg.core, tx, StatusCode::OK, headers);
             }
-            None => {
-                let accept = vec![message::accept()];
-                transact::reply(&self.leg.core, tx, StatusCode::UnsupportedMediaType, accept);
-            }
+            Err((status, headers)) => transact::reply(&self.leg.core, tx, status, headers),
         }
+    }
+
+    /// Whether a re-INVITE or UPDATE can be taken now (RFC 3261 §14.2, RFC
+    /// 3311 §5.2, RFC 4028 §9): its session timer and its offer, if it has
+    /// one, or what it is refused with. `offers`: it wants an offer settled,
+    /// its own or one of ours.
+    fn admit(
+        &self,
+        request: &Request,
+        offers: bool,
+    ) -> Result<(Negotiated, Option<String>), (StatusCode, Vec<Header>)> {
+        if offers && self.has_offered() {
+            // The two offers have crossed.
+            return Err((StatusCode::RequestPending, Vec::new()));
+        }
+        if self.offer.is_some() || self.unacknowledged.is_some() {
+            // One offer at a time; try again within 10 s.
+            let again = vec![Header::RetryAfter("2".into())];
+            return Err((StatusCode::ServerInternalError, again));
+        }
+        let negotiated = self
+            .negotiate(request)
+            .map_err(|small| (StatusCode::SessionIntervalTooSmall, small.headers()))?;
+        let sdp = offer_of(request)
+            .ok_or_else(|| (StatusCode::UnsupportedMediaType, vec![message::accept()]))?;
+        Ok((negotiated, sdp))
     }
 
     async fn wait_for_answer(&mut self, carrier: Carrier, sdp: Option<String>) {

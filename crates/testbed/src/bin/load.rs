@@ -1,13 +1,10 @@
 //! `cargo xtask load` ends here: calls under load through the systems, in turns, and the figures beside the goals.
 
-use std::fs;
-use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use mxtrunk_testbed::load::{self, Arguments, Report, USAGE, goals};
+use mxtrunk_testbed::load::{self, Arguments, USAGE, goals};
+use mxtrunk_testbed::namespace;
 use mxtrunk_testbed::run::Run;
-use mxtrunk_testbed::{layout, namespace};
 
 fn main() -> anyhow::Result<ExitCode> {
     let given: Vec<String> = std::env::args().skip(1).collect();
@@ -23,36 +20,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build()?;
     let report = runtime.block_on(load::measure(&run, &arguments))?;
-    println!("\n{}\n{}", report.table(), report.verdict());
-    write(&report, &arguments)?;
-    let reached = goals(&report).iter().all(load::Goal::passed);
-    Ok(if reached {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
-}
-
-fn write(report: &Report, arguments: &Arguments) -> anyhow::Result<()> {
-    let json = serde_json::to_string_pretty(&report.json())? + "\n";
-    let put =
-        |path: &Path, text: &str| fs::write(path, text).with_context(|| path.display().to_string());
-    if let Some(path) = &arguments.json {
-        put(path, &json)?;
-    }
-    if let Some(path) = &arguments.svg {
-        put(path, &report.svg())?;
-    }
-    if arguments.keep {
-        let folder = layout::root().join("benches/load/runs");
-        fs::create_dir_all(&folder)?;
-        let path = folder.join(report.name());
-        put(&path.with_extension("json"), &json)?;
-        put(&path.with_extension("svg"), &report.svg())?;
-        put(
-            &path.with_extension("md"),
-            &format!("{}\n```\n{}\n```\n", report.table(), report.verdict()),
-        )?;
-    }
-    Ok(())
+    arguments
+        .keeping
+        .conclude("load", &report.pages(), &goals(&report))
 }

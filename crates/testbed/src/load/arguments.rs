@@ -1,12 +1,11 @@
 //! What can be set.
 
 use std::num::NonZero;
-use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
 
 use super::system::Kind;
-use super::{Codec, Voice};
+use super::{Codec, Keeping, Voice};
 
 /// What `load --help` prints.
 pub const USAGE: &str = "cargo xtask load [OPTION...]
@@ -54,11 +53,7 @@ pub struct Arguments {
     /// Chooses the voices.
     pub seed: u64,
     /// Where the figures go.
-    pub json: Option<PathBuf>,
-    /// Where the chart goes.
-    pub svg: Option<PathBuf>,
-    /// Whether the run is kept with the benches.
-    pub keep: bool,
+    pub keeping: Keeping,
 }
 
 impl Default for Arguments {
@@ -75,9 +70,7 @@ impl Default for Arguments {
             complexity: 1,
             bitrate: 24_000,
             seed: 1,
-            json: None,
-            svg: None,
-            keep: false,
+            keeping: Keeping::default(),
         }
     }
 }
@@ -112,9 +105,7 @@ impl Arguments {
                 "--complexity" => arguments.complexity = value()?.parse()?,
                 "--bitrate" => arguments.bitrate = value()?.parse()?,
                 "--seed" => arguments.seed = value()?.parse()?,
-                "--json" => arguments.json = Some(value()?.into()),
-                "--svg" => arguments.svg = Some(value()?.into()),
-                "--keep" => arguments.keep = true,
+                other if arguments.keeping.take(other, &mut value)? => {}
                 other => bail!("unknown argument {other:?}\n\n{USAGE}"),
             }
         }

@@ -11,6 +11,7 @@ pub mod control;
 mod figures;
 mod generator;
 mod goals;
+mod keeping;
 pub mod keyed;
 mod lag;
 mod pbx;
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 pub use arguments::{Arguments, USAGE};
 pub use figures::{Direction, Figures};
 pub use goals::{Goal, goals, verdict};
+pub use keeping::{Keeping, Pages};
 pub use report::{Report, Series, Spread};
 pub use system::{Kind, System};
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::figures::Figures;
 use super::goals::{goals, verdict};
 use super::system::Kind;
-use super::{Arguments, Codec, Voice};
+use super::{Arguments, Codec, Pages, Voice};
 
 /// Least, middle and greatest of some runs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -93,6 +93,18 @@ impl Report {
                 calls,
                 figures: vec![figures],
             }),
+        }
+    }
+
+    /// As it is printed and kept.
+    #[must_use]
+    pub fn pages(&self) -> Pages {
+        Pages {
+            name: self.name(),
+            table: self.table(),
+            verdict: self.verdict(),
+            json: self.json(),
+            svg: self.svg(),
         }
     }
 

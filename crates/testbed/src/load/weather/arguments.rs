@@ -1,10 +1,9 @@
 //! What can be set.
 
-use std::path::PathBuf;
-
 use anyhow::{Context as _, bail, ensure};
 
 use super::Condition;
+use crate::load::Keeping;
 use crate::load::arguments::kind;
 use crate::load::system::Kind;
 
@@ -38,11 +37,7 @@ pub struct Arguments {
     /// Chooses the voices and the chances.
     pub seed: u64,
     /// Where the figures go.
-    pub json: Option<PathBuf>,
-    /// Where the chart goes.
-    pub svg: Option<PathBuf>,
-    /// Whether the run is kept with the benches.
-    pub keep: bool,
+    pub keeping: Keeping,
 }
 
 impl Default for Arguments {
@@ -53,9 +48,7 @@ impl Default for Arguments {
             systems: vec![Kind::MediaPlane, Kind::Rtpengine],
             rtpengine_loss: 10,
             seed: 1,
-            json: None,
-            svg: None,
-            keep: false,
+            keeping: Keeping::default(),
         }
     }
 }
@@ -79,9 +72,7 @@ impl Arguments {
                 }
                 "--rtpengine-loss" => arguments.rtpengine_loss = value()?.parse()?,
                 "--seed" => arguments.seed = value()?.parse()?,
-                "--json" => arguments.json = Some(value()?.into()),
-                "--svg" => arguments.svg = Some(value()?.into()),
-                "--keep" => arguments.keep = true,
+                other if arguments.keeping.take(other, &mut value)? => {}
                 other => bail!("unknown argument {other:?}\n\n{USAGE}"),
             }
         }

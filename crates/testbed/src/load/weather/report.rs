@@ -8,9 +8,9 @@ use serde_json::json;
 use super::figures::{Direction, Figures};
 use super::track::Bare;
 use super::{Arguments, Condition, Kind, OURS, goals, rtpengines};
-use crate::load::Codec;
 use crate::load::report::{Spread, machine, said_by};
 use crate::load::verdict;
+use crate::load::{Codec, Pages};
 
 /// All runs of all systems.
 #[derive(Clone, Debug)]
@@ -75,6 +75,18 @@ impl Report {
                 condition: condition.clone(),
                 systems: vec![(kind, figures)],
             }),
+        }
+    }
+
+    /// As it is printed and kept.
+    #[must_use]
+    pub fn pages(&self) -> Pages {
+        Pages {
+            name: self.name(),
+            table: self.table(),
+            verdict: self.verdict(),
+            json: self.json(),
+            svg: self.svg(),
         }
     }
 
