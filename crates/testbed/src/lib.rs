@@ -9,6 +9,7 @@ pub mod asterisk;
 pub mod baresip;
 pub mod browser;
 pub mod demo;
+pub mod disturbance;
 pub mod gateway;
 pub mod homeserver;
 pub mod judge;

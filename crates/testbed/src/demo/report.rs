@@ -17,6 +17,8 @@ pub struct Row {
     pub clip: Option<String>,
     /// What the judge measured on the recording.
     pub figures: Option<Figures>,
+    /// What the judge found wrong with the sound.
+    pub faults: Vec<Fault>,
     /// Why it failed; `None` when it passed.
     pub failure: Option<String>,
 }
@@ -34,6 +36,7 @@ impl Row {
             direction: direction.to_owned(),
             clip: Some(verdict.expected),
             figures: Some(verdict.figures),
+            faults: verdict.faults,
             failure,
         }
     }
@@ -46,6 +49,7 @@ impl Row {
             direction: expected.to_owned(),
             clip: None,
             figures: None,
+            faults: Vec::new(),
             failure: outcome.err(),
         }
     }
@@ -54,6 +58,14 @@ impl Row {
     #[must_use]
     pub fn passed(&self) -> bool {
         self.failure.is_none()
+    }
+
+    /// Whether the sound came from the right mouth and at the right level, but not well: what a machine that stands
+    /// still does to it, beside a gateway that does its work badly.
+    #[must_use]
+    pub fn sounds_broken(&self) -> bool {
+        let broken = |fault| matches!(fault, &Fault::Quality | &Fault::Gap);
+        !self.faults.is_empty() && self.faults.iter().all(broken)
     }
 
     fn cells(&self) -> [String; 7] {
@@ -183,6 +195,19 @@ mod tests {
         verdict.faults = vec![Fault::Level, Fault::Gap];
         let row = Row::sound("browser → 602", "browser → phone", verdict);
         assert_eq!(row.failure.as_deref(), Some("level, gap"));
+    }
+
+    #[test]
+    fn bad_sound_may_be_the_machines_doing_and_a_strangers_voice_may_not() {
+        let row = |faults: &[Fault]| {
+            let mut verdict = heard();
+            verdict.faults = faults.to_vec();
+            Row::sound("browser → 602", "browser → phone", verdict)
+        };
+        assert!(row(&[Fault::Quality, Fault::Gap]).sounds_broken());
+        assert!(!row(&[Fault::WrongClip, Fault::Quality]).sounds_broken());
+        assert!(!row(&[]).sounds_broken());
+        assert!(!Row::event("browser → 603", "busy", Err("no".into())).sounds_broken());
     }
 
     #[test]
