@@ -9,6 +9,7 @@
 mod ahead;
 mod conceal;
 mod direct;
+mod lull;
 mod noise;
 mod paced;
 mod payload;

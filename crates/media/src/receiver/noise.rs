@@ -1,7 +1,7 @@
 //! Comfort noise (RFC 3389), as a sender describes it or as loud as the background was.
 
 /// The most reflection coefficients that are used.
-const ORDER: usize = 10;
+pub(super) const ORDER: usize = 10;
 /// A payload that is kept: the level and a coefficient a byte.
 pub(super) const LONGEST_NOISE: usize = 1 + ORDER;
 /// Full scale, 0 dBov, as root mean square.
@@ -50,6 +50,34 @@ impl ComfortNoise {
     pub(super) fn be_white(&mut self, power: f32) {
         self.rms = power.sqrt();
         self.reflection = [0.0; ORDER];
+    }
+
+    /// Like a background with this autocorrelation for each sample, at lags from nothing on (Levinson's recursion).
+    pub(super) fn be_like(&mut self, correlation: &[f32; ORDER + 1]) {
+        self.rms = correlation[0].max(0.0).sqrt();
+        self.reflection = [0.0; ORDER];
+        let mut predictor = [0.0; ORDER];
+        let mut left = correlation[0];
+        for order in 0..ORDER {
+            if left <= 0.0 {
+                return;
+            }
+            let known = predictor[..order].iter();
+            let lags = correlation[1..=order].iter().rev();
+            let predicted: f32 = known.zip(lags).map(|(a, r)| a * r).sum();
+            // The bound keeps the filter stable.
+            let k = (-(correlation[order + 1] + predicted) / left).clamp(-STEEPEST, STEEPEST);
+            let before = predictor;
+            for (a, mirrored) in predictor[..order]
+                .iter_mut()
+                .zip(before[..order].iter().rev())
+            {
+                *a += k * mirrored;
+            }
+            predictor[order] = k;
+            self.reflection[order] = k;
+            left *= 1.0 - k * k;
+        }
     }
 
     /// The next samples, added to what is there.

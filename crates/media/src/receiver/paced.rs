@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::conceal::Concealer;
+use super::lull::Lull;
 use super::payload::{Coded, decode};
 use super::playout::Playout;
 use super::waiting::{Store, Waiting};
@@ -29,6 +30,7 @@ pub(super) struct Paced {
     store: Store,
     playout: Playout,
     concealer: Concealer,
+    lull: Lull,
     /// The sender said that it is silent.
     dtx: bool,
     /// The newest sound was made up.
@@ -88,6 +90,7 @@ impl Paced {
             store: Store::default(),
             playout: Playout::default(),
             concealer: Concealer::default(),
+            lull: Lull::default(),
             dtx: false,
             made_up: false,
             begun: false,
@@ -224,7 +227,12 @@ impl Paced {
             Waiting::Opus(packet) => {
                 let coded = Coded::Opus(packet);
                 let played = self.playout.fill(|room| decode(opus, coded, room));
-                (packet.len() <= DTX_LEN, played)
+                let dtx = packet.len() <= DTX_LEN;
+                match dtx {
+                    true => self.lull.begin(),
+                    false => self.lull.hear(self.playout.newest(played.unwrap_or(0))),
+                }
+                (dtx, played)
             }
             Waiting::Plain { codec, start, len } => {
                 let coded = Coded::Plain(*codec, store.payload(*start, *len));
@@ -255,14 +263,24 @@ impl Paced {
     }
 
     /// Adds about so many samples that continue what was heard; returns how many. For Opus it is libopus's own
-    /// concealment, which becomes comfort noise after DTX.
+    /// concealment, which becomes comfort noise after DTX, and after a while in a pause noise of ours.
     fn make_up(&mut self, samples: usize, decoding: &mut Decoding<'_>) -> usize {
         self.made_up = true;
         let made = if self.buffer.ticks() == OPUS_TICKS {
             let samples = samples.next_multiple_of(OPUS_STEP);
+            let (dtx, lull) = (self.dtx, &mut self.lull);
             let opus = decoding.opus.as_mut();
-            self.playout
-                .fill(|room| opus?.decode(&[], room.get_mut(..samples)?, false).ok())
+            self.playout.fill(|room| {
+                let room = room.get_mut(..samples)?;
+                if !dtx {
+                    return opus?.decode(&[], room, false).ok();
+                }
+                lull.make_up(room).or_else(|| {
+                    let made = opus?.decode(&[], room, false).ok()?;
+                    lull.learn(room.get(..made)?);
+                    Some(made)
+                })
+            })
         } else {
             let heard = *self.playout.tail();
             let concealer = &mut self.concealer;
