@@ -61,7 +61,7 @@ pub(crate) struct PhoneLeg {
 impl CallTask {
     /// Writes the record's beginning, then runs the call. A database that does not answer costs the
     /// record, not the call.
-    pub(crate) async fn begin(self) {
+    pub(crate) async fn begin(self: Box<Self>) {
         in_time(
             self.record.id(),
             self.peers.store.begin_call(&self.record.record, &self.live),
@@ -113,7 +113,7 @@ impl CallTask {
     }
 
     /// Runs the call to its end, and completes its record.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self: Box<Self>) {
         let mut heard = Heard::default();
         while !self.drain().await {
             let deadline = self.next_deadline();
@@ -137,7 +137,7 @@ impl CallTask {
         let record = self
             .record
             .complete(self.call.story(), &self.phone.said, &heard);
-        if let Err(error) = self.peers.store.finish_call(&record).await {
+        if let Err(error) = Box::pin(self.peers.store.finish_call(&record)).await {
             warn!(call = %record.id.0, %error, "the call record could not be completed");
         }
     }
@@ -419,11 +419,19 @@ impl CallTask {
 }
 
 /// Waits for the database, but not for long: what it does not take in time costs the record, not the call.
-pub(crate) async fn in_time(call: &RecordId, kept: impl Future<Output = Result<(), StoreError>>) {
-    match tokio::time::timeout(DATABASE, kept).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => warn!(call = %call.0, %error, "a call could not be written down"),
-        Err(_) => warn!(call = %call.0, "the database is slow: a call was not written down"),
+///
+/// No `async fn`, and a box: a call that talks should not hold the room of a query that was made when it began.
+pub(crate) fn in_time(
+    call: &RecordId,
+    kept: impl Future<Output = Result<(), StoreError>> + Send,
+) -> impl Future<Output = ()> + Send {
+    let kept = Box::pin(tokio::time::timeout(DATABASE, kept));
+    async move {
+        match kept.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(call = %call.0, %error, "a call could not be written down"),
+            Err(_) => warn!(call = %call.0, "the database is slow: a call was not written down"),
+        }
     }
 }
 

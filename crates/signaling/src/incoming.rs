@@ -206,7 +206,7 @@ async fn prepare(
     let key = (room.to_string(), task.matrix.leg.call_ref().call_id.clone());
     let registration = registration.with_matrix(key, &inbox);
     let clean_up = task.clean_up();
-    router.spawn_call(registration, task.begin_live(), clean_up);
+    router.spawn_call(registration, Box::new(task).begin_live(), clean_up);
 }
 
 #[expect(
@@ -284,7 +284,7 @@ fn assemble(
 
 impl CallTask {
     /// Runs a call whose record has been begun: what is new is where its Matrix side is.
-    async fn begin_live(self) {
+    async fn begin_live(self: Box<Self>) {
         in_time(self.record.id(), self.peers.store.update_live(&self.live)).await;
         self.run().await;
     }

@@ -190,7 +190,7 @@ fn place(router: &Router, invited: Invited, admitted: Admitted) {
         inbox: far_end,
     };
     let clean_up = task.clean_up();
-    router.spawn_call(registration, task.begin(), clean_up);
+    router.spawn_call(registration, Box::new(task).begin(), clean_up);
 }
 
 impl Invited {

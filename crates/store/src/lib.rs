@@ -72,6 +72,8 @@ impl Store {
             // With a write-ahead log this survives a killed process; only a power cut may lose the last moments.
             .synchronous(SqliteSynchronous::Normal)
             .foreign_keys(true)
+            // In KiB for each connection; SQLite's own 2 MB would fill up with rows that are read once.
+            .pragma("cache_size", "-256")
             .busy_timeout(BUSY_TIMEOUT);
         let pool = SqlitePoolOptions::new()
             .max_connections(4)

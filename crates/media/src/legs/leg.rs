@@ -171,7 +171,7 @@ impl Leg {
     }
 
     /// Makes what this leg hears available in the shape that `peer` takes.
-    pub(super) fn feed(&mut self, now: Instant, peer: &mut Leg) -> Result<(), MediaError> {
+    pub(super) fn feed(&mut self, now: Instant, peer: &mut Leg) {
         self.bridged = true;
         self.review(now);
         let ticks = match &self.side {
@@ -181,12 +181,12 @@ impl Leg {
         match &mut peer.side {
             Side::Browser(browser) => {
                 browser.forget_source();
-                self.receiver().feed_directly()
+                self.receiver().feed_directly();
             }
             Side::Phone(phone) => {
                 phone.forget_source();
                 phone.start_frames(now);
-                self.receiver().feed_paced(now, ticks)
+                self.receiver().feed_paced(now, ticks);
             }
         }
     }

@@ -135,23 +135,16 @@ impl Legs {
         }
         self.part(one);
         self.part(other);
-        let joined = match self.legs.get_disjoint_mut([&one, &other]) {
-            [Some(first), Some(second)] => {
-                first.peer = Some(other);
-                second.peer = Some(one);
-                let joined = first.feed(now, second);
-                joined.and_then(|()| second.feed(now, first))
-            }
-            _ => return,
+        let [Some(first), Some(second)] = self.legs.get_disjoint_mut([&one, &other]) else {
+            return;
         };
-        match joined {
-            Ok(()) => {
-                self.rewire(one);
-                self.settle(one);
-                self.settle(other);
-            }
-            Err(why) => self.fail(one, why),
-        }
+        first.peer = Some(other);
+        second.peer = Some(one);
+        first.feed(now, second);
+        second.feed(now, first);
+        self.rewire(one);
+        self.settle(one);
+        self.settle(other);
     }
 
     /// Asks how long ago a leg heard its peer; [`Happened::Heard`] follows.

@@ -148,6 +148,7 @@ impl Receiver {
     }
 
     fn decode_at(&mut self, place: Place, coded: Coded<'_>) {
+        self.prepare_for(coded);
         let Path::Direct(direct) = &mut self.path else {
             return;
         };

@@ -22,9 +22,8 @@ mod waiting;
 
 use std::time::Instant;
 
-use crate::codec::{Codec, LONGEST_OPUS, RATE, opus_decoder};
+use crate::codec::{Codec, LONGEST_OPUS, OPUS_TICKS, RATE, opus_decoder};
 use crate::dtmf::{DigitReceiver, Press, TelephoneEvent};
-use crate::error::MediaError;
 use crate::jitter::JitterSettings;
 use crate::relay::{Heard, Passage};
 use crate::stats::{Drops, LevelMeter, Received, ReceptionReport, StreamTally};
@@ -96,17 +95,15 @@ impl Receiver {
     }
 
     /// From now on audio is decoded as it comes and taken with [`Self::next_direct`].
-    pub(crate) fn feed_directly(&mut self) -> Result<(), MediaError> {
-        self.prepare()?;
+    pub(crate) fn feed_directly(&mut self) {
+        self.pcm.clear();
         self.path = Path::Direct(Box::default());
-        Ok(())
     }
 
     /// From now on audio is buffered and taken with [`Self::pull`]. `ticks`: RTP clock ticks per 1/8000 s.
-    pub(crate) fn feed_paced(&mut self, now: Instant, ticks: i64) -> Result<(), MediaError> {
-        self.prepare()?;
+    pub(crate) fn feed_paced(&mut self, now: Instant, ticks: i64) {
+        self.pcm.clear();
         self.path = Path::Paced(Box::new(Paced::new(now, self.jitter, ticks)));
-        Ok(())
     }
 
     /// Audio goes nowhere any more.
@@ -127,12 +124,12 @@ impl Receiver {
         self.passage.pop()
     }
 
-    fn prepare(&mut self) -> Result<(), MediaError> {
-        self.pcm.clear();
-        if self.opus.is_none() {
-            self.opus = Some(opus_decoder()?);
+    /// A decoder takes 18 kB, which a leg that only ever speaks G.711 does not need. Should there be no room for
+    /// one, the packet counts as undecodable and the next one asks again.
+    fn prepare_for(&mut self, coded: Coded<'_>) {
+        if self.opus.is_none() && coded.ticks() == OPUS_TICKS {
+            self.opus = opus_decoder().ok();
         }
-        Ok(())
     }
 
     /// Takes a packet of audio in.

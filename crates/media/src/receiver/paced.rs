@@ -72,6 +72,7 @@ impl Receiver {
     }
 
     pub(super) fn keep(&mut self, now: Instant, stamp: Stamp, coded: Coded<'_>) {
+        self.prepare_for(coded);
         let Path::Paced(paced) = &mut self.path else {
             return;
         };

@@ -53,7 +53,7 @@ impl Phone {
     fn new(ticks: i64) -> Self {
         let start = origin();
         let mut receiver = Receiver::new(JitterSettings::default());
-        receiver.feed_paced(start, ticks).unwrap();
+        receiver.feed_paced(start, ticks);
         Phone {
             start,
             receiver,

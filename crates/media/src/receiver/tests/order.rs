@@ -16,7 +16,7 @@ struct Browser {
 impl Browser {
     fn new() -> Self {
         let mut receiver = Receiver::new(JitterSettings::default());
-        receiver.feed_directly().unwrap();
+        receiver.feed_directly();
         Browser {
             start: origin(),
             receiver,
