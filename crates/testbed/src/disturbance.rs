@@ -103,6 +103,31 @@ impl fmt::Display for Disturbance {
     }
 }
 
+/// How often something is measured at most.
+const MEASURED: usize = 3;
+
+/// What `measure` yields; once more where that is not good and the machine had not let it alone, twice at most. What
+/// stays bad is bad, whatever the machine did.
+pub async fn undisturbed<T>(
+    mut measure: impl AsyncFnMut() -> T,
+    is_good: impl Fn(&T) -> bool,
+) -> T {
+    for _ in 1..MEASURED {
+        let watch = Watch::begin();
+        let measured = measure().await;
+        let disturbance = watch.end();
+        if is_good(&measured) {
+            return measured;
+        }
+        println!("bad sound, while {disturbance}");
+        if disturbance.is_calm() {
+            return measured;
+        }
+        print!("measured again … ");
+    }
+    measure().await
+}
+
 fn longest_stall(processor: usize, over: &AtomicBool) -> Duration {
     let mut only = CpuSet::new();
     only.set(processor);

@@ -3,7 +3,8 @@
 use std::time::SystemTime;
 
 use super::*;
-use crate::judge::{Clip, Judge, Pesq, Voices};
+use crate::disturbance::undisturbed;
+use crate::judge::{Clip, Judge, Pesq, Verdict, Voices};
 use crate::layout;
 use crate::namespace;
 use crate::synapse::{self, Synapse};
@@ -43,6 +44,23 @@ async fn converse(
     judge: &Judge,
     clips: [&Clip; 2],
 ) -> anyhow::Result<()> {
+    let heard = async || hear(run, site, judge, clips).await;
+    let is_good = |heard: &anyhow::Result<[Verdict; 2]>| {
+        let verdicts = heard.as_ref().ok();
+        verdicts.is_none_or(|verdicts| verdicts.iter().all(Verdict::passed))
+    };
+    for verdict in undisturbed(heard, is_good).await? {
+        ensure!(verdict.passed(), "{verdict:?}");
+    }
+    Ok(())
+}
+
+async fn hear(
+    run: &Run,
+    site: &mut Site,
+    judge: &Judge,
+    clips: [&Clip; 2],
+) -> anyhow::Result<[Verdict; 2]> {
     let Site { alice, bob, .. } = site;
     alice.speak(clips[0]).await?;
     bob.speak(clips[1]).await?;
@@ -59,15 +77,17 @@ async fn converse(
     alice.hangup().await?;
     let state = bob.reach(&[CallState::Ended], PATIENCE).await?;
     ensure!(state.ended.by.as_deref() == Some("them"), "{state:?}");
-    for (spoken, listener) in [(clips[0], &*bob), (clips[1], &*alice)] {
+    let heard = async |spoken: &Clip, listener: &Softphone| -> anyhow::Result<Verdict> {
         let recording = listener.recording().await?;
         recording
             .sound
             .write(&run.path(&format!("{}.wav", spoken.name)))?;
-        let verdict = judge.verdict(spoken, &recording, began)?;
-        ensure!(verdict.passed(), "{verdict:?}");
-    }
-    Ok(())
+        Ok(judge.verdict(spoken, &recording, began)?)
+    };
+    Ok([
+        heard(clips[0], &*bob).await?,
+        heard(clips[1], &*alice).await?,
+    ])
 }
 
 #[test]

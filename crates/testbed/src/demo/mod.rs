@@ -9,7 +9,7 @@ pub mod site;
 use std::path::PathBuf;
 
 use crate::browser::{Browser, Family, Softphone};
-use crate::disturbance::Watch;
+use crate::disturbance::undisturbed;
 use crate::gateway::{self, LINES};
 use crate::judge::{Clip, Judge, Pesq, Voices};
 use crate::layout;
@@ -98,9 +98,9 @@ pub async fn check(run: &Run, check: &Check) -> anyhow::Result<Report> {
     };
     for (scenario, clips) in check.scenarios.iter().zip(&clips) {
         let step = Step::begin(&format!("Calling: {}", scenario.title()));
-        report
-            .rows
-            .extend(undisturbed(&mut stage, *scenario, clips).await);
+        let play = async || stage.play(*scenario, clips).await;
+        let is_good = |rows: &Vec<Row>| !rows.iter().any(Row::sounds_broken);
+        report.rows.extend(undisturbed(play, is_good).await);
         step.done();
     }
     // The report is what counts; a browser that will not close is ended with its driver.
@@ -111,28 +111,6 @@ pub async fn check(run: &Run, check: &Check) -> anyhow::Result<Report> {
         .rows
         .push(Row::event("gateway", "stops when told to", outcome));
     Ok(report)
-}
-
-/// How often a call whose sound was spoiled by the machine is placed once more.
-const PLACED_AGAIN: usize = 2;
-
-/// The rows of one call; placed once more where its sound is bad and the machine had not let it alone. A call that
-/// stays bad has failed, whatever the machine did.
-async fn undisturbed(stage: &mut Stage<'_>, scenario: Scenario, clips: &[Clip]) -> Vec<Row> {
-    for _ in 0..PLACED_AGAIN {
-        let watch = Watch::begin();
-        let rows = stage.play(scenario, clips).await;
-        let disturbance = watch.end();
-        let Some(broken) = rows.iter().find(|row| row.sounds_broken()) else {
-            return rows;
-        };
-        println!("bad sound ({:?}); {disturbance}", broken.figures);
-        if disturbance.is_calm() {
-            return rows;
-        }
-        print!("… placed again … ");
-    }
-    stage.play(scenario, clips).await
 }
 
 fn voices(seed: u64) -> anyhow::Result<Voices> {
