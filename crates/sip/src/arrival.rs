@@ -9,6 +9,7 @@ use crate::address::{self, NameAddr};
 use crate::core::Core;
 use crate::established::offer_of;
 use crate::event::Caller;
+use crate::legs::DialogKey;
 use crate::message;
 use crate::session::{self, Negotiated};
 use crate::snapshot::{self, DialogSnapshot};
@@ -42,6 +43,14 @@ pub(crate) fn examine(
     let arrival = (call_id.clone(), remote_tag.clone(), cseq);
     if core.legs.has_arrived(&arrival) {
         // §8.2.2.2: the same request by another way.
+        return Err(plain(StatusCode::LoopDetected));
+    }
+    let of_ours = DialogKey {
+        call_id: call_id.clone(),
+        local_tag: remote_tag.clone(),
+    };
+    if core.legs.of_dialog(&of_ours, source.ip()).is_some() {
+        // §16.3: an INVITE of our own that was sent back to us.
         return Err(plain(StatusCode::LoopDetected));
     }
     if request

@@ -1,12 +1,14 @@
 //! An outgoing leg until it is answered, refused or given up.
 
-use rsipstack::sip::{Header, Method, Response, StatusCodeKind};
+use rsipstack::sip::{Header, Method, Response, StatusCode, StatusCodeKind};
 use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
 
 use crate::digest::Authorization;
+use crate::established::offer_of;
 use crate::established::{Beginning, Established};
 use crate::event::{Command, Happened, ReasonHeader};
+use crate::forks::{Forks, NotNow};
 use crate::inbound;
 use crate::leg::{Leg, sdp_of, sleep_until};
 use crate::legs::Input;
@@ -39,8 +41,7 @@ pub(crate) struct Calling {
     progressed: bool,
     /// What needed a PRACK and has it.
     heard: Heard,
-    /// The last early SDP.
-    early: Option<String>,
+    forks: Forks,
     giving_up: GivingUp,
     deadline: Option<Instant>,
 }
@@ -85,7 +86,7 @@ impl Calling {
             ringing: false,
             progressed: false,
             heard: Heard::default(),
-            early: None,
+            forks: Forks::default(),
             giving_up: GivingUp::No,
             deadline,
         }
@@ -95,9 +96,14 @@ impl Calling {
     pub(crate) async fn run(mut self) -> Option<Established> {
         loop {
             let deadline = self.deadline;
+            let offer_until = self.forks.offer.as_ref().map(|offer| offer.until);
             let next = tokio::select! {
                 input = self.leg.inbox.recv() => self.on_input(input?).await,
                 () = sleep_until(deadline) => self.on_deadline().await,
+                () = sleep_until(offer_until) => {
+                    self.refuse_offer(StatusCode::NotAcceptableHere, Vec::new());
+                    Next::Wait
+                }
             };
             match next {
                 Next::Wait => {}
@@ -114,6 +120,14 @@ impl Calling {
                 self.give_up(reason);
                 Next::Wait
             }
+            Input::Command(Command::AnswerReoffer { sdp }) => {
+                self.answer_offer(sdp);
+                Next::Wait
+            }
+            Input::Command(Command::RefuseReoffer { status }) => {
+                self.refuse_offer(message::status(status, 300..=699), Vec::new());
+                Next::Wait
+            }
             Input::Command(command) => {
                 self.leg.ignore(&command);
                 Next::Wait
@@ -127,7 +141,7 @@ impl Calling {
             // Of an attempt that was challenged.
             Input::Response(..) | Input::RequestOver(_) => Next::Wait,
             Input::Request(tx) => {
-                self.on_request(*tx);
+                self.on_request(*tx).await;
                 Next::Wait
             }
             // These belong to an INVITE of the peer, and there is none yet.
@@ -226,23 +240,25 @@ impl Calling {
             }
         }
         let code = response.status_code.code();
-        if matches!(code, 180..=182) && !self.ringing {
+        let was_ringing = self.ringing;
+        if matches!(code, 180..=182) && !was_ringing {
             self.ringing = true;
             self.leg.tell(Happened::Ringing).await;
         }
         let sdp = sdp_of(&response.headers, &response.body);
-        let news = match &sdp {
-            Some(_) => sdp != self.early,
-            None => code == 183 && !self.progressed,
+        let fork = self.forks.of(&self.dialog, &response);
+        let (rings_anew, news) = match (fork, &sdp) {
+            (Some(fork), Some(sdp)) => (false, fork.describe(sdp)),
+            (Some(fork), None) => (code == 180 && fork.is_described(), false),
+            (None, _) => (false, false),
         };
-        if !news {
-            return;
+        if rings_anew && was_ringing {
+            self.leg.tell(Happened::Ringing).await;
         }
-        self.progressed = true;
-        if sdp.is_some() {
-            self.early.clone_from(&sdp);
+        if news || sdp.is_none() && code == 183 && !self.progressed {
+            self.progressed = true;
+            self.leg.tell(Happened::Progress { sdp }).await;
         }
-        self.leg.tell(Happened::Progress { sdp }).await;
     }
 
     /// Acknowledges a reliable provisional response in the early dialog that
@@ -309,6 +325,7 @@ impl Calling {
             return false;
         };
         self.invite = sent;
+        self.forks = Forks::default();
         self.in_dialog = None;
         self.deadline = Some(Instant::now() + self.leg.trunk.config.answer_within);
         true
@@ -321,16 +338,58 @@ impl Calling {
         Next::Over
     }
 
-    /// A request of the peer in the early dialog.
-    fn on_request(&self, tx: Transaction) {
-        inbound::reply_early(&self.leg, tx);
+    /// A request of the peer in an early dialog.
+    async fn on_request(&mut self, tx: Transaction) {
+        if tx.original.method != Method::Update {
+            return inbound::reply_early(&self.leg, tx);
+        }
+        let Some(Some(sdp)) = offer_of(&tx.original) else {
+            self.forks.refresh(&tx.original);
+            return inbound::reply_early(&self.leg, tx);
+        };
+        let until = Instant::now() + self.leg.core.config.timers.reoffer;
+        let core = &self.leg.core;
+        match self.forks.admit(&tx.original) {
+            Ok(()) => {
+                self.forks.keep(tx, sdp.clone(), until);
+                let sdp = Some(sdp);
+                self.leg.tell(Happened::Reoffered { sdp }).await;
+            }
+            Err(NotNow::Unknown) => {
+                let status = StatusCode::CallTransactionDoesNotExist;
+                transact::reply(core, tx, status, Vec::new());
+            }
+            Err(NotNow::OutOfOrder) => {
+                transact::reply(core, tx, StatusCode::ServerInternalError, Vec::new());
+            }
+            Err(NotNow::Pending) => inbound::put_off(core, tx),
+        }
+    }
+
+    fn answer_offer(&mut self, sdp: String) {
+        if let Some(tx) = self.forks.answer_offer(&sdp) {
+            let headers = self.leg.dialog_headers();
+            transact::reply_with(&self.leg.core, tx, StatusCode::OK, headers, Some(sdp));
+        }
+    }
+
+    fn refuse_offer(&mut self, status: StatusCode, headers: Vec<Header>) {
+        if let Some(tx) = self.forks.drop_offer() {
+            transact::reply(&self.leg.core, tx, status, headers);
+        }
     }
 
     async fn on_answer(mut self, response: Response) -> Option<Established> {
         let cseq = self.invite.cseq;
         self.dialog.learn_from_response(&response);
         let ack = outgoing::acknowledge(&self.leg, &self.dialog, &self.invite.request, cseq);
-        let sdp = sdp_of(&response.headers, &response.body).or(self.early.take());
+        if let Some(tx) = self.forks.drop_offer() {
+            // Our side hears of the answer first, and would answer an offer that it has overtaken.
+            inbound::put_off(&self.leg.core, tx);
+        }
+        let sdp = sdp_of(&response.headers, &response.body);
+        let agreed = self.forks.agreed(&response, sdp);
+        let sdp = agreed.heard;
         let unwanted = !matches!(self.giving_up, GivingUp::No);
         let (Some(sdp), false) = (sdp, unwanted) else {
             // The answer crossed our CANCEL (§9.1), or it holds no answer to
@@ -350,10 +409,12 @@ impl Calling {
         let beginning = Beginning {
             dialog: self.dialog,
             timer: session::settled(&response, min_session),
-            said: self.order.sdp,
+            said: agreed.said.unwrap_or(self.order.sdp),
             heard: sdp,
             takes_update: snapshot::takes_update(&response),
         };
-        Some(Established::outgoing(self.leg, beginning, self.invite, ack))
+        let cseq = agreed.remote_cseq;
+        let established = Established::outgoing(self.leg, beginning, self.invite, ack, cseq);
+        Some(established)
     }
 }

@@ -38,18 +38,30 @@ pub enum Command {
         /// The SDP answer.
         sdp: String,
     },
-    /// Incoming leg: 200 OK. Also answers [`Happened::Reoffered`].
+    /// Incoming leg: 200 OK. On an established leg as
+    /// [`Command::AnswerReoffer`].
     Answer {
         /// The SDP answer, or our offer where the peer made none.
         sdp: String,
     },
-    /// Incoming leg: a final refusal. Also refuses [`Happened::Reoffered`],
-    /// which leaves the dialog as it was.
+    /// Incoming leg: a final refusal. On an established leg as
+    /// [`Command::RefuseReoffer`].
     Refuse {
         /// Status, 300 to 699; anything else becomes 500.
         status: u16,
         /// Why, for the Reason header (RFC 3326).
         reason: Option<ReasonHeader>,
+    },
+    /// Answers [`Happened::Reoffered`], also before the leg is answered.
+    AnswerReoffer {
+        /// The SDP answer, or our offer where the peer made none.
+        sdp: String,
+    },
+    /// Refuses [`Happened::Reoffered`], also before the leg is answered; the
+    /// dialog stays as it was.
+    RefuseReoffer {
+        /// Status, 300 to 699; anything else becomes 500.
+        status: u16,
     },
     /// Established leg: offer anew (hold, resume) in a re-INVITE. Answered by
     /// [`Happened::Reanswered`] or [`Happened::ReofferRefused`].
@@ -101,9 +113,11 @@ pub enum Happened {
         /// Call-ID, for records and logs.
         call_id: String,
     },
-    /// Outgoing leg: it rings (180, 181, 182), told once.
+    /// Outgoing leg: it rings (180, 181, 182), told once; and again with each
+    /// 180 without SDP of a phone that has described early media.
     Ringing,
-    /// Outgoing leg: 183, or any provisional response with SDP.
+    /// Outgoing leg: 183, or any provisional response with SDP. Each of several
+    /// phones that ring has its own (RFC 3261 §13.2.2.4).
     Progress {
         /// SDP of the early media.
         sdp: Option<String>,
@@ -154,11 +168,12 @@ pub enum Happened {
     /// every leg that the peer has said something about. The leg stays; its
     /// sound may well go on.
     PeerSilent,
-    /// The peer offers anew (hold, resume, refresh, moved media). Must be
-    /// answered with [`Command::Answer`] or [`Command::Refuse`].
+    /// The peer offers anew (hold, resume, refresh, moved media), perhaps
+    /// before the leg is answered. Must be answered with
+    /// [`Command::AnswerReoffer`] or [`Command::RefuseReoffer`].
     Reoffered {
-        /// The new offer; `None` asks for ours, as [`Command::Answer`]. Its
-        /// answer is [`Happened::Reanswered`].
+        /// The new offer; `None` asks for ours, as [`Command::AnswerReoffer`].
+        /// Its answer is [`Happened::Reanswered`].
         sdp: Option<String>,
     },
     /// The peer answered [`Command::Reoffer`], or changed its description in

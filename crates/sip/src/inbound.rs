@@ -119,9 +119,13 @@ pub(crate) fn reply_early(leg: &Leg, tx: Transaction) {
         Method::Update => match offer_of(&tx.original) {
             Some(None) => transact::reply(core, tx, StatusCode::OK, leg.dialog_headers()),
             // RFC 3311 §5.2: an offer while the first is not answered.
-            _ => transact::reply(core, tx, StatusCode::ServerInternalError, retry_soon()),
+            Some(Some(_)) => put_off(core, tx),
+            None => {
+                let accept = vec![message::accept()];
+                transact::reply(core, tx, StatusCode::UnsupportedMediaType, accept);
+            }
         },
-        Method::Invite => transact::reply(core, tx, StatusCode::ServerInternalError, retry_soon()),
+        Method::Invite => put_off(core, tx),
         Method::Bye => {
             // Only a caller may end an early dialog so (§15); our INVITE goes on.
             transact::reply(
@@ -163,6 +167,8 @@ fn capabilities() -> Vec<Header> {
     vec![message::allow(), message::accept()]
 }
 
-fn retry_soon() -> Vec<Header> {
-    vec![Header::RetryAfter("2".into())]
+/// One offer at a time: the peer is to try again within 10 s (RFC 3261 §14.2, RFC 3311 §5.2).
+pub(crate) fn put_off(core: &Core, tx: Transaction) {
+    let again = vec![Header::RetryAfter("2".into())];
+    transact::reply(core, tx, StatusCode::ServerInternalError, again);
 }

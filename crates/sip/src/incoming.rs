@@ -1,5 +1,7 @@
 //! An incoming leg until it is established, refused or cancelled.
 
+mod early;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,6 +89,7 @@ async fn answer_call(leg: Leg, arrived: Arrival, tx: Transaction) {
         session: arrived.session,
         reliable,
         answer: None,
+        early_offer: None,
         provisional: None,
     };
     let Some(answered) = offered.run().await else {
@@ -102,13 +105,15 @@ struct Offered {
     leg: Leg,
     dialog: DialogSnapshot,
     invite: InviteReceived,
-    /// The peer's offer.
+    /// The peer's last description.
     offer: Option<String>,
     session: Negotiated,
     in_dialog: InDialog,
     reliable: Reliable,
     /// Our answer, held back until a provisional response has its PRACK.
     answer: Option<String>,
+    /// A new offer of the peer, which waits for our side.
+    early_offer: Option<early::Offer>,
     /// The last provisional response, and when it is due again.
     provisional: Option<(StatusCode, Option<String>, Instant)>,
 }
@@ -123,6 +128,7 @@ impl Offered {
     async fn run(mut self) -> Option<Answered> {
         loop {
             let again = self.provisional.as_ref().map(|(_, _, at)| *at);
+            let offer_until = self.early_offer.as_ref().map(|offer| offer.until);
             let next = tokio::select! {
                 input = self.leg.inbox.recv() => self.on_input(input?).await,
                 () = sleep_until(again) => {
@@ -132,6 +138,10 @@ impl Offered {
                     Next::Wait
                 }
                 () = sleep_until(self.reliable.poll_timeout()) => self.on_prack_due().await,
+                () = sleep_until(offer_until) => {
+                    self.refuse_offer(StatusCode::NotAcceptableHere);
+                    Next::Wait
+                }
             };
             match next {
                 Next::Wait => {}
@@ -151,9 +161,9 @@ impl Offered {
                 transact::reply(&self.leg.core, *tx, StatusCode::OK, Vec::new());
                 self.cancelled(reason).await
             }
-            Input::Request(tx) if tx.original.method == Method::PRack => self.on_prack(*tx),
+            Input::Request(tx) if tx.original.method == Method::PRack => self.on_prack(*tx).await,
             Input::Request(tx) => {
-                inbound::reply_early(&self.leg, *tx);
+                self.on_early_request(*tx).await;
                 Next::Wait
             }
             Input::Unacknowledged(_) => {
@@ -185,6 +195,10 @@ impl Offered {
             Command::HangUp { reason } => {
                 return self.refuse(StatusCode::TemporarilyUnavailable, reason);
             }
+            Command::AnswerReoffer { sdp } => self.accept_offer(sdp),
+            Command::RefuseReoffer { status } => {
+                self.refuse_offer(message::status(status, 300..=699));
+            }
             Command::Invite { .. } | Command::Reoffer { .. } => self.leg.ignore(&command),
         }
         Next::Wait
@@ -207,24 +221,6 @@ impl Offered {
         self.invite.respond(response.status, all, response.sdp);
     }
 
-    fn on_prack(&mut self, tx: Transaction) -> Next {
-        let now = Instant::now();
-        match self
-            .reliable
-            .take_prack(&self.leg.core, tx, now, self.invite.cseq)
-        {
-            Some(next) => self.send(next),
-            None => return Next::Wait,
-        }
-        match self.answer.take() {
-            Some(sdp) if !self.reliable.holds_back_the_answer() => Next::Answer(sdp),
-            held_back => {
-                self.answer = held_back;
-                Next::Wait
-            }
-        }
-    }
-
     async fn on_prack_due(&mut self) -> Next {
         match self.reliable.handle_timeout(Instant::now()) {
             Some(Due::Send(to_send)) => self.send(Some(to_send)),
@@ -242,6 +238,7 @@ impl Offered {
 
     fn refuse(&mut self, status: StatusCode, reason: Option<ReasonHeader>) -> Next {
         self.leg.place.settle();
+        self.refuse_offer(StatusCode::RequestTerminated);
         let mut headers = message::reason_headers(reason.as_ref());
         if status == StatusCode::ServiceUnavailable {
             headers.push(message::retry_later());
@@ -251,13 +248,16 @@ impl Offered {
     }
 
     async fn cancelled(&mut self, reason: Option<ReasonHeader>) -> Next {
+        self.refuse_offer(StatusCode::RequestTerminated);
         self.invite
             .respond(StatusCode::RequestTerminated, Vec::new(), None);
         self.leg.tell_last(Happened::Cancelled { reason }).await;
         Next::Over
     }
 
-    fn answer(self, sdp: String) -> Answered {
+    fn answer(mut self, sdp: String) -> Answered {
+        // Our side decided without it.
+        self.refuse_offer(StatusCode::RequestTerminated);
         let mut headers = self.leg.dialog_headers();
         headers.extend(self.session.headers);
         let beginning = Beginning {

@@ -67,6 +67,8 @@ impl Command {
             Self::Progress { .. } => "progress",
             Self::Answer { .. } => "answer",
             Self::Refuse { .. } => "refuse",
+            Self::AnswerReoffer { .. } => "answer reoffer",
+            Self::RefuseReoffer { .. } => "refuse reoffer",
             Self::Reoffer { .. } => "reoffer",
             Self::HangUp { .. } => "hang up",
         }

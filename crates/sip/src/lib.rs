@@ -23,6 +23,7 @@ mod dscp;
 mod established;
 mod event;
 mod fence;
+mod forks;
 mod inbound;
 mod incoming;
 mod leg;

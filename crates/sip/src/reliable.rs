@@ -56,6 +56,8 @@ pub(crate) struct Reliable {
     /// RSeq of the last one sent.
     last: u32,
     sent: Option<Sent>,
+    /// One with SDP has its PRACK.
+    described: bool,
     /// §3: one at a time.
     waiting: VecDeque<Provisional>,
 }
@@ -89,6 +91,7 @@ impl Reliable {
             give_up: timers.give_up(),
             last: 0,
             sent: None,
+            described: false,
             waiting: VecDeque::new(),
         }
     }
@@ -166,12 +169,13 @@ impl Reliable {
         if self.last == 0 || rseq != self.last || cseq != invite_cseq {
             return None;
         }
-        self.sent = None;
+        let sent = self.sent.take();
+        self.described |= sent.is_some_and(|sent| sent.response.sdp.is_some());
         let next = self.waiting.pop_front();
         Some(next.map(|response| self.send(now, response)))
     }
 
-    /// The same for its transaction, which is answered.
+    /// The same for its transaction, once the INVITE has its 200.
     pub(crate) fn take_prack(
         &mut self,
         core: &Core,
@@ -183,11 +187,16 @@ impl Reliable {
         let status = match (&taken, tx.original.body.is_empty()) {
             (None, _) => StatusCode::CallTransactionDoesNotExist,
             (Some(_), true) => StatusCode::OK,
-            // §5 lets a PRACK offer anew. Nothing is there yet to answer it.
+            // §5: an offer is answered before the INVITE is, or not at all.
             (Some(_), false) => StatusCode::NotAcceptableHere,
         };
         transact::reply(core, tx, status, Vec::new());
         taken
+    }
+
+    /// Whether the caller has our description for certain: from here on it may offer anew (§5).
+    pub(crate) fn has_described(&self) -> bool {
+        self.described
     }
 
     /// §3: no 200 before the PRACK of a response with SDP.

@@ -105,10 +105,11 @@ impl Established {
         beginning: Beginning,
         invite: InviteSent,
         ack: Option<Request>,
+        remote_cseq: Option<u32>,
     ) -> Self {
         Self {
             first: Some((invite, ack)),
-            ..Self::incoming(leg, beginning, None)
+            ..Self::incoming(leg, beginning, remote_cseq)
         }
     }
 
@@ -208,7 +209,12 @@ impl Established {
                 self.bye(reason);
                 return Next::Over;
             }
-            Command::Answer { sdp } if self.offer.is_some() => self.accept_offer(sdp),
+            Command::Answer { sdp } | Command::AnswerReoffer { sdp } if self.offer.is_some() => {
+                self.accept_offer(sdp)
+            }
+            Command::RefuseReoffer { status } if self.offer.is_some() => {
+                self.refuse_offer(message::status(status, 300..=699), Vec::new());
+            }
             Command::Refuse { status, reason } if self.offer.is_some() => {
                 let headers = message::reason_headers(reason.as_ref());
                 self.refuse_offer(message::status(status, 300..=699), headers);

@@ -5,6 +5,7 @@
 
 mod calls;
 mod challenges;
+mod early;
 mod fence;
 mod offerless;
 mod orphan;
@@ -14,6 +15,7 @@ mod phone;
 mod reliable;
 mod reoffers;
 mod sessions;
+mod ways;
 mod wire_in;
 mod wire_out;
 mod wire_tcp;

@@ -124,13 +124,13 @@ async fn a_caller_that_never_acknowledges_is_refused() {
 }
 
 #[tokio::test]
-async fn a_prack_with_an_offer_is_acknowledged_and_its_offer_refused() {
+async fn an_offer_before_the_first_one_is_answered_is_acknowledged_and_refused() {
     let (phone, mut agent) = Phone::with(|_| {}).await;
     let (invite, leg) = offered(&phone, &mut agent, REQUIRED).await;
-    agent.tell(leg, Command::Progress { sdp: ANSWER.into() });
-    let progress = phone.hear_some("SIP/2.0 183").await;
-    let rack = format!("RAck: {} 1 INVITE\r\n", progress.header("RSeq").unwrap());
-    let prack = phone.in_dialog("PRACK", 2, &invite, &progress, &rack, OFFER);
+    agent.tell(leg, Command::Ring);
+    let ringing = phone.hear_some("SIP/2.0 180").await;
+    let rack = format!("RAck: {} 1 INVITE\r\n", ringing.header("RSeq").unwrap());
+    let prack = phone.in_dialog("PRACK", 2, &invite, &ringing, &rack, OFFER);
     phone.say(&prack).await;
     phone.hear_some("SIP/2.0 488").await;
     agent.tell(leg, Command::Answer { sdp: ANSWER.into() });
