@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use mxtrunk_call::EarlyMedia;
 use mxtrunk_matrix::{AppService, MatrixConfig, Secret};
 use mxtrunk_media_io::{
-    Codec, CodecPolicy, Fec, IceMode, MediaIo, MediaIoConfig, OpusSettings, PhoneProfile,
+    Codec, CodecPolicy, Fec, IceMode, MediaIo, MediaIoConfig, OpusSettings, PhoneProfile, Ringback,
     SrtpPolicy,
 };
 use mxtrunk_signaling::{
@@ -161,6 +162,11 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
             .iter()
             .map(|trunk| (TrunkName(trunk.name.clone()), profile(trunk)))
             .collect(),
+        early_media: config
+            .trunks
+            .iter()
+            .map(|trunk| (TrunkName(trunk.name.clone()), early_media(trunk)))
+            .collect(),
         rules: config
             .trunks
             .iter()
@@ -278,6 +284,13 @@ fn profile(trunk: &sip::Trunk) -> PhoneProfile {
     }
 }
 
+fn early_media(trunk: &sip::Trunk) -> EarlyMedia {
+    match trunk.early_media {
+        sip::EarlyMedia::Connect => EarlyMedia::Connect,
+        sip::EarlyMedia::Ignore => EarlyMedia::Ignore,
+    }
+}
+
 fn transport(transport: Transport) -> mxtrunk_sip::Transport {
     match transport {
         Transport::Udp => mxtrunk_sip::Transport::Udp,
@@ -313,6 +326,7 @@ fn media_config(config: &Config) -> MediaIoConfig {
             CodecChoice::Auto => CodecPolicy::Auto,
             CodecChoice::G711 => CodecPolicy::G711,
         },
+        ringback: Ringback::of_country(&config.numbers.country),
         worker_nice: media.worker_nice,
         browser_dscp: media.browser_dscp,
         phone_dscp: media.phone_dscp,

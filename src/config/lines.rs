@@ -12,7 +12,7 @@ use super::Problem;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Numbers {
-    country: String,
+    pub(crate) country: String,
     national_prefix: String,
     international_prefix: String,
     extension_digits: usize,

@@ -72,6 +72,8 @@ pub(crate) struct Trunk {
     #[serde(default)]
     pub(crate) nat: bool,
     #[serde(default)]
+    pub(crate) early_media: EarlyMedia,
+    #[serde(default)]
     dial: Vec<Spanned<WrittenRule>>,
     #[serde(default)]
     caller: Vec<Spanned<WrittenRule>>,
@@ -105,6 +107,15 @@ pub(crate) enum Srtp {
     Off,
     Offered,
     Required,
+}
+
+/// What becomes of sound that a trunk sends before the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EarlyMedia {
+    #[default]
+    Connect,
+    Ignore,
 }
 
 fn default_user_agent() -> String {

@@ -74,11 +74,12 @@ pub struct Device(pub String);
 /// What a leg's signalling tells the call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LegEvent {
-    /// The far end alerts the person (SIP 180, or 183; Matrix: the invite stands in the room).
+    /// The far end alerts the person (SIP 180, or 183; Matrix: the invite stands in the room). After early media: from
+    /// here on it may leave the ringback to us.
     Ringing,
     /// The far end plays something before it answers (SIP 183 with SDP).
     EarlyMedia {
-        /// Its answer to our offer, so far.
+        /// Its answer to our offer, so far. Another telephone that rings for the same call has another one.
         sdp: Sdp,
     },
     /// A person picked up.
@@ -159,6 +160,8 @@ pub enum MediaEvent {
     },
     /// Media can flow (WebRTC: ICE and DTLS are through), for the first time or again.
     Connected,
+    /// Sound comes from a far end that has not picked up, after [`MediaAction::ApplyEarlyAnswer`]. Told once.
+    EarlySound,
     /// What the other side wants has changed (hold, resume): the leg's far end should get a new offer of ours.
     OfferDue,
     /// A new offer cannot be met; the leg's media goes on as it was.
@@ -205,12 +208,25 @@ pub enum MediaAction {
         /// The far end's offer.
         offer: Option<Sdp>,
     },
-    /// The far end answered our offer.
+    /// The far end answered our offer, and somebody picked up: the other side is heard there from now on.
     ApplyAnswer {
         /// The leg.
         leg: LegId,
         /// Its answer.
         sdp: Sdp,
+    },
+    /// The far end described its early media. Nobody has picked up: the other side is not heard there, its keys are.
+    /// [`MediaEvent::EarlySound`] follows once sound comes.
+    ApplyEarlyAnswer {
+        /// The leg.
+        leg: LegId,
+        /// What it answered to our offer, so far.
+        sdp: Sdp,
+    },
+    /// The far end rings after its early media: where it sends nothing more, the other side is to hear ringback of ours.
+    Ringback {
+        /// The leg.
+        leg: LegId,
     },
     /// The leg is bridged, so it is known what the other side speaks: yield our answer to the far end's offer.
     Describe {

@@ -22,6 +22,6 @@ pub use leg::{
     Action, Device, Input, Leg, LegAction, LegEvent, LegId, LegKind, MediaAction, MediaEvent,
     MediaFault, Sdp,
 };
-pub use machine::{Call, Deadline, Timings};
+pub use machine::{Call, Deadline, EarlyMedia, Timings};
 pub use reason::{Cause, Reason};
 pub use story::{Ended, Side, Story};

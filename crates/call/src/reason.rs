@@ -299,6 +299,21 @@ impl Reason {
             .map(|text| text.replace("{number}", number))
     }
 
+    /// What to write in the room when the callee refuses a call whose announcement was heard. Element believes that the
+    /// call was answered, and shows none of its own words for a refusal.
+    #[must_use]
+    pub fn sentence_after_early_media(self, number: &str) -> Option<String> {
+        let text = match self {
+            Reason::Busy => "{number} is busy. Try again later.",
+            Reason::Declined => "{number} does not take the call. Try again later.",
+            Reason::Cancelled | Reason::HungUp => {
+                "The telephone system ended the call to {number} before anybody answered. Try again later."
+            }
+            _ => return self.sentence(number),
+        };
+        Some(text.replace("{number}", number))
+    }
+
     /// A stable word for records, logs and metrics.
     #[must_use]
     pub fn word(self) -> &'static str {

@@ -22,7 +22,10 @@ pub struct Story {
     pub started: Instant,
     /// When the callee began to ring.
     pub rang: Option<Instant>,
-    /// When the callee picked up.
+    /// When the caller was answered ahead of the callee, so that its early media is heard. The call did not count as
+    /// answered by that.
+    pub early: Option<Instant>,
+    /// When the callee picked up: from here on the call counts, and is billed, as answered.
     pub answered: Option<Instant>,
     /// The callee's device that picked up, where the network tells.
     pub device: Option<Device>,
@@ -44,10 +47,18 @@ pub struct Ended {
 }
 
 impl Story {
+    /// Whether the caller was answered, and nobody has picked up: what becomes of the call is no more told by ringing
+    /// or refusing.
+    #[must_use]
+    pub fn is_early(&self) -> bool {
+        self.early.is_some() && self.answered.is_none()
+    }
+
     pub(crate) fn begin(now: Instant) -> Self {
         Story {
             started: now,
             rang: None,
+            early: None,
             answered: None,
             device: None,
             ended: None,

@@ -25,11 +25,19 @@ pub enum Command {
         /// What its trunk allows.
         profile: PhoneProfile,
     },
-    /// The remote answer to our offer. A phone leg takes a second one (the 200 after a 183).
+    /// The remote answer to our offer: somebody has picked up.
     ApplyAnswer {
         /// The SDP text.
         sdp: String,
     },
+    /// What a phone answered before anybody picked up; may come several times. The event `EarlySound` follows once it
+    /// sends sound. The leg that it is bridged with hears it, and is not heard there until `ApplyAnswer`.
+    ApplyEarlyAnswer {
+        /// The SDP text.
+        sdp: String,
+    },
+    /// A phone that was heard early rings: where it sends nothing more, ringback of ours is heard.
+    Ringback,
     /// The answer to the remote offer that the leg was opened with, chosen now that the leg is bridged: `LocalDescription`
     /// carries it. The one that came with the opening showed only that there can be one.
     Describe,

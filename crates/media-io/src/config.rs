@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use mxtrunk_media::{
-    CodecPolicy, HostCandidate, IceMode, JitterSettings, MediaTimeouts, OpusSettings, Settings,
-    Socket,
+    CodecPolicy, HostCandidate, IceMode, JitterSettings, MediaTimeouts, OpusSettings, Ringback,
+    Settings, Socket,
 };
 use thiserror::Error;
 
@@ -44,6 +44,8 @@ pub struct MediaIoConfig {
     pub jitter: JitterSettings,
     /// The codec towards browsers.
     pub policy: CodecPolicy,
+    /// What a person hears who waits where early media was heard and has stopped.
+    pub ringback: Ringback,
     /// How datagrams to browsers are marked: a DSCP, 0 to 63.
     pub browser_dscp: u8,
     /// How datagrams to phones are marked: a DSCP, 0 to 63.
@@ -78,6 +80,7 @@ impl Default for MediaIoConfig {
             opus: OpusSettings::default(),
             jitter: JitterSettings::default(),
             policy: CodecPolicy::default(),
+            ringback: Ringback::default(),
             browser_dscp: EF,
             phone_dscp: EF,
             worker_nice: 0,
@@ -104,6 +107,7 @@ impl MediaIoConfig {
             jitter: self.jitter,
             policy: self.policy,
             timeouts: self.timeouts,
+            ringback: self.ringback,
             candidates,
         }
     }

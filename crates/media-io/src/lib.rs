@@ -34,6 +34,6 @@ pub use headroom::{Headroom, WorkerLoad};
 pub use mxtrunk_media::{
     AudioVerdict, Codec, CodecPolicy, Drops, Event, Fec, Happened, IceMode, JitterSettings, LegId,
     LegStats, MediaError, MediaTimeouts, OpusSettings, PhoneProfile, Quality, Received, Reported,
-    Sent, SrtpPolicy, TimedOut,
+    Ringback, Sent, SrtpPolicy, TimedOut,
 };
 pub use pressure::{LoadLimits, Pressure};

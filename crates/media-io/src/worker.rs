@@ -209,6 +209,8 @@ impl Worker {
                 profile,
             } => self.open_phone(now, leg, beside, &profile, offer.as_deref()),
             Command::ApplyAnswer { sdp } => self.legs.apply_answer(now, leg, &sdp),
+            Command::ApplyEarlyAnswer { sdp } => self.legs.apply_early_answer(now, leg, &sdp),
+            Command::Ringback => self.legs.ring_back(leg),
             Command::Describe => self.legs.describe(leg),
             Command::ApplyOffer { sdp } => self.legs.apply_offer(now, leg, &sdp),
             Command::Reoffer => self.legs.reoffer(now, leg),

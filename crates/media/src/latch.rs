@@ -80,6 +80,11 @@ impl Latch {
         }
     }
 
+    /// Whether the phone may turn out to be elsewhere than its description says.
+    pub(crate) fn learns(&self) -> bool {
+        !self.nat.is_empty()
+    }
+
     /// A description names this address. Another one than before opens the window anew: the trunk itself says that
     /// the phone is elsewhere now.
     pub(crate) fn describe(&mut self, described: Option<SocketAddr>) {

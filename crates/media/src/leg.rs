@@ -8,6 +8,7 @@ use crate::error::MediaError;
 use crate::jitter::JitterSettings;
 use crate::outbox::Socket;
 use crate::profile::CodecPolicy;
+use crate::ringback::Ringback;
 use crate::stats::LegStats;
 use crate::watch::{MediaTimeouts, TimedOut};
 
@@ -55,6 +56,8 @@ pub struct Settings {
     pub policy: CodecPolicy,
     /// How long a phone may send nothing.
     pub timeouts: MediaTimeouts,
+    /// What a person hears who waits where early media was heard and has stopped.
+    pub ringback: Ringback,
 }
 
 impl Settings {
@@ -71,6 +74,7 @@ impl Settings {
             jitter: JitterSettings::default(),
             policy: CodecPolicy::default(),
             timeouts: MediaTimeouts::default(),
+            ringback: Ringback::default(),
         }
     }
 }
@@ -94,6 +98,9 @@ pub enum Happened {
     },
     /// A browser leg has ICE and DTLS up: audio can flow. Comes again when a lost connection is back.
     Connected,
+    /// Sound comes from a phone that nobody has picked up, after
+    /// [`Legs::apply_early_answer`](crate::Legs::apply_early_answer). Told once.
+    EarlySound,
     /// A later offer cannot be met. The leg goes on as it was (RFC 3261 section 14.2).
     OfferRefused {
         /// The reason.
@@ -158,6 +165,8 @@ pub enum Why {
     Consent,
     /// An RTCP report is due to a phone.
     Report,
+    /// Early media is due to whoever waits: some that was kept, or a frame of our own ringback.
+    EarlyMedia,
     /// A silence of the peer may have lasted too long.
     Silence,
     /// A packet for a browser that others overtook has been waited for long enough.

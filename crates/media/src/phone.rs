@@ -2,7 +2,9 @@
 //! pass on as it comes, else a frame every 20 ms of the leg's own clock.
 
 mod cut;
+mod early;
 mod frames;
+mod held;
 mod negotiate;
 mod pass;
 mod receive;
@@ -22,6 +24,7 @@ use crate::profile::PhoneProfile;
 use crate::receiver::Receiver;
 use crate::relay::Relay;
 use crate::reports::PeerReports;
+use crate::ringback::Player;
 use crate::rtcp::{self, NtpTime, SenderInfo};
 use crate::rtp::{Header, SequenceUnwrap};
 use crate::seam::Seam;
@@ -29,6 +32,7 @@ use crate::srtp::{Sealer, Srtp};
 use crate::stats::{LegStats, Sent};
 use crate::watch::Expected;
 use cut::Cut;
+use early::Early;
 use frames::{Frames, Step};
 use negotiate::{Agreed, Negotiation};
 
@@ -86,6 +90,13 @@ pub(crate) struct PhoneLeg {
     last_heard: Option<Instant>,
     /// The last packet announced that the phone pauses.
     pauses: bool,
+    /// Nobody has picked up.
+    early: Option<Early>,
+    /// Another telephone of the same call is listened to now.
+    turned: bool,
+    /// Of its early media something was skipped.
+    skipped: bool,
+    ringback: Player,
 }
 
 impl PhoneLeg {
@@ -136,6 +147,10 @@ impl PhoneLeg {
             sent: Sent::default(),
             last_heard: None,
             pauses: false,
+            early: None,
+            turned: false,
+            skipped: false,
+            ringback: Player::new(settings.ringback),
         }
     }
 
@@ -149,7 +164,9 @@ impl PhoneLeg {
     pub(crate) fn deadline(&self) -> Option<(Instant, Why)> {
         let frame = self.frames.deadline().map(|at| (at, Why::Frame));
         let report = self.next_report.map(|at| (at, Why::Report));
-        frame.into_iter().chain(report).min_by_key(|(at, _)| *at)
+        let early = self.early_due().map(|at| (at, Why::EarlyMedia));
+        let due = frame.into_iter().chain(report).chain(early);
+        due.min_by_key(|(at, _)| *at)
     }
 
     /// Takes over a digit that the bridged leg heard.
@@ -189,6 +206,7 @@ impl PhoneLeg {
             self.send_report(now, epoch.ntp(now), out);
             self.next_report = Some(now + REPORT_INTERVAL);
         }
+        self.play_early(now);
     }
 
     /// A frame goes on into a packet, unless a digit is sent in its time.
@@ -354,6 +372,7 @@ impl PhoneLeg {
     pub(crate) fn expected(&self) -> Expected {
         match self.agreed() {
             None => Expected::Nothing,
+            Some(_) if self.is_early() => Expected::Nothing,
             Some(agreed) if !agreed.audio().flows_both_ways() => Expected::Held,
             Some(_) if self.pauses => Expected::Pause,
             Some(_) => Expected::Sound,

@@ -287,6 +287,9 @@ impl CallTask {
     async fn perform_matrix(&mut self, now: Instant, action: LegAction) {
         let answers = matches!(action, LegAction::Answer { .. });
         let sentence = match &action {
+            LegAction::HangUp(reason) if self.call.story().is_early() => {
+                reason.sentence_after_early_media(&self.matrix.number)
+            }
             LegAction::Refuse(reason) | LegAction::HangUp(reason) => {
                 reason.sentence(&self.matrix.number)
             }
@@ -413,6 +416,7 @@ impl CallTask {
     }
 
     async fn keep_live(&mut self) {
+        // Not where the caller only hears an announcement: nobody has picked up.
         self.live.answered = self.call.story().answered.is_some();
         in_time(self.record.id(), self.peers.store.update_live(&self.live)).await;
     }

@@ -175,14 +175,10 @@ pub(crate) fn to_sip(action: LegAction, target: Option<&SipTarget>) -> Option<si
             }
         }
         LegAction::Ring => Command::Ring,
-        LegAction::Answer { sdp } | LegAction::AnswerReoffer { sdp } => {
-            Command::Answer { sdp: sdp.0 }
-        }
+        LegAction::Answer { sdp } => Command::Answer { sdp: sdp.0 },
+        LegAction::AnswerReoffer { sdp } => Command::AnswerReoffer { sdp: sdp.0 },
         LegAction::Reoffer { sdp } => Command::Reoffer { sdp: sdp.0 },
-        LegAction::RefuseReoffer => Command::Refuse {
-            status: 488,
-            reason: None,
-        },
+        LegAction::RefuseReoffer => Command::RefuseReoffer { status: 488 },
         LegAction::Refuse(reason) => Command::Refuse {
             status: reason.sip_status(),
             reason: Some(header(reason)),
@@ -225,6 +221,10 @@ pub(crate) fn to_media(
             one(leg.id, command)
         }
         MediaAction::ApplyAnswer { leg, sdp } => one(leg, Command::ApplyAnswer { sdp: sdp.0 }),
+        MediaAction::ApplyEarlyAnswer { leg, sdp } => {
+            one(leg, Command::ApplyEarlyAnswer { sdp: sdp.0 })
+        }
+        MediaAction::Ringback { leg } => one(leg, Command::Ringback),
         MediaAction::Describe { leg } => one(leg, Command::Describe),
         MediaAction::Reoffer { leg, sdp } => one(leg, Command::ApplyOffer { sdp: sdp.0 }),
         MediaAction::Offer { leg } => one(leg, Command::Reoffer),
@@ -245,6 +245,7 @@ pub(crate) fn from_media(happened: &media::Happened) -> Option<MediaEvent> {
             sdp: sdp.as_str().into(),
         },
         Happened::Connected => MediaEvent::Connected,
+        Happened::EarlySound => MediaEvent::EarlySound,
         Happened::OfferDue => MediaEvent::OfferDue,
         Happened::OfferRefused { why } => {
             tracing::debug!(%why, "an offer in the middle of the call cannot be met");

@@ -40,6 +40,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mxtrunk_call::EarlyMedia;
 use mxtrunk_matrix::AppService;
 use mxtrunk_media_io::{MediaIo, PhoneProfile};
 use mxtrunk_sip::{TrunkName, UserAgent};
@@ -78,6 +79,8 @@ pub struct Settings {
     pub trunk: TrunkName,
     /// What the phones behind each trunk can do; the default for one that is not named.
     pub profiles: HashMap<TrunkName, PhoneProfile>,
+    /// What becomes of sound that each trunk sends before the answer; it is heard on one that is not named.
+    pub early_media: HashMap<TrunkName, EarlyMedia>,
     /// How each trunk writes numbers; as the site does for one that is not named.
     pub rules: HashMap<TrunkName, TrunkRules>,
     /// How long a call waits for what.
@@ -94,6 +97,13 @@ pub struct Settings {
 impl Settings {
     fn profile_of(&self, trunk: &TrunkName) -> PhoneProfile {
         self.profiles.get(trunk).cloned().unwrap_or_default()
+    }
+
+    fn early_media_of(&self, trunk: &TrunkName) -> EarlyMedia {
+        self.early_media
+            .get(trunk)
+            .copied()
+            .unwrap_or(EarlyMedia::Connect)
     }
 
     fn rules_of(&self, trunk: &TrunkName) -> TrunkRules {

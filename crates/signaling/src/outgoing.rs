@@ -163,7 +163,8 @@ fn place(router: &Router, invited: Invited, admitted: Admitted) {
     live.matrix = Some(side);
     let task = CallTask {
         peers: router.peers.clone(),
-        call: Call::new(now, router.settings.timings, browser, phone, Some(offer)),
+        call: Call::new(now, router.settings.timings, browser, phone, Some(offer))
+            .with_early_media(router.settings.early_media_of(&router.settings.trunk)),
         matrix: MatrixLeg {
             id: browser.id,
             leg,

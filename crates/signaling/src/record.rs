@@ -182,6 +182,7 @@ impl OpenRecord {
             sip_reason = said.reason.as_deref(),
             sip_warning = said.warning.as_deref(),
             rang_after_ms = story.rang.map(since_start),
+            early_media_after_ms = story.early.map(since_start),
             answered_after_ms = story.answered.map(since_start),
             talked_ms = story.answered.map(|answered| at.duration_since(answered).as_millis() as u64),
             audio = heard.verdict().map(tracing::field::display),

@@ -1,6 +1,8 @@
-//! The call machine. [`setup`] takes a call from the offer to the answer, [`talk`] handles what may
-//! happen between two people who talk, [`ending`] winds a call down from wherever it was.
+//! The call machine. [`setup`] takes a call from the offer to the answer, [`early`] lets a callee be heard before it
+//! picks up, [`talk`] handles what may happen between two people who talk, [`ending`] winds a call down from wherever
+//! it was.
 
+mod early;
 mod ending;
 mod setup;
 mod talk;
@@ -52,6 +54,17 @@ impl Default for Timings {
     }
 }
 
+/// What becomes of sound that a callee sends before it picks up: announcements, a network's own ringback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EarlyMedia {
+    /// It is heard: a caller whose network has no early media is answered as soon as sound really comes. The call
+    /// counts as answered only when the callee picks up.
+    Connect,
+    /// It is not heard; the caller's own ringback goes on.
+    #[default]
+    Ignore,
+}
+
 /// Why a call wants to be woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deadline {
@@ -80,6 +93,8 @@ enum State {
     },
     /// The callee has our offer.
     Offered { until: Instant },
+    /// The callee is heard, and has not picked up.
+    Early { caller: Told, until: Instant },
     /// The callee picked up; the caller is told once our answer is there and the callee's sound is up.
     Connecting { answer: Answer, until: Instant },
     /// Both sides have answered.
@@ -99,6 +114,15 @@ enum Answer {
     Ready(Sdp),
 }
 
+/// How far a caller is told, who is answered ahead of the callee.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Our answer is being made.
+    Awaited { until: Instant },
+    /// It is given.
+    Answered(Sound),
+}
+
 /// Whether sound can flow between two people who talk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sound {
@@ -108,6 +132,16 @@ enum Sound {
     Up,
     /// It was up, and one side has gone quiet.
     Lost { until: Instant },
+}
+
+impl Sound {
+    fn deadline(self) -> Option<(Instant, Deadline)> {
+        match self {
+            Sound::Awaited { until } => Some((until, Deadline::Media)),
+            Sound::Up => None,
+            Sound::Lost { until } => Some((until, Deadline::Lost)),
+        }
+    }
 }
 
 /// What one leg's signalling has been through, which decides how the leg is ended.
@@ -121,6 +155,13 @@ enum Signalled {
     Answered,
     /// The far end is gone, or has been told to go.
     Gone,
+}
+
+impl Signalled {
+    /// Whether the far end has been offered the call, or has offered it, and is still there.
+    fn is_alive(self) -> bool {
+        matches!(self, Signalled::Offered | Signalled::Answered)
+    }
 }
 
 /// Where a leg's new offer stands, whosever it is. One at a time (RFC 3264 section 4).
@@ -191,6 +232,7 @@ pub struct Call {
     offers_caller: bool,
     /// Our offer to such a caller.
     for_caller: Option<Sdp>,
+    early_media: EarlyMedia,
     state: State,
     timings: Timings,
     story: Story,
@@ -213,6 +255,7 @@ impl Call {
             callee: CallSide::new(callee, Signalled::Nothing),
             offers_caller: offer.is_none(),
             for_caller: None,
+            early_media: EarlyMedia::default(),
             state: State::Describing {
                 answerable: false,
                 offer: None,
@@ -233,6 +276,15 @@ impl Call {
             offer: None,
         });
         call
+    }
+
+    /// The same with a policy for sound that comes before the answer.
+    #[must_use]
+    pub fn with_early_media(self, early_media: EarlyMedia) -> Self {
+        Call {
+            early_media,
+            ..self
+        }
     }
 
     /// Takes one input in. What belongs to no leg of this call, or comes too late, changes nothing.
@@ -281,18 +333,20 @@ impl Call {
         match self.state {
             State::Describing { until, .. } => Some((until, Deadline::Describe)),
             State::Offered { until, .. } => Some((until, Deadline::Answer)),
+            State::Early { caller, until } => {
+                let answer = (until, Deadline::Answer);
+                caller
+                    .deadline()
+                    .into_iter()
+                    .chain([answer])
+                    .min_by_key(|(at, _)| *at)
+            }
             State::Connecting {
                 answer: Answer::Awaited { until },
                 ..
             } => Some((until, Deadline::Describe)),
             State::Connecting { until, .. } => Some((until, Deadline::Connect)),
-            State::Talking {
-                sound: Sound::Awaited { until },
-            } => Some((until, Deadline::Media)),
-            State::Talking {
-                sound: Sound::Lost { until },
-            } => Some((until, Deadline::Lost)),
-            State::Talking { sound: Sound::Up } => None,
+            State::Talking { sound } => sound.deadline(),
             State::Ending { until } => Some((until, Deadline::Close)),
             State::Ended => None,
         }
@@ -313,7 +367,7 @@ impl Call {
     fn handle_leg(&mut self, now: Instant, end: End, event: LegEvent) {
         match event {
             LegEvent::Ringing => self.on_ringing(now, end),
-            LegEvent::EarlyMedia { .. } => self.on_ringing(now, end),
+            LegEvent::EarlyMedia { sdp } => self.on_early_media(now, end, sdp),
             LegEvent::Answered { sdp, device } => self.on_answered(now, end, sdp, device),
             LegEvent::Candidates(candidates) => self.on_candidates(end, candidates),
             LegEvent::Reoffered { sdp } => self.on_reoffer(end, sdp),
@@ -322,6 +376,7 @@ impl Call {
             LegEvent::ReofferRefused { crossed } => self.on_our_offer_refused(end, crossed),
             LegEvent::Ended(reason) => {
                 self.side_mut(end).signalled = Signalled::Gone;
+                let reason = self.as_of(end, reason);
                 self.end(now, end.into(), reason, None);
             }
         }
@@ -331,6 +386,7 @@ impl Call {
         match event {
             MediaEvent::LocalDescription { sdp } => self.on_description(now, end, sdp),
             MediaEvent::Connected => self.on_connected(now, end),
+            MediaEvent::EarlySound => self.on_early_sound(now, end),
             MediaEvent::OfferDue => self.on_offer_due(end),
             MediaEvent::ReofferRefused => self.on_reoffer_refused(end),
             MediaEvent::Failed { why, fault } => {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Answer, Call, End, Signalled, Sound, State};
+use super::{Answer, Call, End, Signalled, Sound, State, Told};
 use crate::{Device, LegAction, MediaAction, Sdp};
 
 impl Call {
@@ -19,6 +19,13 @@ impl Call {
                 self.tell_caller_in_time(now);
                 return;
             }
+            (
+                State::Early {
+                    caller: Told::Awaited { .. },
+                    ..
+                },
+                End::Caller,
+            ) => return self.answer_caller_early(now, sdp),
             _ => {
                 self.on_reoffer_described(end, sdp);
                 return;
@@ -49,13 +56,17 @@ impl Call {
                 self.leg(End::Caller, LegAction::Ring);
             }
             (State::Offered { .. }, End::Callee) => {}
+            (State::Early { .. }, End::Callee) => {
+                let leg = self.callee.leg.id;
+                self.media(MediaAction::Ringback { leg });
+            }
             // A 180 that a 200 has overtaken, or a caller that claims to ring.
             _ => {}
         }
     }
 
     pub(super) fn on_answered(&mut self, now: Instant, end: End, sdp: Sdp, device: Option<Device>) {
-        let (State::Offered { .. }, End::Callee) = (&self.state, end) else {
+        let (State::Offered { .. } | State::Early { .. }, End::Callee) = (&self.state, end) else {
             // A second answer, or one that our CANCEL has crossed: the leg's own machine ends that dialog.
             return;
         };
@@ -64,6 +75,9 @@ impl Call {
         self.story.device = device;
         let (caller, callee) = (self.caller.leg.id, self.callee.leg.id);
         self.media(MediaAction::ApplyAnswer { leg: callee, sdp });
+        if let State::Early { caller, .. } = self.state {
+            return self.on_answered_early(now, caller);
+        }
         self.media(MediaAction::Bridge {
             a: caller,
             b: callee,
@@ -102,15 +116,22 @@ impl Call {
             return;
         };
         let answer = answer.clone();
+        let sound = self.answer_caller(now, answer);
+        self.talk(sound);
+    }
+
+    pub(super) fn answer_caller(&mut self, now: Instant, sdp: Sdp) -> Sound {
         self.caller.signalled = Signalled::Answered;
-        self.leg(End::Caller, LegAction::Answer { sdp: answer });
-        let sound = if self.caller.connected && self.callee.connected {
-            Sound::Up
-        } else {
-            Sound::Awaited {
-                until: now + self.timings.media,
-            }
-        };
+        self.leg(End::Caller, LegAction::Answer { sdp });
+        if self.caller.connected && self.callee.connected {
+            return Sound::Up;
+        }
+        Sound::Awaited {
+            until: now + self.timings.media,
+        }
+    }
+
+    pub(super) fn talk(&mut self, sound: Sound) {
         self.state = State::Talking { sound };
         self.offer_what_is_due(End::Caller);
         self.offer_what_is_due(End::Callee);
@@ -118,11 +139,17 @@ impl Call {
 
     pub(super) fn on_connected(&mut self, now: Instant, end: End) {
         self.side_mut(end).connected = true;
-        match (&self.state, end) {
+        let is_up = self.caller.connected && self.callee.connected;
+        match (&mut self.state, end) {
             (State::Connecting { .. }, End::Callee) => self.tell_caller_answered(now),
-            (State::Talking { .. }, _) if self.caller.connected && self.callee.connected => {
-                self.state = State::Talking { sound: Sound::Up };
-            }
+            (
+                State::Talking { sound }
+                | State::Early {
+                    caller: Told::Answered(sound),
+                    ..
+                },
+                _,
+            ) if is_up => *sound = Sound::Up,
             _ => {}
         }
     }
@@ -130,12 +157,14 @@ impl Call {
     /// A side no longer consents to receive (RFC 7675). It may come back.
     pub(super) fn on_lost(&mut self, now: Instant, end: End) {
         self.side_mut(end).connected = false;
-        if let State::Talking { sound: Sound::Up } = self.state {
-            self.state = State::Talking {
-                sound: Sound::Lost {
-                    until: now + self.timings.lost,
-                },
-            };
+        let until = now + self.timings.lost;
+        match &mut self.state {
+            State::Talking { sound }
+            | State::Early {
+                caller: Told::Answered(sound),
+                ..
+            } if *sound == Sound::Up => *sound = Sound::Lost { until },
+            _ => {}
         }
     }
 }

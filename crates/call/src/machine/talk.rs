@@ -14,13 +14,15 @@ impl Call {
     }
 
     pub(super) fn on_reoffer(&mut self, end: End, sdp: Sdp) {
-        match (&self.state, self.side(end).renegotiation) {
+        if matches!(self.state, State::Ending { .. } | State::Ended) {
+            return;
+        }
+        match (self.may_offer(end), self.side(end).renegotiation) {
             // One offer at a time (RFC 3264 section 4), and none before the first is answered.
-            (State::Talking { .. }, Renegotiation::Theirs | Renegotiation::Asked)
-            | (State::Describing { .. } | State::Offered { .. } | State::Connecting { .. }, _) => {
+            (true, Renegotiation::Theirs | Renegotiation::Asked) | (false, _) => {
                 self.leg(end, LegAction::RefuseReoffer)
             }
-            (State::Talking { .. }, ours) => {
+            (true, ours) => {
                 let side = self.side_mut(end);
                 // The leg lets an offer through that has crossed ours only where ours gives way.
                 side.offer_due |= ours != Renegotiation::Idle;
@@ -29,7 +31,17 @@ impl Call {
                 let leg = side.leg.id;
                 self.media(MediaAction::Reoffer { leg, sdp });
             }
-            (State::Ending { .. } | State::Ended, _) => {}
+        }
+    }
+
+    /// Whether the first offer on that leg has its answer, so that a new one may come: on the callee's leg that may be
+    /// before anybody picks up (UPDATE in an early dialog, RFC 3311 section 5.1); its own signalling knows when.
+    fn may_offer(&self, end: End) -> bool {
+        match (&self.state, end) {
+            (State::Talking { .. }, _) => true,
+            (State::Offered { .. } | State::Early { .. }, End::Callee) => true,
+            (State::Early { .. }, End::Caller) => self.caller.signalled == Signalled::Answered,
+            _ => false,
         }
     }
 
@@ -60,7 +72,7 @@ impl Call {
             return;
         }
         match side.renegotiation {
-            Renegotiation::Theirs if side.signalled == Signalled::Answered => {
+            Renegotiation::Theirs if side.signalled.is_alive() => {
                 side.renegotiation = Renegotiation::Idle;
                 self.leg(end, LegAction::AnswerReoffer { sdp });
                 self.offer_what_is_due(end);
@@ -80,7 +92,7 @@ impl Call {
     /// The media plane could not meet the new offer: the call goes on as it was (RFC 3261 section 14.2).
     pub(super) fn on_reoffer_refused(&mut self, end: End) {
         let side = self.side_mut(end);
-        if side.renegotiation != Renegotiation::Theirs || side.signalled != Signalled::Answered {
+        if side.renegotiation != Renegotiation::Theirs || !side.signalled.is_alive() {
             return;
         }
         side.renegotiation = Renegotiation::Idle;

@@ -290,7 +290,9 @@ fn every_sentence_says_what_happened_and_what_to_do_next() {
         "Tell",
         "tell",
     ];
-    for text in ALL.iter().filter_map(|reason| reason.sentence("600")) {
+    let early = |reason: &Reason| reason.sentence_after_early_media("600");
+    let usual = ALL.iter().filter_map(|reason| reason.sentence("600"));
+    for text in usual.chain(ALL.iter().filter_map(early)) {
         let (happened, then) = text
             .split_once(". ")
             .or_else(|| text.split_once("; "))
@@ -314,6 +316,17 @@ fn what_element_would_only_call_failed_gets_a_sentence() {
             "{reason:?}"
         );
     }
+}
+
+/// Element shows nothing of its own when a call ends that it takes for answered.
+#[test]
+fn whatever_ends_a_call_after_its_announcement_gets_a_sentence() {
+    for reason in ALL {
+        let is_told = reason.sentence_after_early_media("600").is_some();
+        assert_eq!(is_told, reason != Reason::AnsweredElsewhere, "{reason:?}");
+    }
+    let busy = Reason::Busy.sentence_after_early_media("608");
+    assert_eq!(busy.as_deref(), Some("608 is busy. Try again later."));
 }
 
 #[test]

@@ -220,7 +220,12 @@ impl BrowserLeg {
         self.voice.encoder_complexity()
     }
 
-    /// The bridged leg is another one now.
+    /// Whether it could hear something now.
+    pub(crate) fn is_up(&self) -> bool {
+        self.link == Link::Up
+    }
+
+    /// The bridged leg is another one now, or something was skipped.
     pub(crate) fn forget_source(&mut self) {
         self.voice.forget_source();
         self.relay.forget_source();

@@ -191,6 +191,14 @@ impl Leg {
         }
     }
 
+    /// Whether its far end could hear something now.
+    fn is_up(&self) -> bool {
+        match &self.side {
+            Side::Browser(browser) => browser.is_up(),
+            Side::Phone(_) => true,
+        }
+    }
+
     /// The leg to bring to what this one heard; keys pressed while there is none are forgotten.
     pub(super) fn peer_if_it_heard(&mut self) -> Option<LegId> {
         if self.peer.is_none() {
@@ -206,11 +214,16 @@ impl Leg {
             Side::Browser(browser) => browser.talks(),
             Side::Phone(phone) => phone.talks(),
         };
-        if !talks {
-            self.receiver().pause();
-            return None;
+        match talks {
+            true => self.receiver().pull(now),
+            false => self.hush(),
         }
-        self.receiver().pull(now)
+    }
+
+    /// No frame: nobody is to hear this leg.
+    pub(super) fn hush(&mut self) -> Option<Frame> {
+        self.receiver().pause();
+        None
     }
 
     /// Gives the other leg what was heard since the last time.
@@ -222,6 +235,9 @@ impl Leg {
     ) -> Result<(), MediaError> {
         match &mut sink.side {
             Side::Phone(phone) => {
+                if self.is_up() {
+                    phone.is_listened_to(now);
+                }
                 for press in self.presses.drain(..) {
                     phone.press(now, press);
                 }
@@ -233,17 +249,36 @@ impl Leg {
                 }
             }
             Side::Browser(browser) => {
+                let (changed, rings, ringback) = match &mut self.side {
+                    Side::Phone(phone) => phone.take_ringback(),
+                    Side::Browser(_) => (false, false, None),
+                };
+                if let Side::Phone(phone) = &mut self.side
+                    && browser.is_up()
+                {
+                    phone.is_listened_to(now);
+                }
+                if changed {
+                    browser.forget_source();
+                }
                 for press in self.presses.drain(..) {
                     browser.press(now, press, out)?;
                 }
                 while let Some(heard) = self.receiver().next_through() {
                     match heard {
+                        // Silence of a phone side that leaves the ringback to us.
+                        Heard::Audio(_) if rings => {}
                         Heard::Audio(packet) => browser.pass(now, &packet, out)?,
                         Heard::Event(stamp) => browser.skip(stamp),
                     }
                 }
                 // Bounded by the length of one packet.
                 while let Some(frame) = self.receiver().next_direct() {
+                    if !rings {
+                        browser.send_frame(now, &frame, out)?;
+                    }
+                }
+                if let Some(frame) = ringback {
                     browser.send_frame(now, &frame, out)?;
                 }
             }

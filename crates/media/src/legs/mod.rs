@@ -190,6 +190,7 @@ impl Legs {
                     }
                     Ok(())
                 });
+                self.follow_turn(id);
                 self.carry(now, id);
             }
             Socket::Rtcp(id) => self.work(id, |leg, _| {
@@ -297,11 +298,16 @@ impl Legs {
             },
         };
         let (epoch, out) = (self.epoch, &mut self.out);
+        let is_early = matches!(&leg.side, Side::Phone(phone) if phone.is_early());
         let served = catch_unwind(AssertUnwindSafe(|| {
             match &mut leg.side {
                 Side::Browser(browser) => browser.handle_timeout(now, out)?,
                 Side::Phone(phone) => phone.handle_timeout(now, epoch, out, |now| {
-                    peer.as_mut().and_then(|peer| peer.pull(now))
+                    let peer = peer.as_mut()?;
+                    match is_early {
+                        true => peer.hush(),
+                        false => peer.pull(now),
+                    }
                 }),
             }
             leg.receiver().give_up(now);
@@ -351,6 +357,12 @@ impl Legs {
             let happened = browser.happened.drain(..);
             self.events
                 .extend(happened.map(|what| Event { leg: id, what }));
+        }
+        if let Side::Phone(phone) = &mut leg.side
+            && phone.has_sounded()
+        {
+            let what = Happened::EarlySound;
+            self.events.push_back(Event { leg: id, what });
         }
         let told = leg.watch.told.drain(..);
         self.events.extend(told.map(|what| Event { leg: id, what }));

@@ -212,7 +212,7 @@ impl Legs {
     pub fn apply_answer(&mut self, now: Instant, id: LegId, answer: &str) {
         self.work(id, |leg, out| match &mut leg.side {
             Side::Browser(browser) => browser.apply_answer(now, answer, out),
-            Side::Phone(phone) => phone.apply_answer(answer),
+            Side::Phone(phone) => phone.apply_answer(now, answer),
         });
         if let Some(remote) = browser_sdp::remote_ufrag(answer) {
             self.demux.select_device(id, remote);
@@ -220,6 +220,44 @@ impl Legs {
         self.rewire(id);
         self.review(now, id);
         self.pass_hold_on(id);
+    }
+
+    /// The same of a phone leg that nobody has picked up: [`Happened::EarlySound`] follows as soon as it sends sound. The
+    /// leg that it is bridged with hears it, and is not heard there, but for its keys; that ends with
+    /// [`Self::apply_answer`]. A description that cannot be met changes nothing: the answer may be another one.
+    pub fn apply_early_answer(&mut self, now: Instant, id: LegId, answer: &str) {
+        self.work(id, |leg, _| {
+            if let Side::Phone(phone) = &mut leg.side
+                && let Err(why) = phone.apply_early_answer(now, answer)
+            {
+                tracing::debug!(%id, %why, "early media cannot be met: the answer is waited for");
+            }
+            Ok(())
+        });
+        self.rewire(id);
+    }
+
+    /// A phone that nobody has picked up rings: where it sends no sound of its own any more, the other leg hears
+    /// ringback of ours.
+    pub fn ring_back(&mut self, id: LegId) {
+        self.work(id, |leg, _| {
+            if let Side::Phone(phone) = &mut leg.side {
+                phone.ring_back();
+            }
+            Ok(())
+        });
+    }
+
+    /// Another telephone of the same call may be listened to now, with another codec.
+    pub(super) fn follow_turn(&mut self, id: LegId) {
+        if let Some(Leg {
+            side: Side::Phone(phone),
+            ..
+        }) = self.legs.get_mut(&id)
+            && phone.has_turned()
+        {
+            self.rewire(id);
+        }
     }
 
     /// What the leg speaks that this one is, or will be, bridged with. A phone that calls will be bridged with a browser,

@@ -1,6 +1,7 @@
 //! Offer and answer of a phone leg.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use super::PhoneLeg;
 use crate::codec::{Codec, Law};
@@ -162,6 +163,7 @@ impl PhoneLeg {
     ) -> Result<String, MediaError> {
         let remote = Remote::parse(offer, &self.codecs, self.local.srtp)?;
         self.answer_to(&remote, other)?;
+        self.redescribe_early(&remote);
         let ours = self
             .srtp
             .as_mut()
@@ -198,13 +200,14 @@ impl PhoneLeg {
     }
 
     /// May come more than once: the SDP of a 183 and that of the 200 can differ.
-    pub(crate) fn apply_answer(&mut self, answer: &str) -> Result<(), MediaError> {
-        if matches!(self.negotiation, Negotiation::Idle) {
-            return Err(MediaError::UnexpectedAnswer);
-        }
-        let mut remote = Remote::parse(answer, &self.codecs, self.local.srtp)?;
-        // We offer no multiplexing, unless the phone had it before: the odd port stands open anyway, and a PBX is near.
-        remote.audio.mux &= self.agreed().is_some_and(|agreed| agreed.audio().mux);
+    pub(crate) fn apply_answer(&mut self, now: Instant, answer: &str) -> Result<(), MediaError> {
+        let remote = self.read_answer(answer)?;
+        self.end_early(now);
+        self.take_answer(remote)
+    }
+
+    /// The remote's answer is in force.
+    pub(super) fn take_answer(&mut self, remote: Remote) -> Result<(), MediaError> {
         if let Some(srtp) = &mut self.srtp {
             srtp.apply_answer(&remote.audio.keys)?;
         }

@@ -39,7 +39,7 @@ impl PhoneLeg {
             return;
         };
         // RFC 4733 section 2.5.1.1: an event stands in the place of the audio.
-        if self.digits.is_busy() {
+        if self.digits.is_busy() || self.is_early() {
             return;
         }
         if packet.codec == Codec::Opus || packet.units as usize == way.ptime.samples() {

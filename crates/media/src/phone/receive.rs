@@ -25,7 +25,10 @@ impl PhoneLeg {
         source: SocketAddr,
         datagram: &[u8],
     ) -> [Option<Press>; 2] {
-        let from = self.latch.source(now, source);
+        let mut from = self.latch.source(now, source);
+        if from == Source::Stranger && self.turns_to(source, datagram) {
+            from = self.latch.source(now, source);
+        }
         // Music on hold comes from there too, while `c=0.0.0.0` keeps us silent.
         if self.agreed().is_none() || from == Source::Stranger {
             self.receiver.drops().wrong_source += 1;
@@ -60,7 +63,15 @@ impl PhoneLeg {
         };
         self.pauses = packet.header.payload_type == NOISE_PAYLOAD_TYPE;
         match self.types.meaning(packet.header.payload_type) {
+            // Nobody keys before the answer; whatever it is would overtake the sound that is kept.
+            Some(Meaning::Event { .. }) if self.early.is_some() => [None, None],
             Some(Meaning::Audio(codec)) => {
+                if let Some(early) = &mut self.early {
+                    if early.hear(now, stamp, codec, packet.payload) {
+                        self.ringback.stop();
+                    }
+                    return [None, None];
+                }
                 let coded = Coded::Plain(codec, packet.payload);
                 self.receiver.receive_audio(now, stamp, coded);
                 [None, None]
@@ -70,6 +81,10 @@ impl PhoneLeg {
                 receiver.receive_event(now, stamp, packet.payload, clock)
             }
             None if packet.header.payload_type == NOISE_PAYLOAD_TYPE => {
+                if let Some(early) = &mut self.early {
+                    early.pause(now, stamp, packet.payload);
+                    return [None, None];
+                }
                 self.receiver.receive_noise(now, stamp, packet.payload);
                 [None, None]
             }

@@ -188,6 +188,12 @@ impl Receiver {
         self.passage.push(stamp, codec, units, payload);
     }
 
+    /// What waits to be heard is not to be heard: the stream goes on from the next packet.
+    pub(crate) fn begin_anew(&mut self) {
+        self.restart();
+        self.passage.clear();
+    }
+
     /// What waits to be decoded or played belongs to a stream that is over.
     fn restart(&mut self) {
         match &mut self.path {

@@ -9,6 +9,7 @@
 mod attacks;
 mod browser;
 mod descriptions;
+mod early;
 mod hold;
 mod keys;
 mod lies;

@@ -126,6 +126,18 @@ impl World {
         leg
     }
 
+    /// A phone is called, and describes its early media, which is silence yet.
+    pub(crate) fn phone_is_called_early(&mut self, law: Law, hertz: f64) -> LegId {
+        let leg = self.new_phone(law, hertz);
+        let rtp = self.phone_port(leg);
+        self.open_phone(leg, rtp, None);
+        self.description(leg);
+        self.phone(leg).talks = false;
+        let early = self.phone(leg).description();
+        self.legs.apply_early_answer(self.now(), leg, &early);
+        leg
+    }
+
     /// A phone leg on a trunk with the default profile.
     pub(crate) fn open_phone(&mut self, leg: LegId, rtp: SocketAddr, offer: Option<&str>) {
         let profile = PhoneProfile::default();
@@ -228,8 +240,8 @@ impl World {
         if ms % 20 == PHASE {
             for index in 0..self.phones.len() {
                 if let Some(datagram) = self.phones[index].1.frame() {
-                    let leg = self.phones[index].0;
-                    self.phone_sends(leg, datagram);
+                    let (leg, source) = (self.phones[index].0, self.phones[index].1.address);
+                    self.fly(1, Socket::Rtp(leg), source, datagram);
                 }
             }
         }

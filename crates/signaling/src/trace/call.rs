@@ -94,6 +94,7 @@ impl CallTracer {
                 ("described".to_owned(), Some(sdp::in_short(sdp)))
             }
             Happened::Connected => ("connected".to_owned(), None),
+            Happened::EarlySound => ("sound before the answer".to_owned(), None),
             Happened::OfferDue => ("to be told of hold or resume".to_owned(), None),
             Happened::OfferRefused { why } => ("offer refused".to_owned(), Some(why.to_string())),
             Happened::Failed { why, .. } => ("failed".to_owned(), Some(why.to_string())),

@@ -1,5 +1,6 @@
 //! The call machine as inputs → expected actions, in virtual time.
 
+mod early;
 mod ending;
 mod setup;
 mod talk;
@@ -44,6 +45,13 @@ impl Scene {
 
     fn outgoing() -> Scene {
         Scene::begin(LegKind::Matrix, LegKind::Sip)
+    }
+
+    /// The same, and what the callee sends before it picks up is to be heard.
+    fn outgoing_with_early_media() -> Scene {
+        let mut scene = Scene::outgoing();
+        scene.call = scene.call.with_early_media(EarlyMedia::Connect);
+        scene
     }
 
     fn incoming() -> Scene {

@@ -34,6 +34,7 @@ fn input() -> impl Strategy<Value = Input> {
     let media_event = prop_oneof![
         4 => Just(described("described")),
         2 => Just(MediaEvent::Connected),
+        2 => Just(MediaEvent::EarlySound),
         1 => Just(MediaEvent::ReofferRefused),
         1 => Just(MediaEvent::OfferDue),
         1 => Just(MediaEvent::Lost),
@@ -51,8 +52,14 @@ proptest! {
     /// cancelled or hung up at most once, an offered callee is not left ringing, and nothing
     /// follows `Finished`.
     #[test]
-    fn every_call_ends_once_and_leaves_no_leg_behind(inputs in prop::collection::vec(input(), 0..40)) {
-        let mut scene = Scene::outgoing();
+    fn every_call_ends_once_and_leaves_no_leg_behind(
+        inputs in prop::collection::vec(input(), 0..40),
+        early in any::<bool>(),
+    ) {
+        let mut scene = match early {
+            true => Scene::outgoing_with_early_media(),
+            false => Scene::outgoing(),
+        };
         let mut all = scene.actions();
         for input in inputs {
             scene.call.handle(scene.now, input);
