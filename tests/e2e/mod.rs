@@ -3,6 +3,7 @@
 
 mod calls;
 mod client;
+mod early;
 mod firefox;
 mod hold;
 mod limits;

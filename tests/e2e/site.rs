@@ -144,7 +144,7 @@ pub(super) async fn sounds_right(run: &Run, check: &Check) -> anyhow::Result<()>
 }
 
 /// Something for the desk phone to say: these tests do not listen.
-fn hum() -> Sound {
+pub(super) fn hum() -> Sound {
     let samples: Vec<i16> = (0..16_000)
         .map(|n| (4_000.0 * (f64::from(n) * 440.0 * std::f64::consts::TAU / 8_000.0).sin()) as i16)
         .collect();

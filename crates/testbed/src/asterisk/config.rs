@@ -224,6 +224,12 @@ exten => 608,1,Progress()
  same => n,Playback(${CLIP},noanswer)
  same => n,Hangup(17)
 
+exten => 614,1,Progress()
+ same => n,Playback(${CLIP},noanswer)
+ same => n,Answer()
+ same => n,Echo()
+ same => n,Hangup()
+
 exten => 609,1,Answer()
  same => n,Read(HEARD,,4,,1,15)
  same => n,Set(GLOBAL(DIGITS)=${HEARD})

@@ -43,6 +43,8 @@ pub mod extension {
     pub const HANGS_UP: &str = "607";
     /// Plays the clip as early media, then is busy.
     pub const EARLY_MEDIA: &str = "608";
+    /// Plays the clip as early media, then answers and echoes.
+    pub const ANNOUNCES: &str = "614";
     /// Answers and reads four DTMF digits.
     pub const DIGITS: &str = "609";
     /// Hangs up and calls the caller back, playing the clip.
@@ -83,7 +85,7 @@ impl Asterisk {
         console(&self.config, command)
     }
 
-    /// What 601, 608 and 610 play: a wav of 8 kHz, mono, 16 bit.
+    /// What 601, 608, 610 and 614 play: a wav of 8 kHz, mono, 16 bit.
     pub fn play(&self, clip: &Path) -> anyhow::Result<()> {
         self.set_global("CLIP", &without_extension(clip)?)
     }

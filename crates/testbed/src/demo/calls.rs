@@ -38,6 +38,8 @@ pub enum Scenario {
     BrowserCallsPhone,
     /// Browser → 609: the PBX reads the keys that are pressed.
     Keys,
+    /// Browser → 608: the PBX plays before it answers, and then is busy.
+    Announcement,
     /// Browser → 603, which is busy.
     Busy,
     /// Browser → 604, and the caller hangs up while it rings.
@@ -52,13 +54,14 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them, in the order of the demo.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::SpeakToPhone,
         Self::HearPhone,
         Self::Echo,
         Self::PhoneCallsBrowser,
         Self::BrowserCallsPhone,
         Self::Keys,
+        Self::Announcement,
         Self::Busy,
         Self::BrowserGivesUp,
         Self::PhoneGivesUp,
@@ -73,7 +76,8 @@ impl Scenario {
             | Self::HearPhone
             | Self::Echo
             | Self::PhoneCallsBrowser
-            | Self::BrowserCallsPhone => 1,
+            | Self::BrowserCallsPhone
+            | Self::Announcement => 1,
             Self::Keys
             | Self::Busy
             | Self::BrowserGivesUp
@@ -93,6 +97,7 @@ impl Scenario {
             Self::PhoneCallsBrowser => "1001 → browser",
             Self::BrowserCallsPhone => "browser → 1001",
             Self::Keys => "browser → 609",
+            Self::Announcement => "browser → 608",
             Self::Busy => "browser → 603",
             Self::BrowserGivesUp => "browser → 604",
             Self::PhoneGivesUp => "1001 → browser",
@@ -113,7 +118,7 @@ impl Scenario {
             Self::Busy => "page says busy",
             Self::BrowserGivesUp => "call cancelled at the PBX",
             Self::PhoneGivesUp => "page stops ringing",
-            Self::UnknownAtPbx => "page says why",
+            Self::Announcement | Self::UnknownAtPbx => "page says why",
             Self::NotDialable => "no such number",
         }
     }
@@ -139,6 +144,7 @@ impl Stage<'_> {
             (Scenario::PhoneCallsBrowser, [clip, ..]) => self.phone_calls_browser(clip).await,
             (Scenario::BrowserCallsPhone, [clip, ..]) => self.browser_calls_phone(clip).await,
             (Scenario::Keys, _) => self.keys().await,
+            (Scenario::Announcement, [clip, ..]) => self.announcement(clip).await,
             (Scenario::Busy, _) => self.busy().await,
             (Scenario::BrowserGivesUp, _) => self.browser_gives_up().await,
             (Scenario::PhoneGivesUp, _) => self.phone_gives_up().await,
@@ -289,6 +295,27 @@ impl Stage<'_> {
         };
         let (call, expected) = (Scenario::Keys.title(), Scenario::Keys.expected());
         Ok(vec![Row::event(call, expected, outcome)])
+    }
+
+    async fn announcement(&mut self, clip: &Clip) -> anyhow::Result<Vec<Row>> {
+        let scenario = Scenario::Announcement;
+        let path = write_spoken(self.run, &format!("608-says-{}", clip.name), &clip.sound)?;
+        self.peers.asterisk.play(&path)?;
+        let began = SystemTime::now();
+        self.alice.record().await?;
+        self.connect(extension::EARLY_MEDIA).await?;
+        // 608 is busy when it has said everything.
+        let ended = self.alice.reach(&[CallState::Ended], LISTENING).await?;
+        let recording = self.alice.recording().await?;
+        self.keep("announcement", clip, &recording)?;
+        let sound = self.judged(scenario, "before the answer", clip, recording, began)?;
+        // Element believes that the call was answered, and shows nothing of its own.
+        let alice = &*self.alice;
+        until("a sentence that says busy", PATIENCE, async || {
+            alice.note().await.ok().filter(|note| note.contains("busy"))
+        })
+        .await?;
+        Ok(vec![sound, told(scenario, by_them(&ended), &ended)])
     }
 
     async fn busy(&mut self) -> anyhow::Result<Vec<Row>> {
