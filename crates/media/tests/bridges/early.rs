@@ -95,9 +95,12 @@ fn what_is_left_of_an_announcement_is_skipped_when_somebody_picks_up() {
     world.legs.bridge(world.now(), browser, phone);
     world.connect(browser);
     world.run(500);
+    let before = world.browser(browser).received.len();
     picks_up(&mut world, phone);
     world.phone(phone).hertz = 1000.0;
     world.run(60);
+    let came = world.browser(browser).received.len() - before;
+    assert!(came <= 5, "{came} packets in 60 ms: it came in a rush");
     let heard = heard_in(&mut world, browser, 500);
     assert_level(sound::tone_level(1000.0, 48_000, &heard));
     let stats = world.close(phone);

@@ -221,3 +221,32 @@ fn a_key_that_the_phone_no_longer_hears_does_not_keep_the_sound_back() {
         .filter(|said| heard.iter().any(|heard| heard.2 == **said));
     assert!(came_through.count() >= 18, "{heard:?}");
 }
+
+#[test]
+fn what_passes_straight_through_is_heard_at_the_browser_alone_until_somebody_picks_up() {
+    let mut call = Call::outgoing(CodecPolicy::Auto, &[Codec::Pcma], "8", &[]);
+    let description = call::description("8", &[]);
+    let now = call.world.now();
+    call.world
+        .legs
+        .apply_early_answer(now, call.phone, &description);
+    let from = call.world.phone(call.phone).received.len();
+    call.talk(50, (8, 8), 160, bytes);
+    call.world.run(40);
+    let said: Vec<_> = (1..=50).map(bytes).collect();
+    let at_phone = call.at_phone(from, 8);
+    assert!(at_phone.len() >= 50, "the stream goes on");
+    assert!(at_phone.iter().all(|packet| !said.contains(&packet.2)));
+    let at_browser = call.at_browser(8);
+    let heard = at_browser.iter().filter(|packet| said.contains(&packet.2));
+    assert_eq!(heard.count(), 50);
+    let now = call.world.now();
+    call.world.legs.apply_answer(now, call.phone, &description);
+    let from = call.world.phone(call.phone).received.len();
+    call.talk(50, (8, 8), 160, bytes);
+    let said: Vec<_> = (51..=100).map(bytes).collect();
+    let at_phone = call.at_phone(from, 8);
+    let heard = at_phone.iter().filter(|packet| said.contains(&packet.2));
+    assert!(heard.count() >= 49);
+    call.assert_numbers_at_phone_go_on_by_one();
+}
