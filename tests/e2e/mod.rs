@@ -9,5 +9,6 @@ mod hold;
 mod limits;
 mod outages;
 mod restart;
+mod sip;
 mod site;
 mod trace;

@@ -28,7 +28,7 @@ pub(crate) struct Arrival {
 /// How it is refused otherwise.
 pub(crate) type Refusal = (StatusCode, Vec<Header>);
 
-/// Checks an initial INVITE in the order of §8.2.
+/// Checks an initial INVITE in the order of §8.2; what it requires is known.
 pub(crate) fn examine(
     core: &Core,
     trunk: &Trunk,
@@ -60,11 +60,9 @@ pub(crate) fn examine(
         // We are where the request ends, but the call goes on behind us.
         return Err(plain(StatusCode::TooManyHops));
     }
-    if let Some(unknown) = unsupported(request) {
-        return Err((
-            StatusCode::BadExtension,
-            vec![Header::Unsupported(unknown.into())],
-        ));
+    if !accepts_sdp(request) {
+        // §21.4.7: whatever we answered with would be SDP.
+        return Err(plain(StatusCode::NotAcceptable));
     }
     let offer = offer_of(request)
         .ok_or_else(|| (StatusCode::UnsupportedMediaType, vec![message::accept()]))?;
@@ -99,8 +97,28 @@ pub(crate) fn examine(
 /// Extensions that a peer may require.
 const KNOWN: [&str; 2] = ["timer", "100rel"];
 
+/// Whether the caller takes SDP: it does where it does not say (§20.1).
+fn accepts_sdp(request: &Request) -> bool {
+    let mut accepted = request
+        .headers
+        .iter()
+        .filter_map(|header| match header {
+            Header::Accept(value) => Some(value.value()),
+            _ => None,
+        })
+        .flat_map(|value| value.split(','))
+        .map(|range| range.split(';').next().unwrap_or_default().trim())
+        .peekable();
+    accepted.peek().is_none()
+        || accepted.any(|range| {
+            ["application/sdp", "application/*", "*/*"]
+                .iter()
+                .any(|sdp| range.eq_ignore_ascii_case(sdp))
+        })
+}
+
 /// The extensions that a request requires and we do not have.
-fn unsupported(request: &Request) -> Option<String> {
+pub(crate) fn unsupported(request: &Request) -> Option<String> {
     let required = request.headers.iter().filter_map(|header| match header {
         Header::Require(value) => Some(value.value()),
         _ => None,
@@ -182,5 +200,17 @@ mod tests {
         let request = invite("Require: timer, precondition\r\nRequire: gruu\r\n");
         assert_eq!(unsupported(&request).as_deref(), Some("precondition, gruu"));
         assert_eq!(unsupported(&invite("Require: timer, 100rel\r\n")), None);
+    }
+
+    #[test]
+    fn a_caller_that_takes_no_sdp_is_told_apart() {
+        for (accept, takes) in [
+            ("", true),
+            ("Accept: text/plain, Application/SDP;level=1\r\n", true),
+            ("Accept: */*\r\n", true),
+            ("Accept: text/nobodyKnowsThis\r\n", false),
+        ] {
+            assert_eq!(accepts_sdp(&invite(accept)), takes, "{accept}");
+        }
     }
 }

@@ -382,7 +382,6 @@ impl Calling {
     async fn on_answer(mut self, response: Response) -> Option<Established> {
         let cseq = self.invite.cseq;
         self.dialog.learn_from_response(&response);
-        let ack = outgoing::acknowledge(&self.leg, &self.dialog, &self.invite.request, cseq);
         if let Some(tx) = self.forks.drop_offer() {
             // Our side hears of the answer first, and would answer an offer that it has overtaken.
             inbound::put_off(&self.leg.core, tx);
@@ -394,10 +393,11 @@ impl Calling {
         let (Some(sdp), false) = (sdp, unwanted) else {
             // The answer crossed our CANCEL (§9.1), or it holds no answer to
             // our offer: the dialog exists and has to be ended.
-            transact::farewell(&self.leg.core, &self.leg.trunk, &self.dialog, None);
+            outgoing::decline(&self.leg, &self.dialog, &self.invite.request, cseq);
             self.finish(refused(488, "Answer without SDP")).await;
             return None;
         };
+        let ack = outgoing::acknowledge(&self.leg, &self.dialog, &self.invite.request, cseq);
         self.leg.place.publish(&self.dialog);
         self.leg
             .tell(Happened::Answered {

@@ -129,33 +129,41 @@ impl Core {
         }
     }
 
-    /// Sends an ACK, which has no transaction and no answer (§17).
+    /// Sends an ACK in a task of its own.
     pub(crate) fn send_ack(
         self: &Arc<Self>,
         trunk: &Arc<Trunk>,
+        dialog: &DialogSnapshot,
+        ack: Request,
+    ) {
+        let (core, trunk, dialog) = (self.clone(), trunk.clone(), dialog.clone());
+        self.spawn_waited(async move { core.acknowledge(&trunk, &dialog, ack).await });
+    }
+
+    /// Sends an ACK, which has no transaction and no answer (§17).
+    pub(crate) async fn acknowledge(
+        &self,
+        trunk: &Trunk,
         dialog: &DialogSnapshot,
         mut ack: Request,
     ) {
         // A transaction adds it to every other request; over a stream it is
         // what ends the message (§20.14).
         ack.headers.unique_push(Header::ContentLength(0.into()));
-        let (core, trunk, dialog) = (self.clone(), trunk.clone(), dialog.clone());
-        self.spawn_waited(async move {
-            let ack = SipMessage::from(ack);
-            let Ok(path) = core.path_in_dialog(&trunk, &dialog).await else {
-                return;
-            };
-            if let Some(tap) = &core.config.tap {
-                tap::show(tap, &ack, false, Some(&path.destination));
-            }
-            let sent = path.connection.send(ack, Some(&path.destination));
-            match tokio::time::timeout(trunk.config.answer_within, sent).await {
-                Ok(Ok(())) => {}
-                // The peer repeats its 200, and we the ACK.
-                Ok(Err(error)) => debug!(%error, "ACK not sent"),
-                Err(_) => debug!("ACK not sent in time"),
-            }
-        });
+        let ack = SipMessage::from(ack);
+        let Ok(path) = self.path_in_dialog(trunk, dialog).await else {
+            return;
+        };
+        if let Some(tap) = &self.config.tap {
+            tap::show(tap, &ack, false, Some(&path.destination));
+        }
+        let sent = path.connection.send(ack, Some(&path.destination));
+        match tokio::time::timeout(trunk.config.answer_within, sent).await {
+            Ok(Ok(())) => {}
+            // The peer repeats its 200, and we the ACK.
+            Ok(Err(error)) => debug!(%error, "ACK not sent"),
+            Err(_) => debug!("ACK not sent in time"),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use rsipstack::transport::SipAddr;
 use tokio::sync::mpsc::error::TrySendError;
 use tracing::debug;
 
+use crate::arrival;
 use crate::core::Core;
 use crate::established::offer_of;
 use crate::incoming;
@@ -69,6 +70,10 @@ fn outside_of_dialogs(
     source: std::net::SocketAddr,
     tx: Transaction,
 ) {
+    if let Some(unknown) = arrival::unsupported(&tx.original) {
+        let unsupported = vec![Header::Unsupported(unknown.into())];
+        return transact::reply(core, tx, StatusCode::BadExtension, unsupported);
+    }
     match tx.original.method {
         Method::Invite => incoming::arrive(core, trunk, source, tx),
         Method::Options => transact::reply(core, tx, StatusCode::OK, capabilities()),
@@ -164,7 +169,8 @@ fn not_allowed(core: &Core, tx: Transaction) {
 }
 
 fn capabilities() -> Vec<Header> {
-    vec![message::allow(), message::accept()]
+    // §11.2: what an answer to OPTIONS names.
+    vec![message::allow(), message::accept(), message::supported()]
 }
 
 /// One offer at a time: the peer is to try again within 10 s (RFC 3261 §14.2, RFC 3311 §5.2).

@@ -109,14 +109,14 @@ pub(crate) async fn open(
     let _ = own_endpoint.set(Arc::downgrade(&endpoint.inner));
     let transactions = endpoint.incoming_transactions().map_err(stack)?;
     let streams = Streams::new(
-        endpoint.inner.clone(),
+        &endpoint.inner,
         open,
         admission.clone(),
         Limits::of(&config.timers),
         config.dscp,
         stop.clone(),
     );
-    let streams = Arc::new(streams);
+    let streams = Arc::new(streams.await.map_err(stack)?);
     let mut listeners = Vec::new();
     for socket in sockets {
         let udp = match socket.bound {

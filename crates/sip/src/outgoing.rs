@@ -152,6 +152,18 @@ pub(crate) fn acknowledge(
     invite: &Request,
     cseq: u32,
 ) -> Option<Request> {
+    let ack = ack_of(leg, dialog, invite, cseq)?;
+    leg.core.send_ack(&leg.trunk, dialog, ack.clone());
+    Some(ack)
+}
+
+/// Acknowledges a 200 that nobody wants, and then ends its dialog.
+pub(crate) fn decline(leg: &Leg, dialog: &DialogSnapshot, invite: &Request, cseq: u32) {
+    let ack = ack_of(leg, dialog, invite, cseq);
+    transact::farewell_after(&leg.core, &leg.trunk, dialog, ack, None);
+}
+
+fn ack_of(leg: &Leg, dialog: &DialogSnapshot, invite: &Request, cseq: u32) -> Option<Request> {
     let sender = leg.core.sender(&leg.trunk);
     let mut ack = sender.in_dialog(dialog, Method::Ack, cseq)?;
     // §13.2.2.4: the credentials of the INVITE go with its ACK.
@@ -162,6 +174,5 @@ pub(crate) fn acknowledge(
         )
     });
     ack.headers.extend(credentials.cloned().collect());
-    leg.core.send_ack(&leg.trunk, dialog, ack.clone());
     Some(ack)
 }

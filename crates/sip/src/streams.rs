@@ -13,8 +13,10 @@ use std::time::Duration;
 use dashmap::DashMap;
 use rsipstack::sip::Transport;
 use rsipstack::transaction::endpoint::EndpointInnerRef;
+use rsipstack::transport::channel::ChannelConnection;
+use rsipstack::transport::connection::TransportSender;
 use rsipstack::transport::tcp::TcpConnection;
-use rsipstack::transport::{SipAddr, SipConnection};
+use rsipstack::transport::{SipAddr, SipConnection, TransportEvent};
 use socket2::{SockRef, Socket, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -24,7 +26,7 @@ use tracing::{debug, warn};
 
 use crate::config::Timers;
 use crate::dscp;
-use crate::fence::Admission;
+use crate::fence::{Admission, FencedStream};
 
 /// Connections that peers opened, at a time; a trunk needs one.
 const MAX_STREAMS: usize = 256;
@@ -120,7 +122,8 @@ impl OpenStreams {
 pub(crate) struct Streams {
     open: Arc<OpenStreams>,
     places: Arc<Semaphore>,
-    endpoint: EndpointInnerRef,
+    /// Where the stack takes what we read.
+    stack: TransportSender,
     admission: Arc<Admission>,
     limits: Limits,
     /// How what we send is marked.
@@ -131,24 +134,25 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    pub(crate) fn new(
-        endpoint: EndpointInnerRef,
+    pub(crate) async fn new(
+        endpoint: &EndpointInnerRef,
         open: Arc<OpenStreams>,
         admission: Arc<Admission>,
         limits: Limits,
         dscp: u8,
         stop: CancellationToken,
-    ) -> Self {
-        Self {
+    ) -> rsipstack::Result<Self> {
+        let stack = mouth(endpoint, &stop).await?;
+        Ok(Self {
+            stack,
             open,
             places: Arc::new(Semaphore::new(limits.places)),
-            endpoint,
             admission,
             limits,
             dscp,
             full: AtomicBool::new(false),
             stop,
-        }
+        })
     }
 
     /// The open connection to a peer, or a new one from the address `from`;
@@ -227,7 +231,12 @@ impl Streams {
         let token = self.stop.child_token();
         let local = SipAddr::new(Transport::Tcp, local.into());
         let connection = TcpConnection::from_stream(stream, local, Some(token.clone()));
-        let connection = SipConnection::from(connection.map_err(io::Error::other)?);
+        let connection = connection.map_err(io::Error::other)?;
+        let reader = connection.inner.read_half.try_lock();
+        let reader = reader.ok().and_then(|mut reader| reader.take());
+        let reader = reader.ok_or_else(|| io::Error::other("somebody reads it already"))?;
+        let raw = Box::new(connection.clone());
+        let connection = SipConnection::from(connection);
         let taken = Stream {
             connection: connection.clone(),
             socket,
@@ -235,19 +244,48 @@ impl Streams {
             place,
         };
         self.open.0.insert(peer, taken);
-        self.endpoint
-            .transport_layer
-            .add_connection(connection.clone());
-        let open = Arc::downgrade(&self.open);
+        let fenced = FencedStream {
+            connection: connection.clone(),
+            raw,
+            source: peer,
+            transport: Transport::Tcp,
+            stack: self.stack.clone(),
+        };
+        let (open, admission) = (Arc::downgrade(&self.open), self.admission.clone());
         tokio::spawn(async move {
-            // The stack cancels the token when it closes the connection.
-            token.cancelled().await;
+            // The stack cancels the token when it gives the connection up.
+            let read = fenced.read(reader, &admission);
+            token.run_until_cancelled(read).await;
+            token.cancel();
             if let Some(open) = open.upgrade() {
                 open.0.remove_if(&peer, |_, stream| !stream.is_open());
             }
+            // The stack forgets what waits for an answer over it.
+            let _ = fenced
+                .stack
+                .send(TransportEvent::Closed(fenced.connection.clone()));
         });
         Ok(connection)
     }
+}
+
+/// A way to hand the stack what was read by somebody else: it takes whatever
+/// comes over a connection in memory as it comes.
+async fn mouth(
+    endpoint: &EndpointInnerRef,
+    stop: &CancellationToken,
+) -> rsipstack::Result<TransportSender> {
+    let (stack, taken) = tokio::sync::mpsc::unbounded_channel();
+    // Nothing is ever sent over it.
+    let (unused, _) = tokio::sync::mpsc::unbounded_channel();
+    let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+    let address = SipAddr::new(Transport::Tcp, nowhere.into());
+    let token = Some(stop.child_token());
+    let memory = ChannelConnection::create_connection(taken, unused, address, token).await?;
+    endpoint
+        .transport_layer
+        .add_connection(SipConnection::Channel(memory));
+    Ok(stack)
 }
 
 /// Sets what every connection needs.
@@ -295,14 +333,18 @@ mod tests {
             patience: DEADLINE,
             idle,
         };
-        let streams = Arc::new(Streams::new(
-            EndpointBuilder::new().build().inner.clone(),
-            Arc::default(),
-            Arc::new(admission),
-            limits,
-            24,
-            CancellationToken::new(),
-        ));
+        let streams = Arc::new(
+            Streams::new(
+                &EndpointBuilder::new().build().inner,
+                Arc::default(),
+                Arc::new(admission),
+                limits,
+                24,
+                CancellationToken::new(),
+            )
+            .await
+            .expect("a stack"),
+        );
         let listener = TcpListener::bind((PEER, 0)).await.expect("a port");
         let at = listener.local_addr().expect("an address");
         tokio::spawn(streams.clone().accept(listener, at));

@@ -150,8 +150,23 @@ pub(crate) fn farewell(
     dialog: &DialogSnapshot,
     reason: Option<ReasonHeader>,
 ) {
+    farewell_after(core, trunk, dialog, None, reason);
+}
+
+/// The same for a dialog whose 200 is still to be acknowledged: the ACK goes
+/// first, in the same task, or the BYE might overtake it.
+pub(crate) fn farewell_after(
+    core: &Arc<Core>,
+    trunk: &Arc<Trunk>,
+    dialog: &DialogSnapshot,
+    ack: Option<Request>,
+    reason: Option<ReasonHeader>,
+) {
     let (own, trunk, dialog) = (core.clone(), trunk.clone(), dialog.clone());
     core.spawn_waited(async move {
+        if let Some(ack) = ack {
+            own.acknowledge(&trunk, &dialog, ack).await;
+        }
         match bye(&own, &trunk, &dialog, reason.as_ref()).await {
             Outcome::Final(response) => {
                 let status = response.status_code.code();

@@ -16,6 +16,7 @@ pub mod judge;
 pub mod link;
 pub mod load;
 pub mod namespace;
+pub mod person;
 pub mod process;
 pub mod quality;
 pub mod run;

@@ -23,9 +23,12 @@ pub struct Scenario<'a> {
     pub port: u16,
     /// The called number, `[service]` in the scenario.
     pub service: &'a str,
-    /// How many calls to make.
+    /// How many calls to make, or to take.
     pub calls: u32,
 }
+
+/// How long it waits for a message where the scenario says nothing else, milliseconds.
+const MESSAGE_WITHIN: &str = "10000";
 
 impl Scenario<'_> {
     /// Starts the scenario without waiting for its end.
@@ -47,6 +50,18 @@ impl Scenario<'_> {
         Ok(())
     }
 
+    /// Starts the scenario, and waits until it takes messages.
+    pub async fn listen(&self, run: &Run, within: Duration) -> anyhow::Result<Peer> {
+        let mut peer = self.start(run)?;
+        let port = format!("0100007F:{:04X} ", self.port);
+        peer.ready(within, async || {
+            let sockets = std::fs::read_to_string("/proc/self/net/udp").ok()?;
+            sockets.contains(&port).then_some(())
+        })
+        .await?;
+        Ok(peer)
+    }
+
     fn command(&self, folder: &Path, file: &Path) -> Command {
         let line = layout::sid_command("usr/bin/sipp");
         let mut command = Command::new(&line[0]);
@@ -58,6 +73,7 @@ impl Scenario<'_> {
             .args(["-i", "127.0.0.1", "-p", &self.port.to_string()])
             .args(["-s", self.service])
             .args(["-m", &self.calls.to_string()])
+            .args(["-recv_timeout", MESSAGE_WITHIN])
             .args(["-trace_err", "-trace_msg", "-nostdin"])
             // It draws on a terminal; without one it only needs the kind named.
             .env("TERM", "dumb")

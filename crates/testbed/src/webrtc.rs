@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use mxtrunk_media::rtp::Packet;
-use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::media::{Direction, MediaKind, Mid};
 use str0m::net::{Protocol, Receive, Transmit};
 use str0m::rtp::{RtpPacket, RtpWrite};
@@ -75,6 +75,31 @@ impl WebRtc {
         let (offer, pending) = api.apply().context("there is nothing to offer")?;
         self.pending = Some(pending);
         Ok(offer.to_sdp_string())
+    }
+
+    /// Its new offer (SDP) in a call that is up: hold, or resume.
+    ///
+    /// # Errors
+    /// When there is no call, or nothing new to offer.
+    pub(crate) fn reoffer(&mut self, direction: Direction) -> anyhow::Result<String> {
+        let mid = self.mid.context("there is no call")?;
+        let mut api = self.rtc.sdp_api();
+        api.set_direction(mid, direction);
+        let (offer, pending) = api.apply().context("there is nothing to offer")?;
+        self.pending = Some(pending);
+        Ok(offer.to_sdp_string())
+    }
+
+    /// Takes an offer (SDP), and answers it; poll afterwards.
+    ///
+    /// # Errors
+    /// When it cannot be read or met.
+    pub(crate) fn answer(&mut self, offer: &str) -> anyhow::Result<String> {
+        let offer = SdpOffer::from_sdp_string(offer)?;
+        let answer = self.rtc.sdp_api().accept_offer(offer)?.to_sdp_string();
+        let mid = answer.lines().find_map(|line| line.strip_prefix("a=mid:"));
+        self.mid = Some(mid.context("an offer without audio")?.into());
+        Ok(answer)
     }
 
     /// Takes the answer (SDP); poll afterwards.

@@ -255,8 +255,7 @@ impl Established {
         // speaks with one phone.
         let mut branch = self.dialog.clone();
         branch.learn_from_response(response);
-        outgoing::acknowledge(&self.leg, &branch, &invite.request, cseq);
-        transact::farewell(&self.leg.core, &self.leg.trunk, &branch, None);
+        outgoing::decline(&self.leg, &branch, &invite.request, cseq);
     }
 
     fn bye(&mut self, reason: Option<ReasonHeader>) {

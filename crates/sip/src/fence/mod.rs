@@ -7,10 +7,12 @@ mod counters;
 mod gate;
 mod rate;
 mod screen;
+mod stream;
 mod udp;
 
 pub(crate) use admission::Admission;
 pub use counters::CounterValues;
 pub(crate) use gate::Gate;
 pub(crate) use rate::Bucket;
+pub(crate) use stream::FencedStream;
 pub(crate) use udp::FencedUdp;

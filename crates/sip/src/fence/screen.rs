@@ -29,6 +29,8 @@ struct Head<'a> {
     start: &'a str,
     /// Long header name in lower case, value.
     headers: Vec<(String, String)>,
+    /// A header goes on in a second line, or has space in front of its colon.
+    is_folded: bool,
     body_len: usize,
 }
 
@@ -58,19 +60,89 @@ pub(super) fn screen(datagram: &[u8]) -> Verdict {
     }
 }
 
-/// Where to put a Content-Length into a datagram that has a body and does not
-/// say how long it is, and what to put there: over UDP the body goes to the
-/// end of the datagram (§18.3), while the stack would take it for empty.
-pub(super) fn missing_length(datagram: &[u8]) -> Option<(usize, String)> {
-    let head = Head::read(datagram)?;
-    if head.body_len == 0 || head.all("content-length").next().is_some() {
+/// The message as the stack reads it right, where it would not as it stands:
+/// headers unfolded, each Via in a line and without the white space that
+/// §25.1 lets stand between its parts, and a Content-Length: over UDP the body
+/// goes to the end of the datagram (§18.3), while the stack would take it for
+/// empty.
+pub(super) fn mended(message: &[u8]) -> Option<Vec<u8>> {
+    let head = Head::read(message)?;
+    let has_length = head.body_len == 0 || head.all("content-length").next().is_some();
+    let vias_are_plain = head.all("via").all(|via| vias(via) == [via]);
+    let ends_are_plain = ["from", "to"]
+        .into_iter()
+        .flat_map(|name| head.all(name))
+        .all(|end| name_addr(end) == end);
+    if has_length && vias_are_plain && ends_are_plain && !head.is_folded {
         return None;
     }
-    let after_start = head.start.len() + 2;
-    Some((
-        after_start,
-        format!("Content-Length: {}\r\n", head.body_len),
-    ))
+    let mut text = format!("{}\r\n", head.start);
+    for (name, value) in &head.headers {
+        if name == "via" {
+            for via in vias(value) {
+                text.push_str(&format!("Via: {via}\r\n"));
+            }
+            continue;
+        }
+        let value = match name.as_str() {
+            "from" | "to" => name_addr(value),
+            _ => value.trim().to_owned(),
+        };
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if !has_length {
+        text.push_str(&format!("Content-Length: {}\r\n", head.body_len));
+    }
+    text.push_str("\r\n");
+    let body = &message[message.len() - head.body_len..];
+    Some([text.as_bytes(), body].concat())
+}
+
+/// The hops of a Via header, each in its shortest form.
+fn vias(value: &str) -> Vec<String> {
+    let hops = address::split_list(value).into_iter();
+    hops.map(|hop| {
+        if hop.contains('"') {
+            return hop.to_owned();
+        }
+        tight(hop, &["/", ";", "=", ":"])
+    })
+    .collect()
+}
+
+/// A From or To with its parameters in their shortest form.
+fn name_addr(value: &str) -> String {
+    let (address, parameters) = match value.rfind('>') {
+        Some(end) => value.split_at(end + 1),
+        None => ("", value),
+    };
+    format!("{address}{}", tight(parameters, &[";", "="]))
+}
+
+/// Without the white space around these separators, and with single spaces.
+fn tight(text: &str, separators: &[&str]) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    separators.iter().fold(words.join(" "), |text, separator| {
+        let parts: Vec<&str> = text.split(separator).map(str::trim).collect();
+        parts.join(separator)
+    })
+}
+
+/// How long the body of a message is that came over a stream, from its head;
+/// 0 where that does not say, `None` where it cannot be believed.
+pub(super) fn length(head: &[u8]) -> Option<usize> {
+    let mut lengths = head.split(|byte| *byte == b'\n').filter_map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let name = line[..colon].trim_ascii();
+        let is_length =
+            name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"l");
+        is_length.then(|| line[colon + 1..].trim_ascii())
+    });
+    let Some(length) = lengths.next() else {
+        return Some(0);
+    };
+    let length = std::str::from_utf8(length).ok()?.parse::<u32>().ok()?;
+    lengths.next().is_none().then_some(length as usize)
 }
 
 /// The answer to a request that the stack never sees, to be sent to `source`.
@@ -116,28 +188,34 @@ pub(super) fn answer(
 impl<'a> Head<'a> {
     fn read(datagram: &'a [u8]) -> Option<Self> {
         let end = datagram.windows(4).position(|w| w == b"\r\n\r\n")?;
-        // Neither other bytes than UTF-8 nor NUL may stand in a head; such a
-        // message cannot be quoted in an answer either.
+        // Other bytes than UTF-8 may not stand in a head, nor NUL without a
+        // backslash (§25.1, quoted-pair); such a message cannot be quoted in an
+        // answer either.
         let text = std::str::from_utf8(&datagram[..end]).ok()?;
-        if text.contains('\0') {
+        let mut before_nul = text.match_indices('\0').map(|(at, _)| &text[..at]);
+        if before_nul.any(|before| !before.ends_with('\\')) {
             return None;
         }
         let mut lines = text.split("\r\n");
         let start = lines.next()?;
         let mut headers: Vec<(String, String)> = Vec::new();
+        let mut is_folded = false;
         for line in lines {
             if line.starts_with([' ', '\t']) {
+                is_folded = true;
                 let (_, value) = headers.last_mut()?;
                 value.push(' ');
                 value.push_str(line.trim());
                 continue;
             }
             let (name, value) = line.split_once(':')?;
+            is_folded |= name.ends_with([' ', '\t']);
             headers.push((long_name(name.trim()), value.trim().to_owned()));
         }
         Some(Self {
             start,
             headers,
+            is_folded,
             body_len: datagram.len() - end - 4,
         })
     }
@@ -165,7 +243,11 @@ impl<'a> Head<'a> {
     fn judge_request(&self) -> Verdict {
         let parts: Vec<&str> = self.start.split(' ').collect();
         let Some(version) = parts.last().filter(|v| v.starts_with("SIP/")) else {
-            return Verdict::Drop;
+            // Spaces at the end of the line (RFC 4475 §3.1.2.10), or no SIP.
+            return match self.start.trim_end().ends_with(" SIP/2.0") {
+                true => BAD_REQUEST,
+                false => Verdict::Drop,
+            };
         };
         if *version != "SIP/2.0" {
             return Verdict::Answer(505, "Version Not Supported");
@@ -173,10 +255,7 @@ impl<'a> Head<'a> {
         let [method, uri, _] = parts[..] else {
             return BAD_REQUEST;
         };
-        if !self.has_mandatory() || !self.lengths_are_true() || !self.addresses_are_readable() {
-            return BAD_REQUEST;
-        }
-        if !self.cseq_fits(method) {
+        if !self.has_mandatory() || !self.lengths_are_true() || !self.cseq_fits(method) {
             return BAD_REQUEST;
         }
         // Methods are case-sensitive (§7.1); the stack's parser is not.
@@ -185,6 +264,9 @@ impl<'a> Head<'a> {
             .any(|known| known.to_string() == method)
         {
             return Verdict::Answer(501, "Not Implemented");
+        }
+        if !self.addresses_are_readable() {
+            return BAD_REQUEST;
         }
         judge_uri(uri)
     }
@@ -213,12 +295,20 @@ impl<'a> Head<'a> {
     /// Whether the stack can read what it keys transactions by; it drops the
     /// rest without a word.
     fn addresses_are_readable(&self) -> bool {
-        let from = self.once("from").map(typed::From::parse);
-        let to = self.once("to").map(typed::To::parse);
+        let end = |name| self.once(name).map(name_addr);
+        let from = end("from").map(|from| typed::From::parse(&from));
+        let to = end("to").map(|to| typed::To::parse(&to));
         let via = self.all("via").next().map(|via| {
-            let first = address::split_list(via);
-            first.first().copied().map(typed::Via::parse)
+            let first = vias(via).into_iter().next();
+            first.map(|via| typed::Via::parse(&via))
         });
+        let quoted = ["from", "to", "contact"].map(|name| self.all(name));
+        if !quoted.into_iter().flatten().all(closes_its_quotes) {
+            return false;
+        }
+        if self.all("via").any(has_empty_parts) {
+            return false;
+        }
         matches!(from, Some(Ok(from)) if from.tag().is_some())
             && matches!(to, Some(Ok(_)))
             && matches!(via, Some(Some(Ok(_))))
@@ -237,6 +327,26 @@ impl<'a> Head<'a> {
     }
 }
 
+/// Whether each quoted string has its end.
+fn closes_its_quotes(value: &str) -> bool {
+    let (mut quoted, mut escaped) = (false, false);
+    for c in value.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ => {}
+        }
+    }
+    !quoted
+}
+
+/// Whether there is nothing between two separators, or after the last.
+fn has_empty_parts(value: &str) -> bool {
+    let mut parts = value.split([',', ';']);
+    parts.any(|part| part.trim().is_empty())
+}
+
 fn judge_uri(uri: &str) -> Verdict {
     let Some((scheme, rest)) = uri.split_once(':') else {
         return BAD_REQUEST;
@@ -249,6 +359,10 @@ fn judge_uri(uri: &str) -> Verdict {
         .any(|s| scheme.eq_ignore_ascii_case(s));
     if !known {
         return Verdict::Answer(416, "Unsupported URI Scheme");
+    }
+    if uri.contains('?') && !scheme.eq_ignore_ascii_case("tel") {
+        // §19.1.1: no header components in a Request-URI.
+        return BAD_REQUEST;
     }
     match rsipstack::sip::parse_uri(uri) {
         Ok(_) => Verdict::Pass,
@@ -316,6 +430,15 @@ mod tests {
             ("Length: 0", "Length: -1", 400),
             ("Length: 0", "Length: 0\r\nContent-Length: 0", 400),
             ("Forwards: 70", "Forwards: 300", 400),
+            (
+                "<sip:a@192.0.2.1>\r\nCall",
+                "\"A <sip:a@192.0.2.1>\r\nCall",
+                400,
+            ),
+            ("=z9hG4bKx;rport", "=z9hG4bKx;;rport", 400),
+            ("=z9hG4bKx;rport", "=z9hG4bKx,", 400),
+            ("SIP/2.0\r\nVia", "SIP/2.0 \r\nVia", 400),
+            ("sip:a@192.0.2.1 SIP", "sip:a@192.0.2.1?Route=x SIP", 400),
         ] {
             let verdict = with(from, to);
             assert!(
@@ -350,12 +473,23 @@ mod tests {
     }
 
     #[test]
-    fn a_body_without_a_length_is_given_one() {
-        let text = GOOD.replace("Content-Length: 0\r\n\r\n", "\r\nv=0\r\n");
-        let (at, line) = missing_length(text.as_bytes()).expect("a missing length");
-        assert_eq!(line, "Content-Length: 5\r\n");
-        assert!(text[at..].starts_with("Via:"));
-        assert_eq!(missing_length(GOOD.as_bytes()), None);
+    fn what_the_stack_would_read_wrong_is_mended() {
+        assert_eq!(mended(GOOD.as_bytes()), None);
+        let mended = |from, to| {
+            let text = GOOD.replacen(from, to, 1);
+            let mended = mended(text.as_bytes()).expect("something to mend");
+            String::from_utf8(mended).expect("text")
+        };
+        let body = mended("Content-Length: 0\r\n\r\n", "\r\nv=0\r\n");
+        assert!(body.ends_with("Content-Length: 5\r\n\r\nv=0\r\n"), "{body}");
+        let hops = mended(
+            "Via: SIP/2.0/UDP 192.0.2.2:5060;branch",
+            "v : SIP / 2.0\r\n /TCP  a.example , SIP/2.0/UDP 192.0.2.2:5060 ; branch",
+        );
+        let expected = "Via: SIP/2.0/TCP a.example\r\nVia: SIP/2.0/UDP 192.0.2.2:5060;branch=z9";
+        assert!(hops.contains(expected), "{hops}");
+        let folded = mended("Call-ID: c", "i :\r\n\tc");
+        assert!(folded.contains("\r\ncall-id: c\r\n"), "{folded}");
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl StackSocket for FencedUdp {
                 }
             };
             if self.lets_in(&buf[..len], len == buf.len(), source).await {
-                return Ok((complete(buf, len), source));
+                return Ok((mend(buf, len), source));
             }
         }
     }
@@ -92,17 +92,14 @@ impl StackSocket for FencedUdp {
     }
 }
 
-/// Adds a Content-Length that is missing, where there is room for it, and
+/// Mends what the stack would read wrong, where there is room for it, and
 /// returns the datagram's new length.
-fn complete(buf: &mut [u8], len: usize) -> usize {
-    let Some((at, line)) = screen::missing_length(&buf[..len]) else {
-        return len;
-    };
-    let completed = len + line.len();
-    if completed > buf.len() {
-        return len;
+fn mend(buf: &mut [u8], len: usize) -> usize {
+    match screen::mended(&buf[..len]) {
+        Some(mended) if mended.len() <= buf.len() => {
+            buf[..mended.len()].copy_from_slice(&mended);
+            mended.len()
+        }
+        _ => len,
     }
-    buf.copy_within(at..len, at + line.len());
-    buf[at..at + line.len()].copy_from_slice(line.as_bytes());
-    completed
 }

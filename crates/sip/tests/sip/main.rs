@@ -15,6 +15,7 @@ mod phone;
 mod reliable;
 mod reoffers;
 mod sessions;
+mod torture;
 mod ways;
 mod wire_in;
 mod wire_out;

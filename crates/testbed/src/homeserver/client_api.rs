@@ -75,7 +75,8 @@ async fn register(State(shared): Here, Json(body): Json<Value>) -> Response {
     }
 }
 
-async fn display_name() -> Response {
+async fn display_name(State(shared): Here, Json(body): Json<Value>) -> Response {
+    shared.known().names.push(body.to_string());
     done()
 }
 
@@ -85,6 +86,7 @@ async fn create_room(
     Query(parameters): Parameters,
     Json(body): Json<Value>,
 ) -> Response {
+    shared.known().names.push(body.to_string());
     let invited = body["invite"].as_array().into_iter().flatten();
     let invited = invited.filter_map(|user| Some(user.as_str()?.to_owned()));
     let members = invited.chain([shared.asking(&parameters)]);

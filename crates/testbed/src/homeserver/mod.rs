@@ -77,6 +77,8 @@ struct Known {
     rooms: BTreeMap<String, BTreeMap<String, String>>,
     /// Sender and transaction ids of what was sent: a repeated one is no second event.
     transactions: BTreeMap<(String, String), String>,
+    /// Every name that the gateway gave.
+    names: Vec<String>,
 }
 
 impl Homeserver {
@@ -114,6 +116,20 @@ impl Homeserver {
         let event = self.shared.event(room, sender, event_type, content);
         // Nobody takes it any more when the runtime has ended.
         let _ = self.pushes.send(event);
+    }
+
+    /// Who is in a room.
+    #[must_use]
+    pub fn members(&self, room: &str) -> Vec<String> {
+        let known = self.shared.known();
+        let members = known.rooms.get(room).into_iter().flatten();
+        members.map(|(user, _)| user.clone()).collect()
+    }
+
+    /// Every name that the gateway gave: of users, rooms, and their topics.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.shared.known().names.clone()
     }
 
     /// What the gateway sends from now on.

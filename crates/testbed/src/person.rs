@@ -1,0 +1,342 @@
+//! People at simulated browsers behind the simulated homeserver: the Matrix side of calls whose SIP side is the matter.
+//! Their WebRTC is on a real socket, so that calls last; they say nothing.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+use str0m::media::Direction;
+use tokio::net::UdpSocket;
+use tokio::sync::Notify;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinHandle;
+
+use crate::homeserver::{Homeserver, Registration, Sent};
+use crate::load::Voice;
+use crate::process::until;
+use crate::webrtc::{Outcome, WebRtc};
+use crate::{gateway, synapse};
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The device of every person.
+const DEVICE: &str = "BROWSER";
+
+/// The homeserver, and what the gateway sent that nobody has read yet.
+#[derive(Debug, Clone)]
+pub struct People {
+    homeserver: Homeserver,
+    unread: Arc<Mutex<Vec<Sent>>>,
+}
+
+/// A call as one person has it.
+#[derive(Debug)]
+pub struct Call {
+    people: People,
+    user: String,
+    /// The room of the person and the number.
+    pub room: String,
+    /// As whom the gateway speaks for the number.
+    pub virtual_user: String,
+    id: String,
+    browser: Browser,
+    offer: Option<String>,
+}
+
+impl People {
+    /// # Errors
+    /// When the homeserver's address is taken.
+    pub async fn start() -> anyhow::Result<Self> {
+        let registration = Registration {
+            listen: synapse::URL.trim_start_matches("http://").parse()?,
+            server_name: synapse::SERVER_NAME.to_owned(),
+            gateway: format!("http://{}", gateway::APPSERVICE),
+            as_token: gateway::AS_TOKEN.to_owned(),
+            hs_token: gateway::HS_TOKEN.to_owned(),
+            sender: "mxtrunk".to_owned(),
+            transactions: "people-".to_owned(),
+        };
+        let homeserver = Homeserver::start(registration).await?;
+        let unread = Arc::default();
+        tokio::spawn(keep(homeserver.clone(), Arc::clone(&unread)));
+        Ok(Self { homeserver, unread })
+    }
+
+    /// A person dials.
+    ///
+    /// # Errors
+    /// When the browser finds no socket.
+    pub async fn dial(&self, user: &str, number: &str) -> anyhow::Result<Call> {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let call = NEXT.fetch_add(1, Ordering::Relaxed);
+        let server = synapse::SERVER_NAME;
+        let call = Call {
+            people: self.clone(),
+            user: format!("@{user}:{server}"),
+            room: format!("!dialled{call}:{server}"),
+            virtual_user: format!("@tel_{number}:{server}"),
+            id: format!("dialled{call}"),
+            browser: Browser::new().await?,
+            offer: None,
+        };
+        let members = [call.user.as_str(), call.virtual_user.as_str()];
+        self.homeserver.put_room(&call.room, &members);
+        let offer = call.browser.change(WebRtc::offer)?;
+        let offer = json!({"type": "offer", "sdp": offer});
+        call.say("m.call.invite", json!({"lifetime": 60_000, "offer": offer}));
+        Ok(call)
+    }
+
+    /// A person's browser rings.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn rung(&self, user: &str) -> anyhow::Result<Call> {
+        let user = format!("@{user}:{}", synapse::SERVER_NAME);
+        let homeserver = &self.homeserver;
+        let what = format!("an invite to {user}");
+        let invite = self.read(&what, |sent| {
+            sent.event_type == "m.call.invite" && homeserver.members(&sent.room).contains(&user)
+        });
+        let invite = invite.await?;
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        Ok(Call {
+            people: self.clone(),
+            user,
+            room: invite.room,
+            virtual_user: invite.sender,
+            id: text(&invite.content["call_id"]).context("an invite without call_id")?,
+            browser: Browser::new().await?,
+            offer: text(&invite.content["offer"]["sdp"]),
+        })
+    }
+
+    /// Everything that was sent and not read yet.
+    #[must_use]
+    pub fn unread(&self) -> Vec<Sent> {
+        self.locked().clone()
+    }
+
+    /// What rooms are called, and names that virtual users bear.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.homeserver.names()
+    }
+
+    /// Waits for the first unread event like this, and takes it out.
+    async fn read(&self, what: &str, is_it: impl Fn(&Sent) -> bool) -> anyhow::Result<Sent> {
+        until(what, PATIENCE, async || {
+            let mut unread = self.locked();
+            let at = unread.iter().position(&is_it)?;
+            Some(unread.remove(at))
+        })
+        .await
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Vec<Sent>> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Call {
+    /// The content of the next event of this type in the call.
+    ///
+    /// # Errors
+    /// When none comes in time.
+    pub async fn hears(&self, event_type: &str) -> anyhow::Result<Value> {
+        let what = format!("{event_type} to {}", self.user);
+        let read = self.people.read(&what, |sent| {
+            sent.event_type == event_type && sent.content["call_id"] == self.id.as_str()
+        });
+        Ok(read.await?.content)
+    }
+
+    /// The call that was dialled is answered, and the browser takes it.
+    ///
+    /// # Errors
+    /// When it is not in time.
+    pub async fn is_answered(&self) -> anyhow::Result<()> {
+        let answer = self.hears("m.call.answer").await?;
+        let party = answer["party_id"].clone();
+        self.say("m.call.select_answer", json!({"selected_party_id": party}));
+        let sdp = answer["answer"]["sdp"].as_str();
+        let sdp = sdp.context("an answer without SDP")?;
+        self.browser.change(|webrtc| webrtc.accept(sdp))
+    }
+
+    /// Picks up.
+    ///
+    /// # Errors
+    /// When the browser cannot meet the offer.
+    pub fn answer(&self) -> anyhow::Result<()> {
+        let offer = self.offer.as_deref().context("no offer to answer")?;
+        let sdp = self.browser.change(|webrtc| webrtc.answer(offer))?;
+        self.say(
+            "m.call.answer",
+            json!({"answer": {"type": "answer", "sdp": sdp}}),
+        );
+        Ok(())
+    }
+
+    /// Does not want the call.
+    pub fn reject(&self) {
+        self.say("m.call.reject", json!({}));
+    }
+
+    /// Hangs up, or gives up.
+    pub fn hang_up(&self) {
+        self.say("m.call.hangup", json!({"reason": "user_hangup"}));
+    }
+
+    /// Holds, and hears that the gateway agrees.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn hold(&self) -> anyhow::Result<()> {
+        self.reoffer(Direction::SendOnly).await
+    }
+
+    /// Takes the call off hold.
+    ///
+    /// # Errors
+    /// When the gateway does not agree.
+    pub async fn resume(&self) -> anyhow::Result<()> {
+        self.reoffer(Direction::SendRecv).await
+    }
+
+    async fn reoffer(&self, direction: Direction) -> anyhow::Result<()> {
+        let sdp = self.browser.change(|webrtc| webrtc.reoffer(direction))?;
+        let description = json!({"type": "offer", "sdp": sdp});
+        let negotiate = json!({"description": description, "lifetime": 10_000});
+        self.say("m.call.negotiate", negotiate);
+        let agreed = self.hears("m.call.negotiate").await?;
+        let sdp = agreed["description"]["sdp"].as_str();
+        let sdp = sdp.context("a description without SDP")?;
+        self.browser.change(|webrtc| webrtc.accept(sdp))
+    }
+
+    /// The far end holds or resumes; the browser agrees. The direction that it was offered: `sendonly`, …
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn is_reoffered(&self) -> anyhow::Result<String> {
+        let offered = self.hears("m.call.negotiate").await?;
+        let offer = offered["description"]["sdp"].as_str();
+        let offer = offer.context("a description without SDP")?;
+        let sdp = self.browser.change(|webrtc| webrtc.answer(offer))?;
+        let description = json!({"type": "answer", "sdp": sdp});
+        self.say(
+            "m.call.negotiate",
+            json!({"description": description, "lifetime": 10_000}),
+        );
+        let directions = ["sendrecv", "sendonly", "recvonly", "inactive"];
+        let direction = directions
+            .into_iter()
+            .find(|direction| offer.contains(&format!("a={direction}")));
+        Ok(direction.unwrap_or("sendrecv").to_owned())
+    }
+
+    fn say(&self, event_type: &str, mut content: Value) {
+        content["call_id"] = json!(self.id);
+        content["version"] = json!("1");
+        content["party_id"] = json!(DEVICE);
+        let homeserver = &self.people.homeserver;
+        homeserver.push(&self.room, &self.user, event_type, content);
+    }
+}
+
+async fn keep(homeserver: Homeserver, unread: Arc<Mutex<Vec<Sent>>>) {
+    let mut sent = homeserver.subscribe();
+    loop {
+        match sent.recv().await {
+            Ok(event) => unread
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(event),
+            // Who waits for what was missed says so.
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// WebRTC on a socket of its own, driven by a task that ends with it.
+struct Browser {
+    webrtc: Arc<Mutex<WebRtc>>,
+    changed: Arc<Notify>,
+    task: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for Browser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Browser").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Browser {
+    async fn new() -> anyhow::Result<Self> {
+        let socket = UdpSocket::bind("127.0.0.1:0").await?;
+        let webrtc = WebRtc::new(Instant::now(), socket.local_addr()?, Voice::Opus)?;
+        let webrtc = Arc::new(Mutex::new(webrtc));
+        let changed = Arc::new(Notify::new());
+        let task = tokio::spawn(drive(socket, Arc::clone(&webrtc), Arc::clone(&changed)));
+        Ok(Self {
+            webrtc,
+            changed,
+            task,
+        })
+    }
+
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut WebRtc) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let changed = change(&mut lock(&self.webrtc));
+        self.changed.notify_one();
+        changed
+    }
+}
+
+fn lock(webrtc: &Mutex<WebRtc>) -> MutexGuard<'_, WebRtc> {
+    webrtc.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn drive(socket: UdpSocket, webrtc: Arc<Mutex<WebRtc>>, changed: Arc<Notify>) {
+    let mut buffer = [0; 2_048];
+    loop {
+        let mut out = Vec::new();
+        let timeout = {
+            let mut webrtc = lock(&webrtc);
+            while let Some(outcome) = webrtc.poll() {
+                if let Outcome::Transmit(transmit) = outcome {
+                    out.push(transmit);
+                }
+            }
+            webrtc.timeout()
+        };
+        for transmit in out {
+            // What is lost is sent again.
+            let _ = socket
+                .send_to(&transmit.contents, transmit.destination)
+                .await;
+        }
+        let at = timeout.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
+        tokio::select! {
+            received = socket.recv_from(&mut buffer) => {
+                if let Ok((length, from)) = received {
+                    lock(&webrtc).receive(Instant::now(), from, &buffer[..length]);
+                }
+            }
+            () = changed.notified() => {}
+            () = tokio::time::sleep_until(at.into()) => lock(&webrtc).advance(Instant::now()),
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The SIP side of the real gateway against SIPp, which says what a PBX and its phones say, word for word. The Matrix side
+//! is simulated, so that a call takes as long as its words, and one gateway serves all of them.
+
+mod holds;
+mod pbx_calls;
+mod person_calls;
+mod protocol;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use mxtrunk_store::{CallRecord, Store};
+use mxtrunk_testbed::gateway::{self, Gateway};
+use mxtrunk_testbed::namespace;
+use mxtrunk_testbed::person::{Call, People};
+use mxtrunk_testbed::process::{Peer, until};
+use mxtrunk_testbed::run::Run;
+use mxtrunk_testbed::sipp::Scenario;
+
+/// How long a scenario may take; those that wait for a timer of the RFC take longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Where the trunk's phones are called.
+const PHONE: u16 = 5060;
+/// Where the PBX calls from.
+const PBX: u16 = 5061;
+
+/// What differs from the testbed's other gateways. Nobody here sends sound, and nobody is asked whether it is there: a SIPp
+/// that waits for an INVITE takes an OPTIONS for a mistake.
+const CONFIG: &str = r#"
+[[trunk]]
+name = "pbx"
+target = "127.0.0.1:5060"
+options_seconds = 0
+username = "mxtrunk"
+password = "sesame"
+
+[media]
+workers = 1
+
+[calls]
+media_initial_seconds = 0
+media_steady_seconds = 0
+media_held_seconds = 0
+
+[[line]]
+user = "@alice:localtest"
+extension = "2001"
+[[line]]
+user = "@bob:localtest"
+extension = "2002"
+[[line]]
+user = "@carol:localtest"
+extension = "2003"
+[[line]]
+user = "@dan:localtest"
+extension = "2004"
+"#;
+
+/// Each of these is called as a person would say it; they come one after the other, beside what waits for the RFCs' timers.
+macro_rules! conversations {
+    ($($module:ident::$name:ident,)*) => {
+        async fn all_conversations(site: &Site) -> Vec<String> {
+            let mut wrong = Vec::new();
+            $(
+                if let Err(error) = $module::$name(site).await {
+                    wrong.push(format!("{}: {error:#}", stringify!($name)));
+                }
+            )*
+            wrong
+        }
+    };
+}
+conversations! {
+    pbx_calls::a_call_from_the_pbx_is_answered_and_ends_from_either_side_with_its_reason,
+    pbx_calls::a_call_from_the_pbx_is_refused_with_the_status_that_says_why,
+    pbx_calls::a_caller_at_the_pbx_gives_up_and_the_browser_stops_ringing,
+    pbx_calls::a_call_through_a_proxy_or_a_nat_is_spoken_to_by_the_way_it_came,
+    pbx_calls::a_caller_who_wants_reliable_ringing_or_our_offer_gets_it,
+    pbx_calls::a_session_that_the_pbx_times_is_agreed_to_and_refreshed,
+    person_calls::a_telephone_answers_and_the_call_ends_from_either_side_with_its_reason,
+    person_calls::a_refusal_of_the_telephone_reaches_the_person_as_what_it_means,
+    person_calls::a_call_that_forks_is_one_call_and_the_second_answer_is_ended,
+    person_calls::a_person_gives_up_and_the_telephone_stops_ringing_even_if_it_answers_just_then,
+    person_calls::an_answer_that_comes_twice_is_acknowledged_twice,
+    person_calls::a_telephone_that_rings_reliably_or_wants_a_longer_session_gets_it,
+    person_calls::a_telephone_behind_a_proxy_is_spoken_to_through_it,
+    person_calls::a_trunk_that_wants_the_password_gets_its_digest,
+    holds::a_caller_at_the_pbx_holds_in_any_form_and_resumes,
+    holds::a_telephone_that_was_called_holds_in_any_form_and_resumes,
+    holds::a_person_holds_and_resumes_and_tries_again_after_491,
+    holds::of_two_offers_that_cross_the_one_of_the_pbx_gets_491,
+    holds::a_reinvite_without_an_offer_is_answered_with_ours_in_both_roles,
+    protocol::what_the_rfc_has_refused_is_refused,
+    protocol::a_question_is_answered_and_a_method_we_have_not_refused_with_those_we_have,
+}
+
+/// 64*T1 is 32 s, and a session of 90 s is refreshed after 45 s.
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn pbx_phone_and_person_speak_as_the_rfcs_have_it() {
+    namespace::test(async |run| {
+        let site = Site::start(&run).await?;
+        let a_lost_ack = site.pbx_at(5062, script!("pbx-loses-the-ack"), "2003")?;
+        let carol = site.people.rung("carol").await?;
+        carol.answer()?;
+        let refreshed = script!("pbx-has-us-refresh-the-session");
+        let a_session_of_ours = site.pbx_at(5063, refreshed, "2004")?;
+        let dan = site.people.rung("dan").await?;
+        dan.answer()?;
+
+        let wrong = all_conversations(&site).await;
+        ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+        a_lost_ack.ends_well_within(MINUTE).await?;
+        carol.hears("m.call.hangup").await?;
+        a_session_of_ours.ends_well_within(MINUTE).await?;
+        dan.hears("m.call.hangup").await?;
+        Ok(())
+    });
+}
+
+/// A scenario of `scenarios/`.
+macro_rules! script {
+    ($name:literal) => {
+        $crate::e2e::sip::Script {
+            name: $name,
+            xml: include_str!(concat!("scenarios/", $name, ".xml")),
+        }
+    };
+}
+use script;
+
+#[derive(Debug, Clone, Copy)]
+struct Script {
+    name: &'static str,
+    xml: &'static str,
+}
+
+/// The gateway with its simulated homeserver.
+struct Site {
+    run: Run,
+    gateway: Gateway,
+    people: People,
+}
+
+/// A scenario that SIPp plays.
+struct Playing {
+    name: &'static str,
+    peer: Peer,
+}
+
+impl Site {
+    async fn start(run: &Run) -> anyhow::Result<Self> {
+        let people = People::start().await?;
+        let binary = Path::new(env!("CARGO_BIN_EXE_mxtrunk"));
+        let mut gateway = Gateway::configure(run, binary, &[CONFIG])?;
+        gateway.start().await?;
+        Ok(Self {
+            run: run.clone(),
+            gateway,
+            people,
+        })
+    }
+
+    /// The PBX plays a scenario in which it speaks first.
+    fn pbx(&self, script: Script, number: &str) -> anyhow::Result<Playing> {
+        self.pbx_at(PBX, script, number)
+    }
+
+    fn pbx_at(&self, port: u16, script: Script, number: &str) -> anyhow::Result<Playing> {
+        let peer = scenario(script, port, number).start(&self.run)?;
+        let name = script.name;
+        Ok(Playing { name, peer })
+    }
+
+    /// A phone that is called plays a scenario.
+    async fn phone(&self, script: Script) -> anyhow::Result<Playing> {
+        let scenario = scenario(script, PHONE, "1001");
+        let peer = scenario.listen(&self.run, PATIENCE).await?;
+        let name = script.name;
+        Ok(Playing { name, peer })
+    }
+
+    /// The PBX calls Alice by this scenario, and she picks up.
+    async fn alice_picks_up(&self, script: Script) -> anyhow::Result<(Playing, Call)> {
+        let playing = self.pbx(script, "2001")?;
+        let call = self.people.rung("alice").await;
+        let call = call.with_context(|| playing.name)?;
+        call.answer()?;
+        Ok((playing, call))
+    }
+
+    /// Alice calls a phone that plays this scenario, and it picks up.
+    async fn phone_picks_up(&self, script: Script) -> anyhow::Result<(Playing, Call)> {
+        let playing = self.phone(script).await?;
+        let call = self.people.dial("alice", "1001").await?;
+        let answered = call.is_answered().await;
+        answered.with_context(|| playing.name)?;
+        Ok((playing, call))
+    }
+
+    /// The phone that plays this scenario has rung.
+    async fn rings(&self, name: &str) -> anyhow::Result<()> {
+        self.says(name, "SIP/2.0 180", 1).await
+    }
+
+    /// The messages of this scenario hold `words` so often.
+    async fn says(&self, name: &str, words: &str, times: usize) -> anyhow::Result<()> {
+        let what = format!("{words:?} {times} times in {name}");
+        until(&what, PATIENCE, async || {
+            let messages = self.messages(name);
+            (messages.matches(words).count() >= times).then_some(())
+        })
+        .await
+    }
+
+    /// What SIPp wrote down of a scenario's messages.
+    fn messages(&self, name: &str) -> String {
+        let files = std::fs::read_dir(self.run.folder()).into_iter().flatten();
+        let files = files.flatten().map(|file| file.path()).filter(|path| {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            file.starts_with(&format!("{name}_")) && file.ends_with("_messages.log")
+        });
+        let texts = files.filter_map(|path| std::fs::read_to_string(path).ok());
+        texts.collect()
+    }
+
+    /// The record of the newest call, once it is complete.
+    async fn record(&self) -> anyhow::Result<CallRecord> {
+        let store = Store::open(&self.gateway.database()).await?;
+        until("the record to be complete", PATIENCE, async || {
+            let newest = store.records(1).await.ok()?.into_iter().next()?;
+            newest.ended_at.is_some().then_some(newest)
+        })
+        .await
+    }
+}
+
+impl Playing {
+    /// SIPp came to the end of the scenario, and heard what stands in it.
+    async fn ends_well(self) -> anyhow::Result<()> {
+        self.ends_well_within(PATIENCE).await
+    }
+
+    async fn ends_well_within(mut self, within: Duration) -> anyhow::Result<()> {
+        let name = self.name;
+        let status = self.peer.exited(within).await.context(name)?;
+        ensure!(status.success(), "{name}: SIPp ended with {status}");
+        Ok(())
+    }
+}
+
+fn scenario(script: Script, port: u16, service: &str) -> Scenario<'_> {
+    Scenario {
+        name: script.name,
+        xml: script.xml,
+        target: gateway::SIP,
+        port,
+        service,
+        calls: 1,
+    }
+}
