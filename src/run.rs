@@ -260,6 +260,8 @@ pub(crate) fn trunk_config(trunk: &sip::Trunk) -> anyhow::Result<TrunkConfig> {
     config.max_calls = trunk.max_calls;
     config.answer_within = Duration::from_secs(trunk.answer_within_seconds);
     config.session_expires = Duration::from_secs(trunk.session_seconds);
+    config.trust_identity = trunk.trust_identity;
+    config.identity = trunk.identity;
     Ok(config)
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use mxtrunk_signaling::TrunkRules;
+use mxtrunk_sip::IdentityHeaders;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 use toml::Spanned;
@@ -65,6 +66,10 @@ pub(crate) struct Trunk {
     pub(crate) answer_within_seconds: u64,
     #[serde(default = "default_session_seconds")]
     pub(crate) session_seconds: u64,
+    #[serde(default)]
+    pub(crate) trust_identity: bool,
+    #[serde(default)]
+    pub(crate) identity: IdentityHeaders,
     #[serde(default = "default_codecs")]
     pub(crate) codecs: Vec<Codec>,
     #[serde(default)]

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use rsipstack::sip::{Header, HeadersExt, Request, StatusCode};
 use rsipstack::transaction::make_tag;
 
-use crate::address::{self, NameAddr};
+use crate::address;
 use crate::core::Core;
 use crate::established::offer_of;
 use crate::event::Caller;
+use crate::identity;
 use crate::legs::DialogKey;
 use crate::message;
 use crate::session::{self, Negotiated};
@@ -87,7 +88,7 @@ pub(crate) fn examine(
             peer: source,
         },
         cseq,
-        from: caller(request),
+        from: identity::caller(request, trunk.config.trust_identity),
         to: address::user_of(&address::raw_text(&request.uri)),
         offer,
         session,
@@ -133,34 +134,6 @@ pub(crate) fn unsupported(request: &Request) -> Option<String> {
     (!unknown.is_empty()).then(|| unknown.join(", "))
 }
 
-/// Who calls: the asserted identity where there is one, else From; nobody
-/// when the caller wants it withheld (RFC 3325 §9.3).
-fn caller(request: &Request) -> Caller {
-    let withheld = request.privacy_header().is_some_and(|privacy| {
-        let mut values = privacy.value().split(';').map(str::trim);
-        values.any(|value| {
-            ["id", "user", "header", "full"]
-                .iter()
-                .any(|v| value.eq_ignore_ascii_case(v))
-        })
-    });
-    let asserted = request.p_asserted_identity_header();
-    let asserted = asserted.and_then(|identity| NameAddr::parse_first(identity.value()));
-    let from = request.from_header().ok();
-    let from = from.and_then(|from| NameAddr::parse(from.value()));
-    let Some(identity) = asserted.or(from).filter(|_| !withheld) else {
-        return Caller::default();
-    };
-    let number = identity.user();
-    if number.eq_ignore_ascii_case("anonymous") {
-        return Caller::default();
-    }
-    Caller {
-        number,
-        display: identity.display,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,27 +145,6 @@ mod tests {
              CSeq: 1 INVITE\r\n{headers}\r\n"
         );
         Request::try_from(text).expect("a valid request")
-    }
-
-    #[test]
-    fn the_asserted_identity_goes_before_from() {
-        let asserted = "P-Asserted-Identity: \"Reception\" <sip:+33177@h>, <tel:+33177>\r\n";
-        let caller = caller(&invite(asserted));
-        assert_eq!(caller.number, "+33177");
-        assert_eq!(caller.display.as_deref(), Some("Reception"));
-    }
-
-    #[test]
-    fn without_an_asserted_identity_from_is_taken() {
-        let caller = caller(&invite(""));
-        assert_eq!(caller.number, "1001");
-        assert_eq!(caller.display.as_deref(), Some("Desk"));
-    }
-
-    #[test]
-    fn a_withheld_number_is_not_shown_even_if_asserted() {
-        let headers = "P-Asserted-Identity: <sip:+33177@h>\r\nPrivacy: id\r\n";
-        assert_eq!(caller(&invite(headers)), Caller::default());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address;
 use crate::event::LegId;
+use crate::identity::IdentityHeaders;
 use crate::tap::Tap;
 
 /// The name an operator gave a trunk; it appears in events, records and logs.
@@ -158,12 +159,18 @@ pub struct TrunkConfig {
     /// seconds, at least [`Timers::min_session`]; zero asks for none. What the
     /// peer asks for is agreed to all the same.
     pub session_expires: Duration,
+    /// What the trunk asserts about callers (P-Asserted-Identity,
+    /// Remote-Party-ID) is believed; else From is all that counts.
+    pub trust_identity: bool,
+    /// How it is told who calls.
+    pub identity: IdentityHeaders,
 }
 
 impl TrunkConfig {
     /// A UDP trunk with the defaults: requests from the target's address
     /// only, no credentials, OPTIONS every 30 s, 100 calls, 8 s without an
-    /// answer, sessions refreshed within 30 min.
+    /// answer, sessions refreshed within 30 min; what it asserts about callers
+    /// is not believed.
     pub fn new(name: impl Into<String>, target: SocketAddr) -> Self {
         Self {
             name: TrunkName(name.into()),
@@ -176,6 +183,8 @@ impl TrunkConfig {
             max_calls: 100,
             answer_within: Duration::from_secs(8),
             session_expires: Duration::from_secs(1800),
+            trust_identity: false,
+            identity: IdentityHeaders::default(),
         }
     }
 

@@ -77,7 +77,7 @@ pub enum Command {
     },
 }
 
-/// Who calls. Written as From and P-Asserted-Identity (RFC 3325).
+/// Who calls. Written as From and as [`crate::IdentityHeaders`] say.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Caller {
     /// Number or extension; empty when withheld.
@@ -103,8 +103,8 @@ pub enum Happened {
     Incoming {
         /// The trunk it came over.
         trunk: TrunkName,
-        /// P-Asserted-Identity where present (only trusted peers get here),
-        /// else From.
+        /// What a trusted trunk asserts, else From; nobody where the number
+        /// is withheld.
         from: Caller,
         /// User part of the Request-URI.
         to: String,

@@ -10,6 +10,7 @@ use crate::calling::Calling;
 use crate::config::TrunkName;
 use crate::core::{Core, Path};
 use crate::event::{Caller, Happened, LegId};
+use crate::identity;
 use crate::leg::Leg;
 use crate::legs::NoEntry;
 use crate::message::{self, Head};
@@ -133,10 +134,9 @@ pub(crate) fn send_invite(
         cseq,
     });
     request.headers.extend(leg.dialog_headers());
-    request.headers.push(match order.from.number.is_empty() {
-        true => Header::Privacy("id".into()),
-        false => Header::PAssertedIdentity(dialog.local.as_str().into()),
-    });
+    let kind = leg.trunk.config.identity;
+    let identity = identity::headers(kind, &order.from, &dialog.local);
+    request.headers.extend(identity);
     request.headers.push(message::supported());
     request.headers.extend(more);
     request.headers.push(message::sdp_type());

@@ -90,24 +90,42 @@ fn seen(message: &SipMessage, received: bool, peer: Option<&SipAddr>) -> Option<
     })
 }
 
-/// The head of a message, a line each, without what answers a challenge.
+/// Headers that answer a challenge.
+const CREDENTIALS: [&str; 3] = [
+    "authorization",
+    "proxy-authorization",
+    "authentication-info",
+];
+/// Headers that say who calls.
+const IDENTITY: [&str; 4] = ["p-asserted-identity", "remote-party-id", "from", "contact"];
+
+/// The head of a message, a line each, without what answers a challenge, and
+/// without who calls where that is withheld (RFC 3323).
 fn masked_head(head: &str) -> String {
     let mut text = String::new();
+    let is_withheld = head.lines().any(withholds);
     for line in head.lines() {
         let name = line.split(':').next().unwrap_or_default().trim();
-        let secret = [
-            "authorization",
-            "proxy-authorization",
-            "authentication-info",
-        ]
-        .iter()
-        .any(|known| name.eq_ignore_ascii_case(known));
-        match secret {
+        let is_one = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
+        match is_one(&CREDENTIALS) || is_withheld && is_one(&IDENTITY) {
             true => text.push_str(&format!("{name}: {MASK}\n")),
             false => text.push_str(&format!("{}\n", without_passwords(line))),
         }
     }
     text
+}
+
+/// Whether a header asks that nobody learns who calls.
+fn withholds(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    let Some((name, value)) = line.split_once(':') else {
+        return false;
+    };
+    match name.trim() {
+        "privacy" => value.trim() != "none",
+        "remote-party-id" => value.contains("privacy=") && !value.contains("privacy=off"),
+        _ => false,
+    }
 }
 
 /// `sip:user:password@host` (RFC 3261 §19.1.1) without the password.
@@ -178,6 +196,27 @@ mod tests {
             body.len()
         );
         SipMessage::try_from(text.as_str()).expect("a valid request")
+    }
+
+    #[test]
+    fn who_calls_is_not_shown_where_that_is_withheld() {
+        let shown = |privacy| {
+            masked_head(&format!(
+                "INVITE sip:2001@h SIP/2.0\nFrom: <sip:+33612345678@h>;tag=1\n\
+                 P-Asserted-Identity: \"Secret\" <sip:+33612345678@h>\n{privacy}"
+            ))
+        };
+        for privacy in [
+            "Privacy: id",
+            "Remote-Party-ID: <sip:+33612345678@h>;privacy=full",
+        ] {
+            let shown = shown(privacy);
+            assert!(
+                !shown.contains("612345678") && !shown.contains("Secret"),
+                "{shown}"
+            );
+        }
+        assert!(shown("Privacy: none").contains("+33612345678"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! is simulated, so that a call takes as long as its words, and one gateway serves all of them.
 
 mod holds;
+mod identity;
 mod pbx_calls;
 mod person_calls;
 mod protocol;
@@ -34,6 +35,7 @@ target = "127.0.0.1:5060"
 options_seconds = 0
 username = "mxtrunk"
 password = "sesame"
+trust_identity = true
 
 [media]
 workers = 1
@@ -72,6 +74,9 @@ macro_rules! conversations {
     };
 }
 conversations! {
+    identity::a_withheld_number_shows_nowhere,
+    identity::a_trusted_trunk_says_who_calls,
+    identity::the_trunk_is_told_who_calls,
     pbx_calls::a_call_from_the_pbx_is_answered_and_ends_from_either_side_with_its_reason,
     pbx_calls::a_call_from_the_pbx_is_refused_with_the_status_that_says_why,
     pbx_calls::a_caller_at_the_pbx_gives_up_and_the_browser_stops_ringing,

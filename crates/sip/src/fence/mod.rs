@@ -5,6 +5,7 @@
 mod admission;
 mod counters;
 mod gate;
+mod mend;
 mod rate;
 mod screen;
 mod stream;

@@ -14,6 +14,7 @@ use tracing::debug;
 
 use super::admission::Admission;
 use super::counters::count;
+use super::mend;
 use super::screen::{self, Verdict};
 
 /// The longest message, head and body, in bytes: as long as a datagram may be.
@@ -97,7 +98,7 @@ impl FencedStream {
     }
 
     fn pass_on(&self, message: &[u8]) -> Next {
-        let mended = screen::mended(message);
+        let mended = mend::mended(message);
         let message = mended.as_deref().unwrap_or(message);
         let Ok(message) = SipMessage::try_from(message) else {
             debug!(source = %self.source, "message not understood");

@@ -10,6 +10,7 @@ use tracing::{debug, trace};
 
 use super::admission::Admission;
 use super::counters::count;
+use super::mend;
 use super::screen::{self, Verdict};
 
 /// Hands the stack only well-formed datagrams of known peers.
@@ -95,7 +96,7 @@ impl StackSocket for FencedUdp {
 /// Mends what the stack would read wrong, where there is room for it, and
 /// returns the datagram's new length.
 fn mend(buf: &mut [u8], len: usize) -> usize {
-    match screen::mended(&buf[..len]) {
+    match mend::mended(&buf[..len]) {
         Some(mended) if mended.len() <= buf.len() => {
             buf[..mended.len()].copy_from_slice(&mended);
             mended.len()

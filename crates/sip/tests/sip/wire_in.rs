@@ -48,7 +48,7 @@ async fn a_call_is_answered_with_what_the_rfc_asks_for() {
 
 #[tokio::test]
 async fn the_asserted_identity_and_the_escaped_number_are_read() {
-    let (phone, mut agent) = Phone::with(|_| {}).await;
+    let (phone, mut agent) = Phone::with(|config| config.trunks[0].trust_identity = true).await;
     let headers = "P-Asserted-Identity: \"Réception\" <sip:+33177@pbx>\r\n";
     let invite = phone.invite(headers);
     phone

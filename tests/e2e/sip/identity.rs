@@ -1,0 +1,46 @@
+//! Who calls, and who does not want that known.
+
+use anyhow::ensure;
+
+use super::{Site, script};
+
+pub(super) async fn a_withheld_number_shows_nowhere(site: &Site) -> anyhow::Result<()> {
+    let (pbx, call) = site
+        .alice_picks_up(script!("pbx-calls-and-withholds-the-number"))
+        .await?;
+    call.hears("m.call.hangup").await?;
+    pbx.ends_well().await?;
+    ensure!(call.virtual_user == "@tel_anonymous:localtest", "{call:?}");
+    let record = site.record().await?;
+    let places = format!(
+        "{:?} {:?} {record:?} {}",
+        site.people.names(),
+        site.people.unread(),
+        site.gateway.logged()
+    );
+    for secret in ["33612345678", "612345678", "Secret Name"] {
+        ensure!(!places.contains(secret), "{secret} is told");
+    }
+    Ok(())
+}
+
+pub(super) async fn a_trusted_trunk_says_who_calls(site: &Site) -> anyhow::Result<()> {
+    let (pbx, call) = site
+        .alice_picks_up(script!("pbx-calls-and-asserts-the-number"))
+        .await?;
+    call.hears("m.call.hangup").await?;
+    pbx.ends_well().await?;
+    let number = &site.record().await?.number;
+    ensure!(number == "+33177000099", "{number}");
+    let names = site.people.names();
+    let named = names.iter().any(|name| name.contains("Réception"));
+    ensure!(named, "{names:?}");
+    Ok(())
+}
+
+pub(super) async fn the_trunk_is_told_who_calls(site: &Site) -> anyhow::Result<()> {
+    let script = script!("phone-hears-who-calls");
+    let (phone, call) = site.phone_picks_up(script).await?;
+    call.hang_up();
+    phone.ends_well().await
+}
