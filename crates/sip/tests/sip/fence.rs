@@ -190,13 +190,7 @@ async fn a_peer_that_never_reads_does_not_stop_the_others() {
     let phone = Phone::at(address(), at).await;
     let [cancel, options] =
         ["CANCEL", "OPTIONS"].map(|method| phone.request(method, "").replace("/UDP", "/TCP"));
-    // With so little room few answers clog it: the agent is not still at work on
-    // them when the other asks, however busy the machine is.
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4_096).unwrap();
-    socket.set_send_buffer_size(4_096).unwrap();
-    socket.bind((own.ip(), 0).into()).unwrap();
-    let clogged = socket.connect(at).await.unwrap();
+    let clogged = stream(own, at).await;
     clog(&clogged, &[cancel, options.clone()]).await;
     let mut other = stream(own, at).await;
     other.write_all(options.as_bytes()).await.unwrap();
