@@ -19,8 +19,8 @@ use super::screen::{self, Verdict};
 
 /// The longest message, head and body, in bytes: as long as a datagram may be.
 const LONGEST: usize = 65_535;
-/// What is set aside for a connection before it says anything, in bytes.
-const ROOM: usize = 2_048;
+/// What is set aside for a connection to say next, in bytes.
+const ROOM: usize = 4_096;
 
 /// A connection of a known peer, as it is read.
 pub(crate) struct FencedStream {
@@ -51,6 +51,8 @@ impl FencedStream {
                     return;
                 }
             }
+            // What was handed on took the room with it.
+            frames.buffer.reserve(ROOM);
             match from.read_buf(&mut frames.buffer).await {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}
