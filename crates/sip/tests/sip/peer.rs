@@ -21,7 +21,7 @@ pub(crate) fn address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(1);
     let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
     let process = 10 + (std::process::id() % 200) as u8;
-    SocketAddr::new(Ipv4Addr::new(127, process, high, low + 1).into(), 5060)
+    SocketAddr::new(Ipv4Addr::new(127, process, high, low).into(), 5060)
 }
 
 pub(crate) fn timers() -> Timers {
