@@ -9,6 +9,7 @@ pub(crate) mod media;
 mod rules;
 mod secret;
 pub(crate) mod sip;
+mod targets;
 
 use std::fmt;
 use std::ops::RangeInclusive;

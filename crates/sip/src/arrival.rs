@@ -1,7 +1,5 @@
 //! What an initial INVITE says, and whether it may become a call.
 
-use std::net::SocketAddr;
-
 use rsipstack::sip::{Header, HeadersExt, Request, StatusCode};
 use rsipstack::transaction::make_tag;
 
@@ -12,6 +10,7 @@ use crate::event::Caller;
 use crate::message;
 use crate::session::{self, Negotiated};
 use crate::snapshot::{self, DialogSnapshot};
+use crate::target::Hop;
 use crate::trunk::Trunk;
 
 /// An INVITE that may become a call.
@@ -31,7 +30,7 @@ pub(crate) type Refusal = (StatusCode, Vec<Header>);
 pub(crate) fn examine(
     core: &Core,
     trunk: &Trunk,
-    source: SocketAddr,
+    hop: Hop,
     request: &Request,
 ) -> Result<Arrival, Refusal> {
     let plain = |status| (status, Vec::new());
@@ -68,7 +67,7 @@ pub(crate) fn examine(
     Ok(Arrival {
         dialog: DialogSnapshot {
             trunk: trunk.config.name.clone(),
-            transport: trunk.config.transport,
+            transport: hop.transport,
             call_id,
             local: bare(request.to_header().map_err(header)?.value())?,
             local_tag: make_tag().to_string(),
@@ -77,7 +76,7 @@ pub(crate) fn examine(
             local_cseq: 0,
             remote_target,
             route_set: snapshot::record_route(request),
-            peer: source,
+            peer: hop.address,
         },
         cseq,
         from: caller(request),

@@ -15,6 +15,7 @@
 
 mod address;
 mod arrival;
+mod attempts;
 mod calling;
 mod config;
 mod core;
@@ -22,6 +23,7 @@ mod digest;
 mod dscp;
 mod established;
 mod event;
+mod extra_header;
 mod fence;
 mod inbound;
 mod incoming;
@@ -37,12 +39,17 @@ mod session;
 mod snapshot;
 mod streams;
 mod tap;
+mod target;
 mod transact;
 mod trunk;
+mod undo;
 mod user_agent;
 
-pub use config::{Credentials, Listener, SipConfig, Timers, Transport, TrunkConfig, TrunkName};
+pub use config::{
+    Credentials, Listener, SipConfig, Target, Timers, Transport, TrunkConfig, TrunkName,
+};
 pub use event::{Caller, Command, EndCause, Event, Happened, LegId, ReasonHeader};
+pub use extra_header::{ExtraHeader, HeaderError};
 pub use fence::CounterValues;
 pub use refused::{OrphanError, Refused, StartError};
 pub use snapshot::DialogSnapshot;

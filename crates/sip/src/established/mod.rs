@@ -14,8 +14,8 @@ use crate::message;
 use crate::outgoing;
 use crate::session::Timer;
 use crate::snapshot::DialogSnapshot;
+use crate::target::InDialog;
 use crate::transact::{self, InviteSent};
-use crate::trunk::InDialog;
 
 use ours::{Ours, Wish};
 use theirs::{Accepted, Offer};
@@ -115,7 +115,7 @@ impl Established {
     /// The dialog of an incoming leg.
     pub(crate) fn incoming(leg: Leg, beginning: Beginning, remote_cseq: Option<u32>) -> Self {
         Self {
-            _in_dialog: leg.trunk.begin_dialog(),
+            _in_dialog: leg.trunk.begin_dialog(beginning.dialog.peer),
             leg,
             dialog: beginning.dialog,
             first: None,
@@ -249,7 +249,13 @@ impl Established {
         // speaks with one phone.
         let mut branch = self.dialog.clone();
         branch.learn_from_response(response);
-        outgoing::acknowledge(&self.leg, &branch, &invite.request, cseq);
+        outgoing::acknowledge(
+            &self.leg.core,
+            &self.leg.trunk,
+            &branch,
+            &invite.request,
+            cseq,
+        );
         transact::farewell(&self.leg.core, &self.leg.trunk, &branch, None);
     }
 

@@ -46,12 +46,7 @@ impl Admission {
         is_emergency: IsEmergency,
     ) -> Self {
         let now = Instant::now();
-        let addresses = trunks
-            .iter()
-            .flat_map(|trunk| match trunk.config.allow.is_empty() {
-                true => vec![trunk.config.target.ip()],
-                false => trunk.config.allow.clone(),
-            });
+        let addresses = trunks.iter().flat_map(|trunk| trunk.allowed());
         let rates = addresses
             .map(|ip| (ip, Mutex::new(Bucket::new(messages_per_second, now))))
             .collect();
@@ -90,23 +85,23 @@ impl Admission {
         })
     }
 
-    /// The trunk of a source: the one that lives at exactly this address and
-    /// port, else the first that allows the address.
+    /// The trunk of a source: the one that has a target at exactly this address
+    /// and port, else the first that allows the address.
     pub(crate) fn trunk_of(&self, source: SocketAddr) -> Option<&Arc<Trunk>> {
-        let exact = self
-            .trunks
-            .iter()
-            .find(|trunk| trunk.config.target == source && trunk.config.allows(source.ip()));
-        exact.or_else(|| {
-            let mut trunks = self.trunks.iter();
-            trunks.find(|trunk| trunk.config.allows(source.ip()))
-        })
+        let mut trunks = self.trunks.iter().filter(|trunk| trunk.allows(source.ip()));
+        let first = trunks.clone().next()?;
+        Some(trunks.find(|trunk| trunk.is_at(source)).unwrap_or(first))
     }
 
     /// Counts an outgoing call.
     pub(crate) fn count_call_out(&self, priority: Priority) {
         count(&self.counters.calls_out);
         self.count_emergency(priority);
+    }
+
+    /// Counts an outgoing call that turns to its next target.
+    pub(crate) fn count_failover(&self) {
+        count(&self.counters.failovers);
     }
 
     /// Counts an outgoing call that is not started, over a limit.
@@ -179,7 +174,7 @@ mod tests {
     fn admission(messages_per_second: u32) -> Admission {
         let trunk = |name: &str, port| {
             let target = ([192, 0, 2, 1], port).into();
-            Arc::new(Trunk::new(TrunkConfig::new(name, target), 0, 10))
+            Arc::new(Trunk::new(TrunkConfig::new(name, target)))
         };
         let trunks = vec![trunk("a", 5060), trunk("b", 5070)];
         let legs = Arc::new(Legs::new(9));

@@ -25,6 +25,8 @@ pub struct CounterValues {
     pub calls_in: u64,
     /// Outgoing calls started.
     pub calls_out: u64,
+    /// Times that an outgoing call turned to another target of its trunk.
+    pub failovers: u64,
 }
 
 /// The counters themselves.
@@ -40,6 +42,7 @@ pub(crate) struct Counters {
     pub(crate) emergencies: AtomicU64,
     pub(crate) calls_in: AtomicU64,
     pub(crate) calls_out: AtomicU64,
+    pub(crate) failovers: AtomicU64,
 }
 
 impl Counters {
@@ -56,6 +59,7 @@ impl Counters {
             emergencies: read(&self.emergencies),
             calls_in: read(&self.calls_in),
             calls_out: read(&self.calls_out),
+            failovers: read(&self.failovers),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod calls;
 mod challenges;
+mod failover;
 mod fence;
 mod offerless;
 mod orphan;
