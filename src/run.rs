@@ -256,6 +256,9 @@ pub(crate) fn trunk_config(trunk: &sip::Trunk) -> anyhow::Result<TrunkConfig> {
             password: password.reveal().to_owned(),
             realm: trunk.realm.clone(),
         });
+    config.require_auth = trunk
+        .required_auth()
+        .map_err(|problem| problems(vec![problem]))?;
     config.from_domain.clone_from(&trunk.domain);
     config.options_every = Duration::from_secs(trunk.options_seconds);
     config.options_down_after = trunk.options_down_after;

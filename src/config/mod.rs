@@ -6,6 +6,7 @@ mod lines;
 mod load;
 mod matrix;
 pub(crate) mod media;
+mod required_auth;
 mod rules;
 mod secret;
 pub(crate) mod sip;

@@ -11,6 +11,7 @@ use serde::de::{self, Deserializer};
 use toml::Spanned;
 
 use super::Problem;
+use super::required_auth::RequiredAuth;
 use super::rules::{self, WrittenRule};
 use super::secret::{self, Secret};
 use super::targets::Target;
@@ -61,6 +62,7 @@ pub(crate) struct Trunk {
     password: Option<String>,
     password_file: Option<PathBuf>,
     pub(crate) realm: Option<String>,
+    pub(super) require_auth: Option<RequiredAuth>,
     pub(crate) domain: Option<String>,
     #[serde(default = "default_options_seconds")]
     pub(crate) options_seconds: u64,
@@ -313,6 +315,7 @@ impl Trunk {
         }
         problems.extend(self.rules().err().into_iter().flatten());
         problems.extend(self.headers().err());
+        problems.extend(self.required_auth().err());
         if self.new_calls_per_second == 0 {
             problems.push(Problem::new(
                 &place,

@@ -170,6 +170,9 @@ pub struct TrunkConfig {
     pub allow: Vec<IpAddr>,
     /// Digest credentials for its challenges (401, 407).
     pub auth: Option<Credentials>,
+    /// What its own INVITEs have to be answered to, where its address alone is
+    /// not enough.
+    pub require_auth: Option<RequiredAuth>,
     /// Host part of our From and P-Asserted-Identity; our own address if unset.
     pub from_domain: Option<String>,
     /// How often its health is asked by OPTIONS; zero never asks. While calls
@@ -216,6 +219,7 @@ impl TrunkConfig {
             transport: Transport::Udp,
             allow: Vec::new(),
             auth: None,
+            require_auth: None,
             from_domain: None,
             options_every: Duration::from_secs(30),
             options_down_after: 2,
@@ -258,6 +262,50 @@ impl fmt::Debug for Credentials {
             .field("password", &"…")
             .field("realm", &self.realm)
             .finish()
+    }
+}
+
+/// The account by which a trunk shows that it is who it seems to be. The
+/// password is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RequiredAuth {
+    /// Its user name.
+    pub username: String,
+    /// Its password.
+    pub password: String,
+    /// What we call ourselves in the challenge; holds no quote.
+    pub realm: String,
+    /// How the password is hashed.
+    pub algorithm: DigestAlgorithm,
+}
+
+impl fmt::Debug for RequiredAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequiredAuth")
+            .field("username", &self.username)
+            .field("password", &"…")
+            .field("realm", &self.realm)
+            .field("algorithm", &self.algorithm)
+            .finish()
+    }
+}
+
+/// How digest authentication hashes (RFC 8760).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DigestAlgorithm {
+    /// What every PBX knows.
+    #[default]
+    Md5,
+    /// SHA-256.
+    Sha256,
+}
+
+impl fmt::Display for DigestAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Md5 => "MD5",
+            Self::Sha256 => "SHA-256",
+        })
     }
 }
 

@@ -74,7 +74,15 @@ fn hop_of(connection: &SipConnection) -> Option<Hop> {
 
 fn outside_of_dialogs(core: &Arc<Core>, trunk: &Arc<Trunk>, hop: Hop, tx: Transaction) {
     match tx.original.method {
-        Method::Invite => incoming::arrive(core, trunk, hop, tx),
+        Method::Invite => {
+            let from = hop.address.ip();
+            match core.admission.admits_caller(trunk, &tx.original, from) {
+                Ok(()) => incoming::arrive(core, trunk, hop, tx),
+                Err(challenge) => {
+                    transact::reply(core, tx, StatusCode::Unauthorized, vec![challenge]);
+                }
+            }
+        }
         Method::Options => transact::reply(core, tx, StatusCode::OK, capabilities()),
         // RFC 6665 §4.1.3: there is no event package here.
         Method::Subscribe => transact::reply(core, tx, StatusCode::BadEvent, Vec::new()),

@@ -17,6 +17,7 @@ mod address;
 mod arrival;
 mod attempts;
 mod calling;
+mod challenge;
 mod config;
 mod core;
 mod digest;
@@ -46,7 +47,8 @@ mod undo;
 mod user_agent;
 
 pub use config::{
-    Credentials, Listener, SipConfig, Target, Timers, Transport, TrunkConfig, TrunkName,
+    Credentials, DigestAlgorithm, Listener, RequiredAuth, SipConfig, Target, Timers, Transport,
+    TrunkConfig, TrunkName,
 };
 pub use event::{Caller, Command, EndCause, Event, Happened, LegId, ReasonHeader};
 pub use extra_header::{ExtraHeader, HeaderError};

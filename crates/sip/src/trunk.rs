@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::challenge::Challenger;
 use crate::config::TrunkConfig;
 use crate::fence::Bucket;
 use crate::legs::Priority;
@@ -15,6 +16,8 @@ use crate::target::{InDialog, Target, Targets};
 pub(crate) struct Trunk {
     pub(crate) config: TrunkConfig,
     pub(crate) targets: Targets,
+    /// Where it has to show a password.
+    pub(crate) challenger: Option<Challenger>,
     calls: AtomicUsize,
     /// Rates of new calls: in, and out.
     new_calls: Mutex<Bucket>,
@@ -31,6 +34,10 @@ impl Trunk {
         let targets = config.targets.iter();
         Self {
             targets: Targets::new(targets.map(|t| Target::new(*t, config.transport))),
+            challenger: config
+                .require_auth
+                .clone()
+                .map(|required| Challenger::new(required, now)),
             calls: AtomicUsize::new(0),
             new_calls: rate(),
             new_calls_out: rate(),

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rsipstack::sip::{Header, Request};
 use tracing::warn;
 
 use super::counters::{Counters, count};
 use super::rate::Bucket;
+use crate::challenge::Shown;
 use crate::legs::{Legs, Priority};
 use crate::trunk::Trunk;
 
@@ -28,6 +30,7 @@ pub(crate) struct Admission {
     is_emergency: IsEmergency,
     pub(crate) counters: Counters,
     refused: Mutex<Refusals>,
+    said_wrong_password: Mutex<Option<Instant>>,
     closing: AtomicBool,
 }
 
@@ -57,6 +60,7 @@ impl Admission {
             is_emergency,
             counters: Counters::default(),
             refused: Mutex::default(),
+            said_wrong_password: Mutex::default(),
             closing: AtomicBool::new(false),
         }
     }
@@ -97,6 +101,45 @@ impl Admission {
     pub(crate) fn count_call_out(&self, priority: Priority) {
         count(&self.counters.calls_out);
         self.count_emergency(priority);
+    }
+
+    /// Whether a call has shown the password of its trunk, where it has to;
+    /// else the challenge that it is answered with.
+    pub(crate) fn admits_caller(
+        &self,
+        trunk: &Trunk,
+        request: &Request,
+        from: IpAddr,
+    ) -> Result<(), Header> {
+        let Some(challenger) = &trunk.challenger else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        let shown = challenger.judge(request, from, now);
+        match shown {
+            Shown::Right => return Ok(()),
+            Shown::None | Shown::Stale => count(&self.counters.challenged),
+            Shown::Wrong => {
+                count(&self.counters.wrong_passwords);
+                self.note_wrong_password(trunk);
+            }
+        }
+        Err(challenger.challenge(shown, from, now))
+    }
+
+    fn note_wrong_password(&self, trunk: &Trunk) {
+        let mut said = self
+            .said_wrong_password
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let now = Instant::now();
+        if said.is_none_or(|said| now - said >= SAY_AGAIN) {
+            *said = Some(now);
+            warn!(
+                trunk = %trunk.config.name,
+                "a call with a wrong user name or password is not let in: compare the PBX's account with require_auth"
+            );
+        }
     }
 
     /// Counts an outgoing call that turns to its next target.
