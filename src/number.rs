@@ -22,13 +22,12 @@ pub(crate) fn explain(
 ) -> anyhow::Result<String> {
     let directory = config.directory().map_err(run::problems)?;
     let line = line.map(|who| line_of(&directory, who)).transpose()?;
-    let first = config.trunks.first().context("there is no [[trunk]]")?;
     let from = match trunk {
         Some(name) => named(config, name)?,
-        None => first,
+        None => config.trunks.first().context("there is no [[trunk]]")?,
     };
     let mut told = String::new();
-    dialled(&mut told, &directory, first, raw, line)?;
+    dialled(&mut told, &directory, config, raw, line)?;
     told.push('\n');
     calling(&mut told, &directory, from, raw)?;
     told.push('\n');
@@ -66,7 +65,7 @@ fn fact(told: &mut String, name: &str, what: impl std::fmt::Display) -> anyhow::
 fn dialled(
     told: &mut String,
     directory: &Directory,
-    trunk: &Trunk,
+    config: &Config,
     raw: &str,
     line: Option<&Line>,
 ) -> anyhow::Result<()> {
@@ -114,11 +113,9 @@ fn dialled(
         None => "whoever has one may dial it (who dials without one is refused)".to_owned(),
     };
     fact(told, "line", dials)?;
-    fact(
-        told,
-        "trunk",
-        format!("{:?}: the first [[trunk]] takes every call", trunk.name),
-    )?;
+    let Some(trunk) = way_out(told, config, &number, permission)? else {
+        return Ok(());
+    };
     let rules = trunk.rules().map_err(run::problems)?;
     match permission {
         Permission::Emergency => fact(told, "rules", "none is tried: it is an emergency number")?,
@@ -133,6 +130,45 @@ fn dialled(
     sent(told, trunk, &rules, directory, &number)
 }
 
+/// Which trunk takes the call, and which are there for when that is down or full.
+fn way_out<'a>(
+    told: &mut String,
+    config: &'a Config,
+    number: &Number,
+    permission: Permission<'_>,
+) -> anyhow::Result<Option<&'a Trunk>> {
+    let routes = run::routes(config);
+    let for_help = matches!(permission, Permission::Emergency);
+    let ways = routes.of(number.as_str(), for_help);
+    let Some((first, others)) = ways.split_first() else {
+        fact(
+            told,
+            "trunk",
+            "none: the number begins with none of the prefixes of any [[trunk]]",
+        )?;
+        fact(
+            told,
+            "outcome",
+            "refused: the person reads that it cannot be called",
+        )?;
+        return Ok(None);
+    };
+    let why = match first.fits(number.as_str()) {
+        Some("") => "it takes every number".to_owned(),
+        Some(prefix) => format!("of its prefixes {prefix:?} fits, and none is longer"),
+        None => "a call for help may take any".to_owned(),
+    };
+    fact(told, "trunk", format!("{:?}: {why}", first.trunk.0))?;
+    for other in others {
+        fact(
+            told,
+            "",
+            format!("{:?} where that is down or full", other.trunk.0),
+        )?;
+    }
+    named(config, &first.trunk.0).map(Some)
+}
+
 fn sent(
     told: &mut String,
     trunk: &Trunk,
@@ -143,6 +179,7 @@ fn sent(
     let plan = directory.plan();
     let to = rules.dialled(plan, number);
     let uri = run::trunk_config(trunk)?.request_uri(&to);
+    let uri = uri.context("the trunk has no target")?;
     fact(told, "sent", format!("INVITE {uri}"))?;
     if plan.is_emergency(&to) && !plan.is_emergency(number.as_str()) {
         fact(

@@ -11,7 +11,7 @@ use mxtrunk_media_io::{
     SrtpPolicy,
 };
 use mxtrunk_signaling::{
-    Directory, Inbox, LegIds, Numbering, Peers, Router, Settings, Traces, recover,
+    Directory, Inbox, LegIds, Numbering, Peers, Router, Routes, Settings, Traces, recover,
 };
 use mxtrunk_sip::{Credentials, LegId, Listener, SipConfig, TrunkConfig, TrunkName, UserAgent};
 use mxtrunk_store::Store;
@@ -154,9 +154,8 @@ fn stop_signal() -> anyhow::Result<CancellationToken> {
 }
 
 fn settings(config: &Config) -> anyhow::Result<Settings> {
-    let trunk = config.trunks.first().context("there is no [[trunk]]")?;
     Ok(Settings {
-        trunk: TrunkName(trunk.name.clone()),
+        routes: routes(config),
         profiles: config
             .trunks
             .iter()
@@ -180,6 +179,11 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
         join_wait: Duration::from_secs(config.matrix.join_seconds),
         instance: config.store.instance.clone(),
     })
+}
+
+/// Which trunks outgoing calls take.
+pub(crate) fn routes(config: &Config) -> Routes {
+    Routes(config.trunks.iter().map(sip::Trunk::route).collect())
 }
 
 fn matrix_config(config: &Config) -> anyhow::Result<MatrixConfig> {
@@ -241,7 +245,10 @@ pub(crate) fn trunk_config(trunk: &sip::Trunk) -> anyhow::Result<TrunkConfig> {
     let password = trunk
         .password()
         .map_err(|problem| problems(vec![problem]))?;
-    let mut config = TrunkConfig::new(&trunk.name, trunk.target);
+    let targets = trunk.targets();
+    let first = targets.first().context("a trunk without a target")?;
+    let mut config = TrunkConfig::new(&trunk.name, first.address);
+    config.targets = targets;
     config.transport = transport(trunk.transport);
     if !trunk.allow.is_empty() {
         config.allow.clone_from(&trunk.allow);
@@ -255,9 +262,16 @@ pub(crate) fn trunk_config(trunk: &sip::Trunk) -> anyhow::Result<TrunkConfig> {
             password: password.reveal().to_owned(),
             realm: trunk.realm.clone(),
         });
+    config.require_auth = trunk
+        .required_auth()
+        .map_err(|problem| problems(vec![problem]))?;
     config.from_domain.clone_from(&trunk.domain);
     config.options_every = Duration::from_secs(trunk.options_seconds);
+    config.options_down_after = trunk.options_down_after;
+    config.options_up_after = trunk.options_up_after;
     config.max_calls = trunk.max_calls;
+    config.new_calls_per_second = trunk.new_calls_per_second;
+    config.headers = trunk.headers().map_err(|problem| problems(vec![problem]))?;
     config.answer_within = Duration::from_secs(trunk.answer_within_seconds);
     config.session_expires = Duration::from_secs(trunk.session_seconds);
     config.trust_identity = trunk.trust_identity;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use super::{Config, lines};
+use super::{Config, lines, sip};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +69,14 @@ impl Config {
                 "add a [[trunk]] with a name and a target",
             ));
         }
+        let takes_calls = |trunk: &sip::Trunk| !trunk.route().prefixes.is_empty();
+        if !self.trunks.is_empty() && !self.trunks.iter().any(takes_calls) {
+            problems.push(Problem::new(
+                "trunk",
+                "prefixes is empty in each: nobody could call anybody",
+                "remove prefixes from the [[trunk]] that is to take outgoing calls",
+            ));
+        }
         let mut names = HashSet::new();
         for trunk in &self.trunks {
             problems.extend(trunk.problems(&self.sip.listen));
@@ -96,12 +104,12 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const SHIPPED: &str = include_str!("../../gateway.toml");
+    pub(in crate::config) const SHIPPED: &str = include_str!("../../gateway.toml");
 
-    fn complaints(text: &str) -> String {
+    pub(in crate::config) fn complaints(text: &str) -> String {
         let problems = Config::parse(text).expect_err("it must be refused");
         problems
             .iter()

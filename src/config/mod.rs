@@ -6,9 +6,11 @@ mod lines;
 mod load;
 mod matrix;
 pub(crate) mod media;
+mod required_auth;
 mod rules;
 mod secret;
 pub(crate) mod sip;
+mod targets;
 
 use std::fmt;
 use std::ops::RangeInclusive;

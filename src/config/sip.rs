@@ -1,5 +1,6 @@
 //! `[sip]` and `[[trunk]]`
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,8 +12,10 @@ use serde::de::{self, Deserializer};
 use toml::Spanned;
 
 use super::Problem;
+use super::required_auth::RequiredAuth;
 use super::rules::{self, WrittenRule};
 use super::secret::{self, Secret};
+use super::targets::Target;
 
 /// `[sip]`
 #[derive(Debug, Clone, Deserialize)]
@@ -48,7 +51,10 @@ pub(crate) enum Transport {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Trunk {
     pub(crate) name: String,
-    pub(crate) target: SocketAddr,
+    pub(super) target: Option<SocketAddr>,
+    #[serde(default)]
+    pub(super) targets: Vec<Target>,
+    pub(super) prefixes: Option<Vec<String>>,
     #[serde(default = "default_transport")]
     pub(crate) transport: Transport,
     #[serde(default)]
@@ -57,11 +63,20 @@ pub(crate) struct Trunk {
     password: Option<String>,
     password_file: Option<PathBuf>,
     pub(crate) realm: Option<String>,
+    pub(super) require_auth: Option<RequiredAuth>,
     pub(crate) domain: Option<String>,
     #[serde(default = "default_options_seconds")]
     pub(crate) options_seconds: u64,
+    #[serde(default = "default_down_after")]
+    pub(crate) options_down_after: u32,
+    #[serde(default = "default_up_after")]
+    pub(crate) options_up_after: u32,
     #[serde(default = "default_trunk_calls")]
     pub(crate) max_calls: usize,
+    #[serde(default = "default_new_calls")]
+    pub(crate) new_calls_per_second: u32,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
     #[serde(default = "default_answer_within")]
     pub(crate) answer_within_seconds: u64,
     #[serde(default = "default_session_seconds")]
@@ -143,8 +158,20 @@ fn default_options_seconds() -> u64 {
     30
 }
 
+fn default_down_after() -> u32 {
+    2
+}
+
+fn default_up_after() -> u32 {
+    1
+}
+
 fn default_trunk_calls() -> usize {
     200
+}
+
+fn default_new_calls() -> u32 {
+    100
 }
 
 fn default_answer_within() -> u64 {
@@ -163,7 +190,7 @@ impl std::fmt::Debug for Trunk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Trunk")
             .field("name", &self.name)
-            .field("target", &self.target)
+            .field("targets", &self.targets())
             .finish_non_exhaustive()
     }
 }
@@ -272,8 +299,11 @@ impl Trunk {
     /// Where its calls and, behind NAT, its audio may come from.
     pub(crate) fn addresses(&self) -> Vec<IpAddr> {
         let mut addresses = self.allow.clone();
-        if !addresses.contains(&self.target.ip()) {
-            addresses.push(self.target.ip());
+        for target in self.targets() {
+            let ip = target.address.ip();
+            if !addresses.contains(&ip) {
+                addresses.push(ip);
+            }
         }
         addresses
     }
@@ -300,6 +330,15 @@ impl Trunk {
             (Ok(_), _) => {}
         }
         problems.extend(self.rules().err().into_iter().flatten());
+        problems.extend(self.headers().err());
+        problems.extend(self.required_auth().err());
+        if self.new_calls_per_second == 0 {
+            problems.push(Problem::new(
+                &place,
+                "has new_calls_per_second = 0: no call could be placed",
+                "100 is the default",
+            ));
+        }
         if self.max_calls == 0 {
             problems.push(Problem::new(
                 &place,
@@ -307,27 +346,7 @@ impl Trunk {
                 "200 is the default",
             ));
         }
-        if self.target.port() == 0 {
-            problems.push(Problem::new(
-                &place,
-                "has a target without a port",
-                "write ADDRESS:PORT, usually :5060",
-            ));
-        }
-        let serves = |l: &Listen| {
-            l.transport == self.transport && l.address.is_ipv4() == self.target.is_ipv4()
-        };
-        if !listen.iter().any(serves) {
-            problems.push(Problem::new(
-                &place,
-                format!(
-                    "uses {:?} to {}, and nothing listens on that",
-                    self.transport,
-                    self.target.ip()
-                ),
-                "add such an entry to sip.listen, or change the trunk's transport",
-            ));
-        }
+        problems.extend(self.target_problems(&place, listen));
         let twice = |(n, codec)| self.codecs[..n].contains(codec);
         if self.codecs.is_empty() || self.codecs.iter().enumerate().any(twice) {
             problems.push(Problem::new(

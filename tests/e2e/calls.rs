@@ -88,6 +88,30 @@ fn a_pbx_that_calls_over_srtp_is_heard_and_hears() {
     });
 }
 
+/// The first of the two targets is nobody; and the PBX has to show its password when it calls.
+#[test]
+fn a_trunk_with_a_dead_target_and_a_password_carries_calls_both_ways() {
+    namespace::test(async |run| {
+        let (username, password) = asterisk::SHOWS;
+        let changes = format!(
+            "[[trunk]]\nname = \"pbx\"\n\
+             targets = [\"127.0.0.9:5060\", {{ address = \"{}\", priority = 1 }}]\n\
+             require_auth = {{ username = \"{username}\", password = \"{password}\" }}\n",
+            asterisk::SIP
+        );
+        let mut site = Site::start(&run, &changes).await?;
+        site.connect(extension::ECHO).await?;
+        site.is_heard_and_hung_up().await?;
+        site.answers_the_desk_phone("2001").await?;
+        let log = site.peers.gateway.logged();
+        ensure!(!log.contains(password), "the password is in the log");
+        let printed = site.peers.asterisk.channels()?;
+        ensure!(printed > 0, "the PBX has no call");
+        site.alice.hangup().await?;
+        site.pbx_is_quiet(PATIENCE).await
+    });
+}
+
 #[test]
 fn a_browser_whose_network_lets_no_udp_through_calls_over_tcp() {
     namespace::test(async |run| {

@@ -16,6 +16,8 @@ const QUIET: Duration = Duration::from_secs(10);
 pub(crate) struct Standing {
     /// The trunk that the call would take answers.
     pub(crate) trunk_is_up: bool,
+    /// It has as many calls as may be.
+    pub(crate) trunk_is_full: bool,
     /// Calls there are, those that ring included.
     pub(crate) calls: usize,
     /// What is left of the media workers.
@@ -26,6 +28,7 @@ pub(crate) struct Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Obstacle {
     TrunkIsDown,
+    TrunkIsFull,
     TooManyCalls,
     NoHeadroom,
 }
@@ -37,6 +40,7 @@ impl Standing {
         match priority {
             Priority::Emergency => None,
             Priority::Normal if !self.trunk_is_up => Some(Obstacle::TrunkIsDown),
+            Priority::Normal if self.trunk_is_full => Some(Obstacle::TrunkIsFull),
             Priority::Normal if self.calls >= max_calls => Some(Obstacle::TooManyCalls),
             Priority::Normal if !self.headroom.fits_one_more(self.calls) => {
                 Some(Obstacle::NoHeadroom)
@@ -99,7 +103,7 @@ impl Admission {
         };
         let counter = match obstacle {
             Obstacle::TrunkIsDown => return Err(Reason::Unreachable),
-            Obstacle::TooManyCalls => &self.too_many_calls,
+            Obstacle::TooManyCalls | Obstacle::TrunkIsFull => &self.too_many_calls,
             Obstacle::NoHeadroom => &self.no_headroom,
         };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -162,6 +166,10 @@ impl Admission {
                 calls,
                 busy_workers, "the media workers have no room: new calls are refused"
             ),
+            Obstacle::TrunkIsFull => warn!(
+                calls,
+                "every trunk that the call may take has as many calls as may be: new ones are refused"
+            ),
             Obstacle::TooManyCalls | Obstacle::TrunkIsDown => warn!(
                 calls,
                 max_calls, "there are as many calls as may be: new ones are refused"
@@ -189,6 +197,7 @@ pub(crate) mod tests {
     pub(crate) fn standing(trunk_is_up: bool, calls: usize, free: bool) -> Standing {
         Standing {
             trunk_is_up,
+            trunk_is_full: false,
             calls,
             headroom: if free { FREE } else { NONE },
         }
@@ -201,6 +210,13 @@ pub(crate) mod tests {
             (standing(true, 9, true), Ok(())),
             (standing(true, 10, true), Err(Reason::Overloaded)),
             (standing(true, 0, false), Err(Reason::Overloaded)),
+            (
+                Standing {
+                    trunk_is_full: true,
+                    ..standing(true, 0, true)
+                },
+                Err(Reason::Overloaded),
+            ),
             (standing(false, 0, true), Err(Reason::Unreachable)),
             (standing(false, 10, false), Err(Reason::Unreachable)),
         ] {

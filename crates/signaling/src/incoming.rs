@@ -20,6 +20,7 @@ use crate::legs::{self, LastWord, SipNews};
 use crate::record::OpenRecord;
 use crate::room_sender::{Address, RoomSender};
 use crate::router::{Router, contain, lease_from_now};
+use crate::routes::TrunkStanding;
 use crate::trace::CallTracer;
 
 /// The number of a caller who withholds theirs.
@@ -72,7 +73,7 @@ pub(crate) fn begin(router: &Router, leg: LegId, invite: Invite) {
     trace.dialog(&invite.call_id);
     let (store, instance) = (router.peers.store.clone(), router.settings.instance.clone());
     // The trunk has just spoken to us: it is up.
-    let standing = router.standing(true);
+    let standing = router.standing(TrunkStanding::SPEAKS);
     let entered = router
         .admission
         .admit(Instant::now(), admitted.priority, &standing)

@@ -15,6 +15,7 @@
 //! - [`trace`]: what the last calls said on each side, for whoever has to find out what went wrong;
 //! - [`recovery`]: ends what a crash has left behind;
 //! - [`directory`], [`numbers`], [`emergency`]: lines, what may be dialled, and what nothing may stand in the way of;
+//! - [`routes`]: which trunk a call takes on its way out;
 //! - [`rules`]: how a trunk writes numbers, where it is not as the site does.
 
 mod admission;
@@ -32,6 +33,7 @@ mod record;
 mod recovery;
 mod room_sender;
 mod router;
+mod routes;
 pub mod rules;
 mod silence;
 pub mod trace;
@@ -52,6 +54,7 @@ pub use ids::LegIds;
 pub use numbers::{Number, NumberPlan};
 pub use recovery::recover;
 pub use router::{Inbox, Router};
+pub use routes::{Route, Routes};
 pub use rules::{Rule, Rules, TrunkRules};
 pub use trace::Traces;
 
@@ -75,8 +78,8 @@ pub struct Peers {
 /// What signaling can be told.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The trunk that outgoing calls take.
-    pub trunk: TrunkName,
+    /// The trunks that outgoing calls take.
+    pub routes: Routes,
     /// What the phones behind each trunk can do; the default for one that is not named.
     pub profiles: HashMap<TrunkName, PhoneProfile>,
     /// What becomes of sound that each trunk sends before the answer; it is heard on one that is not named.

@@ -7,12 +7,12 @@ use mxtrunk_matrix::IncomingCallEvent;
 use mxtrunk_matrix::call_events::Invite;
 use mxtrunk_matrix::voip_v1::{self, Ids};
 use mxtrunk_media_io::Priority;
-use mxtrunk_sip::Caller;
+use mxtrunk_sip::{Caller, TrunkName};
 use mxtrunk_store::{Direction, LiveCall, MatrixSide};
 use ruma::UserId;
 use tracing::info;
 
-use crate::admission::{Admission, Standing};
+use crate::Settings;
 use crate::call_task::{CallTask, MatrixLeg, PhoneLeg};
 use crate::directory::{Directory, Line};
 use crate::ids::random_text;
@@ -22,7 +22,7 @@ use crate::numbers::Number;
 use crate::record::OpenRecord;
 use crate::room_sender::{Address, Letter, RoomSender};
 use crate::router::{Router, lease_from_now};
-use crate::rules::TrunkRules;
+use crate::routes::{Route, TrunkStanding};
 
 /// An `m.call.invite`, and the event that it came in.
 pub(crate) struct Invited {
@@ -32,17 +32,25 @@ pub(crate) struct Invited {
 
 /// Begins the call that an `m.call.invite` asks for, or refuses it.
 pub(crate) fn begin(router: &Router, invited: Invited) {
-    let trunk_is_up = router.peers.phones.trunk_is_up(&router.settings.trunk);
-    let admitted = admit(
-        Instant::now(),
+    let phones = &router.peers.phones;
+    let chosen = choose(
         &router.peers.directory,
-        &router.admission,
-        &router.settings.rules_of(&router.settings.trunk),
-        &router.standing(trunk_is_up),
+        &router.settings,
         (&invited.event.sender, &invited.event.number),
+        |trunk| TrunkStanding {
+            is_up: phones.trunk_is_up(trunk),
+            is_full: phones.trunk_is_full(trunk),
+        },
     );
+    let admitted = chosen.and_then(|(chosen, trunk)| {
+        let standing = router.standing(trunk);
+        router
+            .admission
+            .admit(Instant::now(), chosen.priority, &standing)?;
+        Ok(chosen)
+    });
     match admitted {
-        Ok(admitted) => place(router, invited, admitted),
+        Ok(chosen) => place(router, invited, chosen),
         Err(reason) => refuse(router, invited, reason),
     }
 }
@@ -51,7 +59,7 @@ pub(crate) fn begin(router: &Router, invited: Invited) {
 pub(crate) fn refuse(router: &Router, invited: Invited, reason: Reason) {
     let now = Instant::now();
     let ids = invited.ids();
-    let record = invited.record(router);
+    let record = invited.record(&invited.first_trunk(router));
     let trace = record.trace(&router.peers.traces);
     trace.heard(&invited.event.event);
     trace.ended(reason.word(), Side::Gateway);
@@ -83,47 +91,69 @@ pub(crate) fn refuse(router: &Router, invited: Invited, reason: Reason) {
     }
 }
 
-/// A call that may be placed.
+/// A call, and the way that it takes.
 #[derive(Debug)]
-struct Admitted {
+struct Chosen {
     line: Line,
     number: Number,
+    trunk: TrunkName,
     /// The number as the trunk wants it.
     sent: String,
     priority: Priority,
 }
 
-/// Who may call what, and whether there is room for it.
-fn admit(
-    now: Instant,
+/// Who may call what, and over which trunk: the first that takes the number, is up and has room; where none is and
+/// has, the first that takes it, and what is in its way is in the call's.
+fn choose(
     directory: &Directory,
-    admission: &Admission,
-    rules: &TrunkRules,
-    standing: &Standing,
+    settings: &Settings,
     (user, dialled): (&UserId, &str),
-) -> Result<Admitted, Reason> {
+    standing_of: impl Fn(&TrunkName) -> TrunkStanding,
+) -> Result<(Chosen, TrunkStanding), Reason> {
     let line = directory.line_of(user).ok_or(Reason::Forbidden)?;
     let plan = directory.plan();
     let number = plan.dialable(dialled).ok_or(Reason::NotFound)?;
-    let sent = rules.dialled(plan, &number);
-    // A rule may make an emergency number of what was dialled: "9911" where 9 gets the outside line.
-    let priority = directory.priority_of(&sent);
-    admission.admit(now, priority, standing)?;
-    Ok(Admitted {
-        line: line.clone(),
-        number,
-        sent,
-        priority,
-    })
+    let for_help = plan.is_emergency(number.as_str());
+    let routes = settings.routes.of(number.as_str(), for_help);
+    let mut ways: Vec<(Chosen, TrunkStanding)> = routes
+        .into_iter()
+        .map(|Route { trunk, .. }| {
+            let sent = settings.rules_of(trunk).dialled(plan, &number);
+            let chosen = Chosen {
+                line: line.clone(),
+                number: number.clone(),
+                trunk: trunk.clone(),
+                // A rule may make an emergency number of what was dialled: "9911" where 9 gets the outside line.
+                priority: directory.priority_of(&sent),
+                sent,
+            };
+            (chosen, standing_of(trunk))
+        })
+        .collect();
+    // Over another trunk that would be somebody else's number.
+    if ways
+        .iter()
+        .any(|(chosen, _)| chosen.priority == Priority::Emergency)
+    {
+        ways.retain(|(chosen, _)| chosen.priority == Priority::Emergency);
+    }
+    // Full rather than down: the next moment may have room.
+    ways.sort_by_key(|(_, standing)| match standing {
+        TrunkStanding { is_up: false, .. } => 2,
+        TrunkStanding { is_full: true, .. } => 1,
+        _ => 0,
+    });
+    ways.into_iter().next().ok_or(Reason::NotFound)
 }
 
-fn place(router: &Router, invited: Invited, admitted: Admitted) {
-    let Admitted {
+fn place(router: &Router, invited: Invited, chosen: Chosen) {
+    let Chosen {
         line,
         number,
+        trunk,
         sent,
         priority,
-    } = admitted;
+    } = chosen;
     let now = Instant::now();
     let (inbox, far_end) = CallInbox::new();
     let browser = Leg {
@@ -139,7 +169,7 @@ fn place(router: &Router, invited: Invited, admitted: Admitted) {
         refuse(router, invited, Reason::Busy);
         return;
     };
-    let record = invited.record(router);
+    let record = invited.record(&trunk);
     let trace = record.trace(&router.peers.traces);
     trace.heard(&invited.event.event);
     let ids = invited.ids();
@@ -164,7 +194,7 @@ fn place(router: &Router, invited: Invited, admitted: Admitted) {
     let task = CallTask {
         peers: router.peers.clone(),
         call: Call::new(now, router.settings.timings, browser, phone, Some(offer))
-            .with_early_media(router.settings.early_media_of(&router.settings.trunk)),
+            .with_early_media(router.settings.early_media_of(&trunk)),
         matrix: MatrixLeg {
             id: browser.id,
             leg,
@@ -173,15 +203,15 @@ fn place(router: &Router, invited: Invited, admitted: Admitted) {
         },
         phone: PhoneLeg {
             id: phone.id,
+            profile: router.settings.profile_of(&trunk),
             target: Some(SipTarget {
-                trunk: router.settings.trunk.clone(),
+                trunk,
                 to: sent,
                 from: Caller {
                     number: line.caller_id.to_string(),
                     display: line.name,
                 },
             }),
-            profile: router.settings.profile_of(&router.settings.trunk),
             said: LastWord::default(),
         },
         priority,
@@ -199,9 +229,16 @@ impl Invited {
         self.event.age
     }
 
-    fn record(&self, router: &Router) -> OpenRecord {
+    fn record(&self, trunk: &TrunkName) -> OpenRecord {
         let (user, number) = (self.event.sender.as_str(), &self.event.number);
-        OpenRecord::begin(Direction::Outgoing, user, number, &router.settings.trunk.0)
+        OpenRecord::begin(Direction::Outgoing, user, number, &trunk.0)
+    }
+
+    /// The trunk that the call would take if nothing stood in its way, for the record of a refusal; `-` for none.
+    fn first_trunk(&self, router: &Router) -> TrunkName {
+        let routes = router.settings.routes.of(&self.event.number, false);
+        let first = routes.first().map(|route| route.trunk.clone());
+        first.unwrap_or_else(|| TrunkName("-".to_owned()))
     }
 
     fn ids(&self) -> Ids {
@@ -235,12 +272,16 @@ impl Invited {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
     use crate::admission::tests::standing;
+    use crate::admission::{Admission, Standing};
     use crate::numbers::NumberPlan;
-    use crate::rules::{Rule, Rules};
+    use crate::routes::Routes;
+    use crate::rules::{Rule, Rules, TrunkRules};
 
-    /// Alice has a line, and may dial extensions that begin with 2.
+    /// Alice has a line, and may dial extensions that begin with 2 or 9.
     fn directory() -> Directory {
         let plan = NumberPlan {
             dialable: ["2XXX", "9XXX"].map(String::from).to_vec(),
@@ -258,23 +299,101 @@ mod tests {
         Directory::new(plan, vec![alice]).expect("one line")
     }
 
-    fn dials(user: &str, number: &str, standing: &Standing) -> Result<String, Reason> {
-        let user = UserId::parse(user).expect("a test user");
-        let (now, admission) = (Instant::now(), Admission::new(2));
-        let nine = Rule::new("9", None, "$1").expect("a sound rule");
-        let rules = TrunkRules {
-            dial: Rules(vec![nine]),
+    /// Two trunks, of which the second wants a 9 before each number, and a third for 21XX.
+    fn settings() -> Settings {
+        let route = |name: &str, prefix: &str| Route {
+            trunk: TrunkName(name.into()),
+            prefixes: vec![prefix.into()],
+        };
+        let rules = |from: &str, to: &str| TrunkRules {
+            dial: Rules(vec![Rule::new(from, None, to).expect("a sound rule")]),
             ..TrunkRules::default()
         };
-        let admitted = admit(
-            now,
-            &directory(),
-            &admission,
-            &rules,
-            standing,
-            (&user, number),
-        )?;
-        Ok(admitted.sent)
+        Settings {
+            routes: Routes(vec![
+                route("first", ""),
+                route("second", ""),
+                route("third", "21"),
+            ]),
+            profiles: HashMap::new(),
+            early_media: HashMap::new(),
+            rules: HashMap::from([
+                (TrunkName("first".into()), rules("9", "$1")),
+                (TrunkName("second".into()), rules("2", "92$1")),
+            ]),
+            timings: mxtrunk_call::Timings::default(),
+            max_calls: 2,
+            join_wait: Duration::from_secs(1),
+            instance: "test".into(),
+        }
+    }
+
+    const FREE: TrunkStanding = TrunkStanding::SPEAKS;
+    const FULL: TrunkStanding = TrunkStanding {
+        is_full: true,
+        ..FREE
+    };
+    const DOWN: TrunkStanding = TrunkStanding {
+        is_up: false,
+        ..FREE
+    };
+
+    /// Which trunk a call takes, and what that is sent.
+    fn way(
+        user: &str,
+        number: &str,
+        standings: [TrunkStanding; 3],
+    ) -> Result<(String, String, TrunkStanding), Reason> {
+        let user = UserId::parse(user).expect("a test user");
+        let standing_of = |trunk: &TrunkName| match trunk.0.as_str() {
+            "first" => standings[0],
+            "second" => standings[1],
+            _ => standings[2],
+        };
+        let (chosen, standing) = choose(&directory(), &settings(), (&user, number), standing_of)?;
+        Ok((chosen.trunk.0, chosen.sent, standing))
+    }
+
+    fn takes(number: &str, standings: [TrunkStanding; 3]) -> (String, String) {
+        let (trunk, sent, _) = way("@alice:x", number, standings).expect("a way");
+        (trunk, sent)
+    }
+
+    fn pair(trunk: &str, sent: &str) -> (String, String) {
+        (trunk.to_owned(), sent.to_owned())
+    }
+
+    #[test]
+    fn a_call_takes_the_next_trunk_where_the_first_is_down_or_full() {
+        assert_eq!(takes("2002", [FREE; 3]), pair("first", "2002"));
+        for obstacle in [DOWN, FULL] {
+            let standings = [obstacle, FREE, FREE];
+            assert_eq!(takes("2002", standings), pair("second", "92002"));
+        }
+        // Full rather than down: the person reads that the lines are in use.
+        assert_eq!(takes("2002", [DOWN, FULL, FREE]), pair("second", "92002"));
+        assert_eq!(takes("2002", [DOWN, DOWN, FREE]), pair("first", "2002"));
+        let (_, _, standing) = way("@alice:x", "2002", [DOWN, DOWN, FREE]).expect("a way");
+        assert_eq!(standing, DOWN);
+    }
+
+    #[test]
+    fn a_trunk_for_a_prefix_goes_first_and_takes_nothing_else() {
+        assert_eq!(takes("2100", [FREE; 3]), pair("third", "2100"));
+        assert_eq!(takes("2100", [FREE, FREE, DOWN]), pair("first", "2100"));
+        assert_eq!(takes("2002", [DOWN, DOWN, FREE]).0, "first");
+    }
+
+    /// Whether the call is placed, with `standing` in its way.
+    fn dials(user: &str, number: &str, standing: &Standing) -> Result<String, Reason> {
+        let user = UserId::parse(user).expect("a test user");
+        let trunk = TrunkStanding {
+            is_up: standing.trunk_is_up,
+            is_full: standing.trunk_is_full,
+        };
+        let (chosen, _) = choose(&directory(), &settings(), (&user, number), |_| trunk)?;
+        Admission::new(2).admit(Instant::now(), chosen.priority, standing)?;
+        Ok(chosen.sent)
     }
 
     #[test]
@@ -291,6 +410,8 @@ mod tests {
                 "{way}"
             );
         }
+        // Not over the second trunk, which has no such rule.
+        assert_eq!(takes("9112", [DOWN, FREE, FREE]), pair("first", "112"));
         // It still takes a line.
         assert_eq!(
             dials("@eve:x", "112", &nothing_works),

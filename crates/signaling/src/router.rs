@@ -20,6 +20,7 @@ use tracing::{debug, error, warn};
 use crate::admission::{Admission, Standing};
 use crate::calls::{Calls, Registration};
 use crate::inbox::Told;
+use crate::routes::TrunkStanding;
 use crate::{LegIds, Peers, Settings, incoming, outgoing};
 
 /// How long a live call's lease runs beyond its last renewal. After a crash, recovery waits for no
@@ -77,9 +78,10 @@ impl Router {
     }
 
     /// What the house can take now.
-    pub(crate) fn standing(&self, trunk_is_up: bool) -> Standing {
+    pub(crate) fn standing(&self, trunk: TrunkStanding) -> Standing {
         Standing {
-            trunk_is_up,
+            trunk_is_up: trunk.is_up,
+            trunk_is_full: trunk.is_full,
             calls: self.calls.len(),
             headroom: self.peers.media.headroom(),
         }

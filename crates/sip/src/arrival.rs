@@ -1,7 +1,5 @@
 //! What an initial INVITE says, and whether it may become a call.
 
-use std::net::SocketAddr;
-
 use rsipstack::sip::{Header, HeadersExt, Request, StatusCode};
 use rsipstack::transaction::make_tag;
 
@@ -14,6 +12,7 @@ use crate::legs::DialogKey;
 use crate::message;
 use crate::session::{self, Negotiated};
 use crate::snapshot::{self, DialogSnapshot};
+use crate::target::Hop;
 use crate::trunk::Trunk;
 
 /// An INVITE that may become a call.
@@ -33,7 +32,7 @@ pub(crate) type Refusal = (StatusCode, Vec<Header>);
 pub(crate) fn examine(
     core: &Core,
     trunk: &Trunk,
-    source: SocketAddr,
+    hop: Hop,
     request: &Request,
 ) -> Result<Arrival, Refusal> {
     let plain = |status| (status, Vec::new());
@@ -50,7 +49,7 @@ pub(crate) fn examine(
         call_id: call_id.clone(),
         local_tag: remote_tag.clone(),
     };
-    if core.legs.of_dialog(&of_ours, source.ip()).is_some() {
+    if core.legs.of_dialog(&of_ours, hop.address.ip()).is_some() {
         // §16.3: an INVITE of our own that was sent back to us.
         return Err(plain(StatusCode::LoopDetected));
     }
@@ -76,7 +75,7 @@ pub(crate) fn examine(
     Ok(Arrival {
         dialog: DialogSnapshot {
             trunk: trunk.config.name.clone(),
-            transport: trunk.config.transport,
+            transport: hop.transport,
             call_id,
             local: bare(request.to_header().map_err(header)?.value())?,
             local_tag: make_tag().to_string(),
@@ -85,7 +84,7 @@ pub(crate) fn examine(
             local_cseq: 0,
             remote_target,
             route_set: snapshot::record_route(request),
-            peer: source,
+            peer: hop.address,
         },
         cseq,
         from: identity::caller(request, trunk.config.trust_identity),

@@ -1,9 +1,12 @@
 //! An outgoing leg until it is answered, refused or given up.
 
+mod failover;
+
 use rsipstack::sip::{Header, Method, Response, StatusCode, StatusCodeKind};
 use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
 
+use crate::attempts::Attempts;
 use crate::digest::Authorization;
 use crate::established::offer_of;
 use crate::established::{Beginning, Established};
@@ -17,8 +20,11 @@ use crate::outgoing::{self, Order, refused};
 use crate::reliable::{Heard, Verdict};
 use crate::session::{self, Asked, Timer};
 use crate::snapshot::{self, DialogSnapshot};
+use crate::target::InDialog;
 use crate::transact::{self, InviteSent};
-use crate::trunk::InDialog;
+use crate::undo::Undone;
+
+use failover::Failed;
 
 /// How often an INVITE is sent again because its session interval is too short
 /// for somebody: each proxy on the way may have its own minimum.
@@ -44,6 +50,11 @@ pub(crate) struct Calling {
     forks: Forks,
     giving_up: GivingUp,
     deadline: Option<Instant>,
+    attempts: Attempts,
+    /// It was heard of the called phone, which no other target may call again.
+    is_under_way: bool,
+    /// Attempts that were given up for the next.
+    undone: Vec<Undone>,
 }
 
 /// How far our own wish to end the call has got.
@@ -69,8 +80,10 @@ impl Calling {
         order: Order,
         invite: InviteSent,
         asked: Asked,
+        attempts: Attempts,
     ) -> Self {
-        let deadline = Some(Instant::now() + leg.trunk.config.answer_within);
+        let now = Instant::now();
+        let deadline = Some(now + attempts.share(now));
         Self {
             leg,
             dialog: DialogSnapshot {
@@ -89,6 +102,9 @@ impl Calling {
             forks: Forks::default(),
             giving_up: GivingUp::No,
             deadline,
+            attempts,
+            is_under_way: false,
+            undone: Vec::new(),
         }
     }
 
@@ -135,11 +151,15 @@ impl Calling {
             Input::Response(cseq, response) if cseq == self.invite.cseq => {
                 self.on_response(response).await
             }
-            Input::RequestOver(cseq) if cseq == self.invite.cseq => {
-                self.finish(Happened::Unreachable).await
+            Input::RequestOver(cseq) if cseq == self.invite.cseq => self.unreachable().await,
+            // Of an attempt that was challenged, or given up.
+            Input::Response(cseq, response) => {
+                if let Some(undone) = self.undone.iter().find(|undone| undone.cseq == cseq) {
+                    undone.hear(response);
+                }
+                Next::Wait
             }
-            // Of an attempt that was challenged.
-            Input::Response(..) | Input::RequestOver(_) => Next::Wait,
+            Input::RequestOver(_) => Next::Wait,
             Input::Request(tx) => {
                 self.on_request(*tx).await;
                 Next::Wait
@@ -161,6 +181,9 @@ impl Calling {
     }
 
     async fn on_deadline(&mut self) -> Next {
+        if let Some(next) = self.turn_to_next(Failed::MayLive).await {
+            return next;
+        }
         if matches!(self.giving_up, GivingUp::No) {
             // The Matrix side must not listen to nothing for 32 s; the
             // transaction goes on, in case an answer has to be undone.
@@ -212,7 +235,13 @@ impl Calling {
             self.send_cancel(None);
         }
         if transact::is_local(&response) && !self.has_heard() {
-            return self.finish(Happened::Unreachable).await;
+            return self.unreachable().await;
+        }
+        if code == 503 && !transact::is_local(&response) {
+            self.note_retry_after(&response);
+            if let Some(next) = self.turn_to_next(Failed::Over).await {
+                return next;
+            }
         }
         self.finish(Happened::Refused {
             status: code,
@@ -224,8 +253,10 @@ impl Calling {
     }
 
     async fn on_provisional(&mut self, response: Response) {
-        let trunk = &self.leg.trunk;
-        self.in_dialog.get_or_insert_with(|| trunk.begin_dialog());
+        let (trunk, peer) = (&self.leg.trunk, self.dialog.peer);
+        let in_dialog = &mut self.in_dialog;
+        in_dialog.get_or_insert_with(|| trunk.begin_dialog(peer));
+        self.is_under_way |= response.status_code.code() > 100;
         match self.heard.take(&response) {
             Verdict::Plain => {}
             Verdict::Acknowledge(rseq) => self.send_prack(&response, rseq),
@@ -267,7 +298,7 @@ impl Calling {
         self.dialog.local_cseq += 1;
         let mut dialog = self.dialog.clone();
         dialog.learn_from_response(response);
-        let sender = self.leg.core.sender(&self.leg.trunk);
+        let sender = self.leg.core.sender(self.leg.hop);
         let prack = sender.in_dialog(&dialog, Method::PRack, dialog.local_cseq);
         let Some(mut prack) = prack else {
             return;
@@ -393,11 +424,13 @@ impl Calling {
         let (Some(sdp), false) = (sdp, unwanted) else {
             // The answer crossed our CANCEL (§9.1), or it holds no answer to
             // our offer: the dialog exists and has to be ended.
-            outgoing::decline(&self.leg, &self.dialog, &self.invite.request, cseq);
+            let (core, trunk) = (&self.leg.core, &self.leg.trunk);
+            outgoing::decline(core, trunk, &self.dialog, &self.invite.request, cseq);
             self.finish(refused(488, "Answer without SDP")).await;
             return None;
         };
-        let ack = outgoing::acknowledge(&self.leg, &self.dialog, &self.invite.request, cseq);
+        let (core, trunk) = (&self.leg.core, &self.leg.trunk);
+        let ack = outgoing::acknowledge(core, trunk, &self.dialog, &self.invite.request, cseq);
         self.leg.place.publish(&self.dialog);
         self.leg
             .tell(Happened::Answered {

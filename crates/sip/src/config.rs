@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::address;
 use crate::event::LegId;
+use crate::extra_header::ExtraHeader;
 use crate::identity::IdentityHeaders;
 use crate::tap::Tap;
+use crate::target::Hop;
 
 /// The name an operator gave a trunk; it appears in events, records and logs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -30,6 +31,16 @@ pub enum Transport {
     Udp,
     /// A stream; at most one connection per peer address is kept open.
     Tcp,
+}
+
+impl Transport {
+    /// What a URI says of it (RFC 3261 §19.1.1); UDP goes without saying.
+    pub(crate) fn uri_parameter(self) -> &'static str {
+        match self {
+            Self::Udp => "",
+            Self::Tcp => ";transport=tcp",
+        }
+    }
 }
 
 impl fmt::Display for Transport {
@@ -58,9 +69,6 @@ pub struct SipConfig {
     pub timers: Timers,
     /// Calls in all, both directions; above it a trunk gets 503.
     pub max_calls: usize,
-    /// New incoming calls per second and trunk (with a burst of the same
-    /// size); above it the trunk gets 503, far above it silence.
-    pub new_calls_per_second: u32,
     /// SIP messages per second and source address; the rest is dropped. A
     /// call takes about ten; each request answered is remembered for 64*T1
     /// (some 1 kB), which is what a flood from a trunk's address can cost.
@@ -79,9 +87,8 @@ pub struct SipConfig {
 const CS3: u8 = 24;
 
 impl SipConfig {
-    /// A configuration with the default timers and limits: 1,000 calls, 100
-    /// new calls and 1,000 messages per second, no emergency numbers; marked
-    /// as class selector 3.
+    /// A configuration with the default timers and limits: 1,000 calls, 1,000
+    /// messages per second, no emergency numbers; marked as class selector 3.
     pub fn new(
         listeners: Vec<Listener>,
         trunks: Vec<TrunkConfig>,
@@ -94,7 +101,6 @@ impl SipConfig {
             leg_ids,
             timers: Timers::default(),
             max_calls: 1_000,
-            new_calls_per_second: 100,
             messages_per_second: 1_000,
             is_emergency: Arc::new(|_| false),
             dscp: CS3,
@@ -111,7 +117,6 @@ impl fmt::Debug for SipConfig {
             .field("user_agent", &self.user_agent)
             .field("timers", &self.timers)
             .field("max_calls", &self.max_calls)
-            .field("new_calls_per_second", &self.new_calls_per_second)
             .field("messages_per_second", &self.messages_per_second)
             .field("dscp", &self.dscp)
             .finish_non_exhaustive()
@@ -130,30 +135,71 @@ pub struct Listener {
     pub advertise: Option<SocketAddr>,
 }
 
+/// One of the addresses at which a trunk's peer takes calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Those of the lowest number are tried first, as in RFC 2782.
+    pub priority: u16,
+    /// Its share of the calls among those of the same priority; 0 gets next
+    /// to none.
+    pub weight: u16,
+}
+
+impl From<SocketAddr> for Target {
+    /// One of the first, with one share of the calls.
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            address,
+            priority: 0,
+            weight: 1,
+        }
+    }
+}
+
 /// One peer: a PBX or a carrier, known by its addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrunkConfig {
     /// The operator's name for it; unique.
     pub name: TrunkName,
-    /// Where requests for it are sent.
-    pub target: SocketAddr,
+    /// Where requests for it are sent; at least one.
+    pub targets: Vec<Target>,
     /// How they are sent.
     pub transport: Transport,
-    /// Addresses whose requests are this trunk's; empty means the target's.
+    /// Addresses whose requests are this trunk's; empty means the targets'.
     pub allow: Vec<IpAddr>,
     /// Digest credentials for its challenges (401, 407).
     pub auth: Option<Credentials>,
+    /// What its own INVITEs have to be answered to, where its address alone is
+    /// not enough.
+    pub require_auth: Option<RequiredAuth>,
     /// Host part of our From and P-Asserted-Identity; our own address if unset.
     pub from_domain: Option<String>,
     /// How often its health is asked by OPTIONS; zero never asks. While calls
     /// are up, or it does not answer, [`Timers::probe_every`] is used instead
     /// where that is shorter.
     pub options_every: Duration,
+    /// How many OPTIONS in a row a target has to leave without an answer to be
+    /// taken to be down; at least 1.
+    pub options_down_after: u32,
+    /// How many it then has to answer in a row to be taken to be up again; at
+    /// least 1.
+    pub options_up_after: u32,
     /// Calls over this trunk at a time, both directions.
     pub max_calls: usize,
+    /// New calls per second, each way (with a burst of the same size). Above
+    /// it the trunk gets 503, far above it silence, and our own calls are
+    /// refused. Calls for help are not counted on their way out, and by
+    /// themselves on their way in.
+    pub new_calls_per_second: u32,
+    /// Headers that our INVITEs carry besides those of the protocol, as a
+    /// carrier may want them.
+    pub headers: Vec<ExtraHeader>,
     /// How long an INVITE may stay without any response before the call is
-    /// reported as refused with 408. The RFC's own limit is 32 s (64*T1),
-    /// longer than a caller should listen to nothing.
+    /// reported as [`crate::Happened::Unreachable`]; the targets that are tried
+    /// share it. The RFC's own limit is 32 s (64*T1), longer than a caller
+    /// should listen to nothing.
     pub answer_within: Duration,
     /// The session interval (RFC 4028) that our INVITEs ask for, whole
     /// seconds, at least [`Timers::min_session`]; zero asks for none. What the
@@ -168,19 +214,25 @@ pub struct TrunkConfig {
 
 impl TrunkConfig {
     /// A UDP trunk with the defaults: requests from the target's address
-    /// only, no credentials, OPTIONS every 30 s, 100 calls, 8 s without an
-    /// answer, sessions refreshed within 30 min; what it asserts about callers
-    /// is not believed.
+    /// only, no credentials, OPTIONS every 30 s (two in a row unanswered: down;
+    /// one answered: up), 100 calls and 100 new ones per second, no headers of
+    /// its own, 8 s without an answer, sessions refreshed within 30 min; what
+    /// it asserts about callers is not believed.
     pub fn new(name: impl Into<String>, target: SocketAddr) -> Self {
         Self {
             name: TrunkName(name.into()),
-            target,
+            targets: vec![target.into()],
             transport: Transport::Udp,
             allow: Vec::new(),
             auth: None,
+            require_auth: None,
             from_domain: None,
             options_every: Duration::from_secs(30),
+            options_down_after: 2,
+            options_up_after: 1,
             max_calls: 100,
+            new_calls_per_second: 100,
+            headers: Vec::new(),
             answer_within: Duration::from_secs(8),
             session_expires: Duration::from_secs(1800),
             trust_identity: false,
@@ -188,21 +240,15 @@ impl TrunkConfig {
         }
     }
 
-    /// The Request-URI of a call to `to` over this trunk; what cannot stand in one is escaped.
-    pub fn request_uri(&self, to: &str) -> String {
-        let mut uri = address::sip_uri(to, &self.target.to_string());
-        if self.transport == Transport::Tcp {
-            uri.push_str(";transport=tcp");
-        }
-        uri
-    }
-
-    /// Whether requests from `ip` belong to this trunk.
-    pub fn allows(&self, ip: IpAddr) -> bool {
-        if self.allow.is_empty() {
-            return self.target.ip() == ip;
-        }
-        self.allow.contains(&ip)
+    /// The Request-URI of a call to `to` over this trunk, at the target that is
+    /// tried first; what cannot stand in one is escaped. `None` without targets.
+    pub fn request_uri(&self, to: &str) -> Option<String> {
+        let first = self.targets.iter().min_by_key(|target| target.priority)?;
+        let hop = Hop {
+            transport: self.transport,
+            address: first.address,
+        };
+        Some(hop.uri(to))
     }
 }
 
@@ -224,6 +270,50 @@ impl fmt::Debug for Credentials {
             .field("password", &"…")
             .field("realm", &self.realm)
             .finish()
+    }
+}
+
+/// The account by which a trunk shows that it is who it seems to be. The
+/// password is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RequiredAuth {
+    /// Its user name.
+    pub username: String,
+    /// Its password.
+    pub password: String,
+    /// What we call ourselves in the challenge; holds no quote.
+    pub realm: String,
+    /// How the password is hashed.
+    pub algorithm: DigestAlgorithm,
+}
+
+impl fmt::Debug for RequiredAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequiredAuth")
+            .field("username", &self.username)
+            .field("password", &"…")
+            .field("realm", &self.realm)
+            .field("algorithm", &self.algorithm)
+            .finish()
+    }
+}
+
+/// How digest authentication hashes (RFC 8760).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DigestAlgorithm {
+    /// What every PBX knows.
+    #[default]
+    Md5,
+    /// SHA-256.
+    Sha256,
+}
+
+impl fmt::Display for DigestAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Md5 => "MD5",
+            Self::Sha256 => "SHA-256",
+        })
     }
 }
 
@@ -283,18 +373,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trunk_without_a_list_allows_only_its_target() {
-        let trunk = TrunkConfig::new("pbx", ([192, 0, 2, 1], 5060).into());
-        assert!(trunk.allows([192, 0, 2, 1].into()));
-        assert!(!trunk.allows([192, 0, 2, 2].into()));
-    }
-
-    #[test]
-    fn a_listed_address_is_allowed_and_the_target_then_only_if_listed() {
+    fn the_uri_of_a_call_names_the_target_that_is_tried_first() {
         let mut trunk = TrunkConfig::new("pbx", ([192, 0, 2, 1], 5060).into());
-        trunk.allow = vec![[192, 0, 2, 7].into()];
-        assert!(trunk.allows([192, 0, 2, 7].into()));
-        assert!(!trunk.allows([192, 0, 2, 1].into()));
+        trunk.targets[0].priority = 20;
+        trunk.targets.push(Target {
+            priority: 10,
+            ..SocketAddr::from(([192, 0, 2, 2], 5070)).into()
+        });
+        trunk.transport = Transport::Tcp;
+        let uri = trunk.request_uri("1001");
+        assert_eq!(
+            uri.as_deref(),
+            Some("sip:1001@192.0.2.2:5070;transport=tcp")
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rsipstack::sip::{Header, Request, SipMessage};
 use rsipstack::transaction::endpoint::EndpointInnerRef;
@@ -20,6 +21,7 @@ use crate::message::Sender;
 use crate::snapshot::DialogSnapshot;
 use crate::streams::Streams;
 use crate::tap;
+use crate::target::Hop;
 use crate::trunk::Trunk;
 
 /// A listener that is bound.
@@ -31,6 +33,13 @@ pub(crate) struct Bound {
     pub(crate) from: IpAddr,
     /// The UDP socket; a stream is opened per peer instead.
     pub(crate) udp: Option<SipConnection>,
+}
+
+impl Bound {
+    /// Whether messages over this hop can leave from here.
+    pub(crate) fn serves(&self, hop: Hop) -> bool {
+        self.transport == hop.transport && self.local.is_ipv4() == hop.address.is_ipv4()
+    }
 }
 
 /// A way to a peer that is open.
@@ -76,9 +85,21 @@ impl Core {
         });
     }
 
-    /// Who we are towards a trunk.
-    pub(crate) fn sender(&self, trunk: &Trunk) -> Sender<'_> {
-        let listener = &self.listeners[trunk.listener];
+    /// The listener that messages over this hop leave from.
+    fn listener(&self, hop: Hop) -> Option<&Bound> {
+        let mut listeners = self.listeners.iter();
+        listeners.find(|listener| listener.serves(hop))
+    }
+
+    /// Who we are at the other end of a hop.
+    pub(crate) fn sender(&self, hop: Hop) -> Sender<'_> {
+        let listener = self.listener(hop).unwrap_or_else(|| {
+            // A dialog of an earlier process may be of a transport that is
+            // not configured any more; there will be no path for it either.
+            self.listeners
+                .first()
+                .expect("no trunk is served without a listener")
+        });
         Sender {
             transport: listener.transport,
             local: listener.local,
@@ -86,12 +107,11 @@ impl Core {
         }
     }
 
-    /// A way to an address of a trunk, opened within the trunk's
-    /// `answer_within`.
-    pub(crate) async fn path(&self, trunk: &Trunk, to: SocketAddr) -> Result<Path, Unreachable> {
-        let transport = trunk.config.transport.into();
-        let destination = SipAddr::new(transport, to.into());
-        let listener = &self.listeners[trunk.listener];
+    /// A way over a hop, opened in time.
+    pub(crate) async fn path(&self, hop: Hop, within: Duration) -> Result<Path, Unreachable> {
+        let to = hop.address;
+        let destination = SipAddr::new(hop.transport.into(), to.into());
+        let listener = self.listener(hop).ok_or(Unreachable)?;
         if let Some(udp) = &listener.udp {
             return Ok(Path {
                 connection: udp.clone(),
@@ -99,7 +119,7 @@ impl Core {
             });
         }
         let opened = self.streams.to(to, listener.from, listener.local);
-        match tokio::time::timeout(trunk.config.answer_within, opened).await {
+        match tokio::time::timeout(within, opened).await {
             Ok(Ok(connection)) => Ok(Path {
                 connection,
                 destination,
@@ -122,9 +142,10 @@ impl Core {
         trunk: &Trunk,
         dialog: &DialogSnapshot,
     ) -> Result<Path, Unreachable> {
-        let hop = dialog.next_hop(|ip| trunk.config.allows(ip));
-        match self.path(trunk, hop).await {
-            Err(_) if hop != dialog.peer => self.path(trunk, dialog.peer).await,
+        let within = trunk.config.answer_within;
+        let hop = dialog.next_hop(|ip| trunk.allows(ip));
+        match self.path(hop, within).await {
+            Err(_) if hop != dialog.hop() => self.path(dialog.hop(), within).await,
             found => found,
         }
     }

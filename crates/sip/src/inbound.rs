@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use rsipstack::sip::{Header, HeadersExt, Method, Request, StatusCode};
 use rsipstack::transaction::{Transaction, TransactionReceiver};
-use rsipstack::transport::SipAddr;
+use rsipstack::transport::{SipAddr, SipConnection};
 use tokio::sync::mpsc::error::TrySendError;
 use tracing::debug;
 
 use crate::arrival;
+use crate::config::Transport;
 use crate::core::Core;
 use crate::established::offer_of;
 use crate::incoming;
@@ -16,6 +17,7 @@ use crate::leg::Leg;
 use crate::legs::{DialogKey, Input};
 use crate::message;
 use crate::snapshot;
+use crate::target::Hop;
 use crate::transact;
 use crate::trunk::Trunk;
 
@@ -27,24 +29,21 @@ pub(crate) async fn serve(core: Arc<Core>, mut transactions: TransactionReceiver
 }
 
 fn take(core: &Arc<Core>, mut tx: Transaction) {
-    let source = tx
-        .connection
-        .as_ref()
-        .and_then(|connection| connection.get_remote_addr());
-    let Some(source) = source.and_then(|source| source.get_socketaddr().ok()) else {
+    let Some(hop) = tx.connection.as_ref().and_then(hop_of) else {
         return;
     };
+    let source = hop.address;
     let Some(trunk) = core.admission.trunk_of(source).cloned() else {
         return;
     };
     // Answers go where the request came from (RFC 3581), whatever its Via
     // says: nothing else is reachable through a NAT.
-    tx.destination = Some(SipAddr::new(trunk.config.transport.into(), source.into()));
+    tx.destination = Some(SipAddr::new(hop.transport.into(), source.into()));
     let Some((call_id, local_tag, _)) = snapshot::request_tags(&tx.original) else {
         return transact::reply(core, tx, StatusCode::BadRequest, Vec::new());
     };
     let Some(local_tag) = local_tag else {
-        return outside_of_dialogs(core, &trunk, source, tx);
+        return outside_of_dialogs(core, &trunk, hop, tx);
     };
     let inbox = core
         .legs
@@ -64,18 +63,31 @@ fn take(core: &Arc<Core>, mut tx: Transaction) {
     }
 }
 
-fn outside_of_dialogs(
-    core: &Arc<Core>,
-    trunk: &Arc<Trunk>,
-    source: std::net::SocketAddr,
-    tx: Transaction,
-) {
+/// Where a connection comes from.
+fn hop_of(connection: &SipConnection) -> Option<Hop> {
+    let address = connection.get_remote_addr()?.get_socketaddr().ok()?;
+    let transport = match connection.is_reliable() {
+        true => Transport::Tcp,
+        false => Transport::Udp,
+    };
+    Some(Hop { transport, address })
+}
+
+fn outside_of_dialogs(core: &Arc<Core>, trunk: &Arc<Trunk>, hop: Hop, tx: Transaction) {
     if let Some(unknown) = arrival::unsupported(&tx.original) {
         let unsupported = vec![Header::Unsupported(unknown.into())];
         return transact::reply(core, tx, StatusCode::BadExtension, unsupported);
     }
     match tx.original.method {
-        Method::Invite => incoming::arrive(core, trunk, source, tx),
+        Method::Invite => {
+            let from = hop.address.ip();
+            match core.admission.admits_caller(trunk, &tx.original, from) {
+                Ok(()) => incoming::arrive(core, trunk, hop, tx),
+                Err(challenge) => {
+                    transact::reply(core, tx, StatusCode::Unauthorized, vec![challenge]);
+                }
+            }
+        }
         Method::Options => transact::reply(core, tx, StatusCode::OK, capabilities()),
         // RFC 6665 §4.1.3: there is no event package here.
         Method::Subscribe => transact::reply(core, tx, StatusCode::BadEvent, Vec::new()),

@@ -2,7 +2,6 @@
 
 mod early;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,16 +20,17 @@ use crate::message;
 use crate::reliable::{Due, Provisional, Reliable, ToSend, Wanted};
 use crate::session::Negotiated;
 use crate::snapshot::{self, DialogSnapshot};
+use crate::target::{Hop, InDialog};
 use crate::transact::{self, InviteReceived};
-use crate::trunk::{InDialog, Trunk};
+use crate::trunk::Trunk;
 
 /// How often a provisional response is repeated, so that no proxy on the way
 /// gives up on the call (§13.3.1.1: at least every minute).
 const PROVISIONAL_EVERY: Duration = Duration::from_secs(60);
 
 /// A call of a trunk arrives.
-pub(crate) fn arrive(core: &Arc<Core>, trunk: &Arc<Trunk>, source: SocketAddr, tx: Transaction) {
-    let arrived = match arrival::examine(core, trunk, source, &tx.original) {
+pub(crate) fn arrive(core: &Arc<Core>, trunk: &Arc<Trunk>, hop: Hop, tx: Transaction) {
+    let arrived = match arrival::examine(core, trunk, hop, &tx.original) {
         Ok(arrived) => arrived,
         Err((status, headers)) => return transact::reply(core, tx, status, headers),
     };
@@ -61,6 +61,7 @@ pub(crate) fn arrive(core: &Arc<Core>, trunk: &Arc<Trunk>, source: SocketAddr, t
     let leg = Leg {
         core: core.clone(),
         trunk: trunk.clone(),
+        hop,
         place,
         inbox,
     };
@@ -81,7 +82,7 @@ async fn answer_call(leg: Leg, arrived: Arrival, tx: Transaction) {
     .await;
     let reliable = Reliable::new(Wanted::by(&invite.request), &leg.core.config.timers);
     let offered = Offered {
-        in_dialog: leg.trunk.begin_dialog(),
+        in_dialog: leg.trunk.begin_dialog(arrived.dialog.peer),
         leg,
         dialog: arrived.dialog,
         invite,

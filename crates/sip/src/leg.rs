@@ -11,12 +11,15 @@ use crate::core::Core;
 use crate::event::{Command, Event, Happened};
 use crate::legs::{Input, Place};
 use crate::message;
+use crate::target::Hop;
 use crate::transact;
 use crate::trunk::Trunk;
 
 pub(crate) struct Leg {
     pub(crate) core: Arc<Core>,
     pub(crate) trunk: Arc<Trunk>,
+    /// Where the dialog's peer is, or the target that is tried now.
+    pub(crate) hop: Hop,
     pub(crate) place: Place,
     pub(crate) inbox: mpsc::Receiver<Input>,
 }
@@ -54,7 +57,7 @@ impl Leg {
 
     /// Headers of every response that makes or refreshes a dialog.
     pub(crate) fn dialog_headers(&self) -> Vec<Header> {
-        vec![self.core.sender(&self.trunk).contact(), message::allow()]
+        vec![self.core.sender(self.hop).contact(), message::allow()]
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::event::{Command, EndCause, Event, Happened, LegId};
 use crate::snapshot::DialogSnapshot;
+use crate::target::Target;
 use crate::trunk::Trunk;
 
 /// How many inputs may wait for one leg.
@@ -174,7 +175,7 @@ impl Legs {
     pub(crate) fn of_dialog(&self, key: &DialogKey, source: IpAddr) -> Option<Inbox> {
         let id = *self.by_dialog.get(key)?;
         let leg = self.by_id.get(&id)?;
-        leg.trunk.config.allows(source).then(|| leg.inbox.clone())
+        leg.trunk.allows(source).then(|| leg.inbox.clone())
     }
 
     pub(crate) fn has_arrived(&self, invite: &InviteKey) -> bool {
@@ -193,11 +194,20 @@ impl Legs {
         self.by_id.iter().map(|leg| leg.inbox.clone()).collect()
     }
 
-    /// Lets all legs of a trunk know that it does not answer. One that is
+    /// Lets all legs of a trunk with a dialog at a target know that it does
+    /// not answer. Those at no target know it when none does. One that is
     /// behind with its inbox hears it the next time.
-    pub(crate) fn tell_silence(&self, trunk: &Arc<Trunk>) {
+    pub(crate) fn tell_silence(&self, trunk: &Arc<Trunk>, target: &Arc<Target>) {
         for leg in self.by_id.iter() {
-            if Arc::ptr_eq(&leg.trunk, trunk) {
+            if !Arc::ptr_eq(&leg.trunk, trunk) {
+                continue;
+            }
+            let peer = lock(&leg.dialog).peer;
+            let concerned = match trunk.targets.of(peer) {
+                Some(there) => Arc::ptr_eq(&there, target),
+                None => !trunk.is_up(),
+            };
+            if concerned {
                 let _ = leg.inbox.try_send(Input::PeerSilent);
             }
         }
@@ -219,6 +229,18 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// The leg goes on in another dialog, that with the next target.
+    pub(crate) fn move_to(&mut self, dialog: &DialogSnapshot) {
+        let key = DialogKey {
+            call_id: dialog.call_id.clone(),
+            local_tag: dialog.local_tag.clone(),
+        };
+        self.legs.by_dialog.insert(key.clone(), self.id);
+        let left = std::mem::replace(&mut self.key, key);
+        self.legs.by_dialog.remove(&left);
+        self.publish(dialog);
+    }
+
     /// Publishes the dialog's state for [`crate::UserAgent::dialog`].
     pub(crate) fn publish(&self, dialog: &DialogSnapshot) {
         *lock(&self.dialog) = dialog.clone();
@@ -277,7 +299,7 @@ mod tests {
 
     fn trunk() -> Arc<Trunk> {
         let config = TrunkConfig::new("pbx", (PBX, 5060).into());
-        Arc::new(Trunk::new(config, 0, 10))
+        Arc::new(Trunk::new(config))
     }
 
     fn key() -> DialogKey {
@@ -307,7 +329,7 @@ mod tests {
         let (events, _reader) = mpsc::channel(4);
         let mut config = TrunkConfig::new("pbx", (PBX, 5060).into());
         config.max_calls = 1;
-        let trunk = Arc::new(Trunk::new(config, 0, 10));
+        let trunk = Arc::new(Trunk::new(config));
         let legs = Arc::new(Legs::new(1));
         let enter = |id, priority| legs.enter(LegId(id), priority, &trunk, sample(), None, &events);
         let first = enter(1, Priority::Normal).expect("the first place");

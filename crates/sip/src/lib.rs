@@ -15,13 +15,16 @@
 
 mod address;
 mod arrival;
+mod attempts;
 mod calling;
+mod challenge;
 mod config;
 mod core;
 mod digest;
 mod dscp;
 mod established;
 mod event;
+mod extra_header;
 mod fence;
 mod forks;
 mod identity;
@@ -39,12 +42,18 @@ mod session;
 mod snapshot;
 mod streams;
 mod tap;
+mod target;
 mod transact;
 mod trunk;
+mod undo;
 mod user_agent;
 
-pub use config::{Credentials, Listener, SipConfig, Timers, Transport, TrunkConfig, TrunkName};
+pub use config::{
+    Credentials, DigestAlgorithm, Listener, RequiredAuth, SipConfig, Target, Timers, Transport,
+    TrunkConfig, TrunkName,
+};
 pub use event::{Caller, Command, EndCause, Event, Happened, LegId, ReasonHeader};
+pub use extra_header::{ExtraHeader, HeaderError};
 pub use fence::CounterValues;
 pub use identity::IdentityHeaders;
 pub use refused::{OrphanError, Refused, StartError};

@@ -1,8 +1,9 @@
 //! Building the requests and response headers we send.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use rsipstack::sip::{Header, Headers, Method, Request, StatusCode, Uri, Version};
+use rsipstack::sip::{Header, Headers, Method, Request, Response, StatusCode, Uri, Version};
 use rsipstack::transaction::random_text;
 
 use crate::address::{self, NameAddr};
@@ -71,10 +72,7 @@ impl Sender<'_> {
 
     /// Our Contact header.
     pub(crate) fn contact(&self) -> Header {
-        let param = match self.transport {
-            Transport::Udp => "",
-            Transport::Tcp => ";transport=tcp",
-        };
+        let param = self.transport.uri_parameter();
         Header::Contact(format!("<sip:{}{param}>", self.local).into())
     }
 
@@ -167,6 +165,18 @@ pub(crate) fn reason_headers(reason: Option<&ReasonHeader>) -> Vec<Header> {
 /// want of room may try again (RFC 3261 §21.5.4).
 pub(crate) fn retry_later() -> Header {
     Header::RetryAfter("5".into())
+}
+
+/// What a peer's `Retry-After` says.
+pub(crate) fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers.iter().find_map(|header| match header {
+        Header::RetryAfter(value) => {
+            let digits = value.value().trim().split(|c: char| !c.is_ascii_digit());
+            digits.into_iter().next()?.parse().ok()
+        }
+        _ => None,
+    })?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// Headers of a message with SDP.

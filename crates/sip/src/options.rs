@@ -12,32 +12,34 @@ use tracing::{info, warn};
 use crate::address;
 use crate::core::Core;
 use crate::message::{self, Head};
+use crate::target::{Hop, Target};
 use crate::transact::{self, Outcome};
 use crate::trunk::Trunk;
 
-/// How many probes in a row have to fail before it is an outage.
-const OUTAGE: u32 = 2;
-
-/// Sends OPTIONS to a trunk for as long as the user agent lives.
-pub(crate) async fn watch(core: Arc<Core>, trunk: Arc<Trunk>) {
+/// Sends OPTIONS to a target of a trunk for as long as the user agent lives.
+pub(crate) async fn watch(core: Arc<Core>, trunk: Arc<Trunk>, target: Arc<Target>) {
     if trunk.config.options_every.is_zero() {
         return;
     }
-    let mut dialogs = trunk.dialogs();
-    let mut vigil = Vigil::default();
+    let mut dialogs = target.dialogs();
+    let mut vigil = Vigil::new(
+        trunk.config.options_down_after,
+        trunk.config.options_up_after,
+    );
     loop {
         let asked = Instant::now();
         dialogs.mark_unchanged();
-        let found = ask(&core, &trunk).await;
+        let found = ask(&core, target.hop).await;
         let dialog_began = dialogs.has_changed().unwrap_or(false);
         vigil.note(found, dialog_began);
         if let Some(up) = vigil.verdict(found) {
-            report(&trunk, up);
+            report(&trunk, &target, up);
         }
         if vigil.is_outage() {
-            core.legs.tell_silence(&trunk);
+            core.legs.tell_silence(&trunk, &target);
         }
-        pause(&core, &trunk, &vigil, &mut dialogs, asked).await;
+        let at_ease = vigil.silent == 0 && (target.is_up() || vigil.lively == 0);
+        pause(&core, &trunk, at_ease, &mut dialogs, asked).await;
     }
 }
 
@@ -53,15 +55,29 @@ enum Found {
 }
 
 /// What the probes so far showed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Vigil {
-    /// Probes in a row without an answer.
+    /// Probes in a row without an answer, and how many are an outage.
     silent: u32,
+    down_after: u32,
+    /// Probes in a row with an answer, and how many end one.
+    lively: u32,
+    up_after: u32,
     /// A peer that never answered OPTIONS cannot fall silent.
     has_answered: bool,
 }
 
 impl Vigil {
+    fn new(down_after: u32, up_after: u32) -> Self {
+        Self {
+            silent: 0,
+            down_after,
+            lively: 0,
+            up_after,
+            has_answered: false,
+        }
+    }
+
     /// A dialog that began during a silent probe took the peer's word, too.
     fn note(&mut self, found: Found, dialog_began: bool) {
         match found {
@@ -72,29 +88,41 @@ impl Vigil {
             Found::Silence if dialog_began => self.silent = 0,
             Found::Silence => self.silent = self.silent.saturating_add(1),
         }
+        self.lively = match found {
+            Found::Life => self.lively.saturating_add(1),
+            Found::Unavailable | Found::Silence => 0,
+        };
     }
 
-    /// Whether the trunk is up; `None` while that is open.
+    /// Whether the target is up; `None` while that is open.
     fn verdict(&self, found: Found) -> Option<bool> {
         match found {
-            Found::Life => Some(true),
+            Found::Life => (self.lively >= self.up_after).then_some(true),
             Found::Unavailable => Some(false),
-            Found::Silence => (self.silent >= OUTAGE).then_some(false),
+            Found::Silence => (self.silent >= self.down_after).then_some(false),
         }
     }
 
     fn is_outage(&self) -> bool {
-        self.has_answered && self.silent >= OUTAGE
+        self.has_answered && self.silent >= self.down_after
     }
 }
 
-fn report(trunk: &Trunk, up: bool) {
-    if !trunk.set_up(up) {
+fn report(trunk: &Trunk, target: &Target, up: bool) {
+    let was_up = trunk.is_up();
+    if !target.set_up(up) {
         return;
     }
-    match up {
-        true => info!(trunk = %trunk.config.name, "trunk is up"),
-        false => warn!(trunk = %trunk.config.name, "trunk does not answer"),
+    let (name, address) = (&trunk.config.name, target.hop.address);
+    match (up, was_up, trunk.is_up()) {
+        (true, false, _) => info!(trunk = %name, target = %address, "trunk is up"),
+        (true, true, _) => info!(trunk = %name, target = %address, "target is up"),
+        (false, _, false) => warn!(trunk = %name, target = %address, "trunk does not answer"),
+        (false, _, true) => warn!(
+            trunk = %name,
+            target = %address,
+            "target does not answer: calls go to the others of its trunk"
+        ),
     }
 }
 
@@ -102,14 +130,14 @@ fn report(trunk: &Trunk, up: bool) {
 async fn pause(
     core: &Core,
     trunk: &Trunk,
-    vigil: &Vigil,
+    at_ease: bool,
     dialogs: &mut watch::Receiver<usize>,
     asked: Instant,
 ) {
     let seldom = trunk.config.options_every;
     let often = core.config.timers.probe_every.min(seldom);
     let in_dialog = *dialogs.borrow() > 0;
-    if vigil.silent == 0 && !in_dialog {
+    if at_ease && !in_dialog {
         tokio::select! {
             () = tokio::time::sleep_until(asked + seldom) => return,
             _ = dialogs.changed() => {}
@@ -118,9 +146,9 @@ async fn pause(
     tokio::time::sleep_until(asked + often).await;
 }
 
-async fn ask(core: &Core, trunk: &Trunk) -> Found {
+async fn ask(core: &Core, hop: Hop) -> Found {
     let within = core.config.timers.probe_within;
-    let answer = tokio::time::timeout(within, exchange(core, trunk));
+    let answer = tokio::time::timeout(within, exchange(core, hop));
     match answer.await {
         Ok(Some(Outcome::Final(response))) if response.status_code.code() == 503 => {
             Found::Unavailable
@@ -131,10 +159,10 @@ async fn ask(core: &Core, trunk: &Trunk) -> Found {
 }
 
 /// One OPTIONS and what came of it; `None` where it could not be sent.
-async fn exchange(core: &Core, trunk: &Trunk) -> Option<Outcome> {
-    let target = trunk.config.target;
-    let path = core.path(trunk, target).await.ok()?;
-    let sender = core.sender(trunk);
+async fn exchange(core: &Core, hop: Hop) -> Option<Outcome> {
+    let target = hop.address;
+    let path = core.path(hop, core.config.timers.probe_within).await.ok()?;
+    let sender = core.sender(hop);
     let host = address::host_of(sender.local.ip());
     let mut request = sender.request(Head {
         method: Method::Options,
@@ -154,7 +182,7 @@ mod tests {
     use super::*;
 
     fn vigil(probes: &[(Found, bool)]) -> Vigil {
-        let mut vigil = Vigil::default();
+        let mut vigil = Vigil::new(2, 1);
         for (found, dialog_began) in probes {
             vigil.note(*found, *dialog_began);
         }
@@ -181,6 +209,20 @@ mod tests {
         let seen = vigil(&[(Found::Silence, false); 5]);
         assert!(!seen.is_outage());
         assert_eq!(seen.verdict(Found::Silence), Some(false));
+    }
+
+    #[test]
+    fn an_outage_begins_and_ends_after_as_many_probes_as_are_set() {
+        let mut vigil = Vigil::new(3, 2);
+        let mut heard = |found| {
+            vigil.note(found, false);
+            vigil.verdict(found)
+        };
+        let (life, silence) = (Found::Life, Found::Silence);
+        let probes = [silence, silence, silence, life, silence, life, life];
+        let verdicts = probes.map(&mut heard);
+        let expected = [None, None, Some(false), None, None, None, Some(true)];
+        assert_eq!(verdicts, expected);
     }
 
     #[test]

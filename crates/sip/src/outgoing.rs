@@ -1,15 +1,20 @@
 //! How an outgoing leg begins: its INVITE, and the ACK of its answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rsipstack::sip::{Header, Method, Request};
 use rsipstack::transaction::{make_tag, make_uuid_v4};
 
+use tokio::time::Instant;
+
 use crate::address;
+use crate::attempts::Attempts;
 use crate::calling::Calling;
 use crate::config::TrunkName;
 use crate::core::{Core, Path};
 use crate::event::{Caller, Happened, LegId};
+use crate::extra_header::ExtraHeader;
 use crate::identity;
 use crate::leg::Leg;
 use crate::legs::NoEntry;
@@ -17,6 +22,7 @@ use crate::message::{self, Head};
 use crate::refused::Refused;
 use crate::session::{Asked, Timer};
 use crate::snapshot::DialogSnapshot;
+use crate::target::Hop;
 use crate::transact::{self, InviteSent};
 use crate::trunk::Trunk;
 
@@ -36,8 +42,14 @@ pub(crate) fn start(core: &Arc<Core>, id: LegId, order: Order) -> Result<(), Ref
     if order.to.is_empty() {
         return Err(Refused::NoNumber);
     }
-    let dialog = first_snapshot(core, &trunk, &order);
     let priority = core.admission.priority_of(&order.to);
+    if !trunk.may_be_called(priority) {
+        core.admission.count_call_out_refused(&trunk);
+        return Err(Refused::TooManyCalls);
+    }
+    let mut attempts = Attempts::of(&trunk, priority, Instant::now());
+    let target = attempts.next().ok_or(Refused::NoTarget)?;
+    let dialog = first_snapshot(core, &trunk, &order, target.hop);
     let entered = core
         .legs
         .enter(id, priority, &trunk, dialog.clone(), None, &core.events);
@@ -52,15 +64,16 @@ pub(crate) fn start(core: &Arc<Core>, id: LegId, order: Order) -> Result<(), Ref
     let leg = Leg {
         core: core.clone(),
         trunk,
+        hop: target.hop,
         place,
         inbox,
     };
-    core.spawn_waited(place_call(leg, dialog, order));
+    core.spawn_waited(place_call(leg, dialog, order, attempts));
     Ok(())
 }
 
-fn first_snapshot(core: &Core, trunk: &Trunk, order: &Order) -> DialogSnapshot {
-    let sender = core.sender(trunk);
+fn first_snapshot(core: &Core, trunk: &Trunk, order: &Order, hop: Hop) -> DialogSnapshot {
+    let sender = core.sender(hop);
     let own_host = address::host_of(sender.local.ip());
     let domain = trunk.config.from_domain.as_deref().unwrap_or(&own_host);
     let local = match order.from.number.is_empty() {
@@ -71,10 +84,10 @@ fn first_snapshot(core: &Core, trunk: &Trunk, order: &Order) -> DialogSnapshot {
             address::name_addr(order.from.display.as_deref(), &uri)
         }
     };
-    let target = trunk.config.request_uri(&order.to);
+    let target = hop.uri(&order.to);
     DialogSnapshot {
         trunk: trunk.config.name.clone(),
-        transport: trunk.config.transport,
+        transport: hop.transport,
         call_id: format!("{}@{own_host}", make_uuid_v4()),
         local,
         local_tag: make_tag().to_string(),
@@ -83,25 +96,70 @@ fn first_snapshot(core: &Core, trunk: &Trunk, order: &Order) -> DialogSnapshot {
         local_cseq: 0,
         remote_target: target,
         route_set: Vec::new(),
-        peer: trunk.config.target,
+        peer: hop.address,
     }
 }
 
-async fn place_call(leg: Leg, dialog: DialogSnapshot, order: Order) {
-    let target = leg.trunk.config.target;
-    let Ok(path) = leg.core.path(&leg.trunk, target).await else {
-        return leg.tell_last(Happened::Unreachable).await;
-    };
+async fn place_call(mut leg: Leg, dialog: DialogSnapshot, order: Order, mut attempts: Attempts) {
     let min_session = leg.core.config.timers.min_session;
     let asked = Asked::new(leg.trunk.config.session_expires, min_session);
-    let timer = asked.headers(Timer::Off);
-    let Some(invite) = send_invite(&leg, &dialog, &order, path, 1, timer) else {
-        return leg.tell_last(refused(500, "Server Internal Error")).await;
+    let first = attempt(
+        &leg,
+        &dialog,
+        &order,
+        attempts.share(Instant::now()),
+        &asked,
+    )
+    .await;
+    let begun = match first {
+        Some(invite) => Some((dialog, invite)),
+        None => attempt_next(&mut leg, &order, &mut attempts, &asked, 1).await,
     };
-    let calling = Calling::new(leg, dialog, order, invite, asked);
+    let Some((dialog, invite)) = begun else {
+        return leg.tell_last(Happened::Unreachable).await;
+    };
+    let calling = Calling::new(leg, dialog, order, invite, asked, attempts);
     if let Some(established) = calling.run().await {
         established.run().await;
     }
+}
+
+/// Sends the INVITE to the next target that can be reached, with CSeq number
+/// `cseq` and in a new dialog: the answers to an attempt that is given up must
+/// not be taken for this one's. `None` when no target is left.
+pub(crate) async fn attempt_next(
+    leg: &mut Leg,
+    order: &Order,
+    attempts: &mut Attempts,
+    asked: &Asked,
+    cseq: u32,
+) -> Option<(DialogSnapshot, InviteSent)> {
+    while let Some(target) = attempts.next() {
+        leg.core.admission.count_failover();
+        leg.hop = target.hop;
+        let mut dialog = first_snapshot(&leg.core, &leg.trunk, order, target.hop);
+        dialog.local_cseq = cseq - 1;
+        leg.place.move_to(&dialog);
+        if let Some(invite) =
+            attempt(leg, &dialog, order, attempts.share(Instant::now()), asked).await
+        {
+            return Some((dialog, invite));
+        }
+    }
+    None
+}
+
+/// Sends the INVITE of a dialog to its peer; `None` when there is no way.
+async fn attempt(
+    leg: &Leg,
+    dialog: &DialogSnapshot,
+    order: &Order,
+    within: Duration,
+    asked: &Asked,
+) -> Option<InviteSent> {
+    let path = leg.core.path(leg.hop, within).await.ok()?;
+    let cseq = dialog.local_cseq + 1;
+    send_invite(leg, dialog, order, path, cseq, asked.headers(Timer::Off))
 }
 
 /// A refusal of our own making.
@@ -124,7 +182,7 @@ pub(crate) fn send_invite(
     cseq: u32,
     more: Vec<Header>,
 ) -> Option<InviteSent> {
-    let sender = leg.core.sender(&leg.trunk);
+    let sender = leg.core.sender(leg.hop);
     let mut request = sender.request(Head {
         method: Method::Invite,
         uri: address::parse_uri(&dialog.remote_target)?,
@@ -138,6 +196,8 @@ pub(crate) fn send_invite(
     let identity = identity::headers(kind, &order.from, &dialog.local);
     request.headers.extend(identity);
     request.headers.push(message::supported());
+    let extra = leg.trunk.config.headers.iter().map(ExtraHeader::header);
+    request.headers.extend(extra.collect());
     request.headers.extend(more);
     request.headers.push(message::sdp_type());
     request.body = order.sdp.clone().into_bytes();
@@ -147,24 +207,36 @@ pub(crate) fn send_invite(
 
 /// Sends the ACK of a 200 and returns it for retransmissions of that 200.
 pub(crate) fn acknowledge(
-    leg: &Leg,
+    core: &Arc<Core>,
+    trunk: &Arc<Trunk>,
     dialog: &DialogSnapshot,
     invite: &Request,
     cseq: u32,
 ) -> Option<Request> {
-    let ack = ack_of(leg, dialog, invite, cseq)?;
-    leg.core.send_ack(&leg.trunk, dialog, ack.clone());
+    let ack = ack_of(core, dialog, invite, cseq)?;
+    core.send_ack(trunk, dialog, ack.clone());
     Some(ack)
 }
 
 /// Acknowledges a 200 that nobody wants, and then ends its dialog.
-pub(crate) fn decline(leg: &Leg, dialog: &DialogSnapshot, invite: &Request, cseq: u32) {
-    let ack = ack_of(leg, dialog, invite, cseq);
-    transact::farewell_after(&leg.core, &leg.trunk, dialog, ack, None);
+pub(crate) fn decline(
+    core: &Arc<Core>,
+    trunk: &Arc<Trunk>,
+    dialog: &DialogSnapshot,
+    invite: &Request,
+    cseq: u32,
+) {
+    let ack = ack_of(core, dialog, invite, cseq);
+    transact::farewell_after(core, trunk, dialog, ack, None);
 }
 
-fn ack_of(leg: &Leg, dialog: &DialogSnapshot, invite: &Request, cseq: u32) -> Option<Request> {
-    let sender = leg.core.sender(&leg.trunk);
+fn ack_of(
+    core: &Arc<Core>,
+    dialog: &DialogSnapshot,
+    invite: &Request,
+    cseq: u32,
+) -> Option<Request> {
+    let sender = core.sender(dialog.hop());
     let mut ack = sender.in_dialog(dialog, Method::Ack, cseq)?;
     // §13.2.2.4: the credentials of the INVITE go with its ACK.
     let credentials = invite.headers.iter().filter(|header| {

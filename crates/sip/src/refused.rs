@@ -21,8 +21,9 @@ pub enum StartError {
     /// Bound to all interfaces, with nothing to tell peers.
     #[error("{0} is no address that peers could answer to: set `advertise`")]
     NothingToAdvertise(SocketAddr),
-    /// A trunk has no listener of its transport and address family.
-    #[error("trunk {0} needs a listener of its transport and address family")]
+    /// A trunk has no target, or no listener of its transport and a target's
+    /// address family.
+    #[error("trunk {0} needs targets, and a listener of its transport and their address family")]
     NoListener(TrunkName),
     /// Two trunks have the same name.
     #[error("trunk {0} is configured twice")]
@@ -50,6 +51,9 @@ pub enum Refused {
     /// All calls, or all of the trunk, are taken.
     #[error("too many calls")]
     TooManyCalls,
+    /// None of the trunk's names has led to an address yet.
+    #[error("the trunk has no address to call")]
+    NoTarget,
     /// There is nothing to dial.
     #[error("no number to call")]
     NoNumber,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::{self, NameAddr};
 use crate::config::{Transport, TrunkName};
 use crate::event::ReasonHeader;
+use crate::target::Hop;
 
 /// Everything needed to send a request in a dialog (RFC 3261 §12) from any
 /// process. Plain text and numbers; it holds no secret.
@@ -40,18 +41,29 @@ pub struct DialogSnapshot {
 }
 
 impl DialogSnapshot {
+    /// Where [`Self::peer`] is, and over what.
+    pub(crate) fn hop(&self) -> Hop {
+        Hop {
+            transport: self.transport,
+            address: self.peer,
+        }
+    }
+
     /// Where the next request goes: the first route or the remote target,
     /// provided it is an address that `trusted` knows, else [`Self::peer`].
     /// Answers from anywhere else would not be listened to.
-    pub(crate) fn next_hop(&self, trusted: impl Fn(IpAddr) -> bool) -> SocketAddr {
+    pub(crate) fn next_hop(&self, trusted: impl Fn(IpAddr) -> bool) -> Hop {
         let first = match self.route_set.first() {
             Some(route) => NameAddr::parse(route).map(|route| route.uri),
             None => Some(self.remote_target.clone()),
         };
-        first
+        let address = first
             .and_then(|uri| address::socket_addr(&uri))
-            .filter(|addr| trusted(addr.ip()))
-            .unwrap_or(self.peer)
+            .filter(|addr| trusted(addr.ip()));
+        Hop {
+            address: address.unwrap_or(self.peer),
+            ..self.hop()
+        }
     }
 
     /// Takes the peer's tag, Contact and, while the route set is open, the
@@ -180,7 +192,8 @@ pub(crate) mod tests {
 
     #[test]
     fn requests_go_to_the_remote_target_of_a_trusted_address() {
-        assert_eq!(sample().next_hop(trusted), ([192, 0, 2, 1], 5060).into());
+        let hop = sample().next_hop(trusted);
+        assert_eq!(hop.address, ([192, 0, 2, 1], 5060).into());
     }
 
     #[test]
@@ -188,7 +201,7 @@ pub(crate) mod tests {
         for contact in ["sip:1001@10.0.0.5:5060", "sip:1001@pbx.example", "junk"] {
             let mut dialog = sample();
             dialog.remote_target = contact.into();
-            assert_eq!(dialog.next_hop(trusted), dialog.peer, "{contact}");
+            assert_eq!(dialog.next_hop(trusted), dialog.hop(), "{contact}");
         }
     }
 
@@ -196,7 +209,8 @@ pub(crate) mod tests {
     fn a_route_goes_before_the_remote_target() {
         let mut dialog = sample();
         dialog.route_set = vec!["<sip:192.0.2.1:5080;lr>".into()];
-        assert_eq!(dialog.next_hop(trusted), ([192, 0, 2, 1], 5080).into());
+        let hop = dialog.next_hop(trusted);
+        assert_eq!(hop.address, ([192, 0, 2, 1], 5080).into());
     }
 
     #[test]

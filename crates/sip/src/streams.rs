@@ -325,7 +325,7 @@ mod tests {
             allow: vec![PEER, OTHER_PEER],
             ..TrunkConfig::new("pbx", (PEER, 5060).into())
         };
-        let trunks = vec![Arc::new(Trunk::new(trunk, 0, 10))];
+        let trunks = vec![Arc::new(Trunk::new(trunk))];
         let none = Arc::new(|_: &str| false);
         let admission = Admission::new(trunks, Arc::new(Legs::new(9)), 10, none);
         let limits = Limits {

@@ -1,7 +1,7 @@
 //! Transactions, driven by tasks of their own: the stack's are not
 //! cancel-safe, and no leg waits for the network.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rsipstack::sip::{Header, Method, Request, Response, SipMessage, StatusCode, StatusCodeKind};
 use rsipstack::transaction::Transaction;
@@ -9,6 +9,7 @@ use rsipstack::transaction::endpoint::{EndpointInnerRef, MessageInspector};
 use rsipstack::transaction::key::{TransactionKey, TransactionRole};
 use rsipstack::transaction::transaction::{TransactionEvent, TransactionEventSender};
 use rsipstack::transport::SipAddr;
+use tokio::sync::mpsc::error::SendError;
 use tracing::debug;
 
 use crate::core::{Core, Path};
@@ -121,7 +122,10 @@ pub(crate) async fn bye(
     let mut cseq = dialog.local_cseq;
     loop {
         cseq += 1;
-        let Some(mut bye) = core.sender(trunk).in_dialog(dialog, Method::Bye, cseq) else {
+        let Some(mut bye) = core
+            .sender(dialog.hop())
+            .in_dialog(dialog, Method::Bye, cseq)
+        else {
             return Outcome::Unreachable;
         };
         bye.headers.extend(message::reason_headers(reason));
@@ -180,15 +184,25 @@ pub(crate) fn farewell_after(
 }
 
 /// An INVITE of ours under way.
+#[derive(Clone)]
 pub(crate) struct InviteSent {
     pub(crate) request: Request,
     pub(crate) path: Path,
     pub(crate) cseq: u32,
     key: TransactionKey,
     transaction: TransactionEventSender,
+    /// Who hears of its responses.
+    listener: Listener,
 }
 
+type Listener = Arc<Mutex<Inbox>>;
+
 impl InviteSent {
+    /// From now on its responses, and its end, go elsewhere.
+    pub(crate) fn divert(&self, inbox: Inbox) {
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = inbox;
+    }
+
     /// Forgets the transaction, with no word to the peer.
     pub(crate) fn abandon(&self) {
         let end = TransactionEvent::Terminate(self.key.clone());
@@ -210,18 +224,20 @@ pub(crate) fn invite(
     let endpoint = core.endpoint.clone();
     let mut tx = Transaction::new_client(key.clone(), request.clone(), endpoint, connection);
     tx.destination = Some(path.destination.clone());
+    let listener = Arc::new(Mutex::new(inbox));
     let sent = InviteSent {
         request,
         path,
         cseq,
         key,
         transaction: tx.tu_sender.clone(),
+        listener: listener.clone(),
     };
     let own = core.clone();
     core.spawn(async move {
-        deliver(&own, tx, cseq, &inbox).await;
+        deliver(&own, tx, cseq, &listener).await;
         // A leg that is gone needs no word.
-        let _ = inbox.send(Input::RequestOver(cseq)).await;
+        let _ = tell(&listener, Input::RequestOver(cseq)).await;
     });
     Some(sent)
 }
@@ -237,26 +253,27 @@ pub(crate) fn in_dialog(
 ) {
     let (own, trunk, dialog) = (core.clone(), trunk.clone(), dialog.clone());
     core.spawn(async move {
+        let listener = Mutex::new(inbox);
         if let Ok(path) = own.path_in_dialog(&trunk, &dialog).await {
-            converse(&own, path, request, cseq, &inbox).await;
+            converse(&own, path, request, cseq, &listener).await;
         }
         // A leg that is gone needs no word.
-        let _ = inbox.send(Input::RequestOver(cseq)).await;
+        let _ = tell(&listener, Input::RequestOver(cseq)).await;
     });
 }
 
-async fn converse(core: &Core, path: Path, request: Request, cseq: u32, inbox: &Inbox) {
+async fn converse(core: &Core, path: Path, request: Request, cseq: u32, to: &Mutex<Inbox>) {
     let Ok(key) = TransactionKey::from_request(&request, TransactionRole::Client) else {
         return;
     };
     let connection = Some(path.connection.clone());
     let mut tx = Transaction::new_client(key, request, core.endpoint.clone(), connection);
     tx.destination = Some(path.destination);
-    deliver(core, tx, cseq, inbox).await;
+    deliver(core, tx, cseq, to).await;
 }
 
 /// Sends what a transaction holds, and passes on what comes back.
-async fn deliver(core: &Core, mut tx: Transaction, cseq: u32, inbox: &Inbox) {
+async fn deliver(core: &Core, mut tx: Transaction, cseq: u32, to: &Mutex<Inbox>) {
     let give_up = core.config.timers.give_up();
     // A failed or blocked write is reported by the transaction, or by its end.
     let Ok(Ok(())) = tokio::time::timeout(give_up, tx.send()).await else {
@@ -266,10 +283,15 @@ async fn deliver(core: &Core, mut tx: Transaction, cseq: u32, inbox: &Inbox) {
         let SipMessage::Response(response) = message else {
             continue;
         };
-        if inbox.send(Input::Response(cseq, response)).await.is_err() {
+        if tell(to, Input::Response(cseq, response)).await.is_err() {
             return;
         }
     }
+}
+
+async fn tell(to: &Mutex<Inbox>, input: Input) -> Result<(), SendError<Input>> {
+    let inbox = to.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    inbox.send(input).await
 }
 
 /// An INVITE of the peer that we answer. Dropped unanswered, it is refused

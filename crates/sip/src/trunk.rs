@@ -1,55 +1,84 @@
-//! A trunk at work: its configuration, health and load.
+//! A trunk at work: its configuration, targets and load.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::watch;
-
+use crate::challenge::Challenger;
 use crate::config::TrunkConfig;
 use crate::fence::Bucket;
 use crate::legs::Priority;
+use crate::target::{InDialog, Target, Targets};
 
 /// One configured peer.
 #[derive(Debug)]
 pub(crate) struct Trunk {
     pub(crate) config: TrunkConfig,
-    /// Index of the listener its messages leave from.
-    pub(crate) listener: usize,
-    up: AtomicBool,
+    pub(crate) targets: Targets,
+    /// Where it has to show a password.
+    pub(crate) challenger: Option<Challenger>,
     calls: AtomicUsize,
-    /// Dialogs, early ones included; each new one is announced, for the peer
-    /// must be alive to begin one.
-    dialogs: watch::Sender<usize>,
+    /// Rates of new calls: in, and out.
     new_calls: Mutex<Bucket>,
+    new_calls_out: Mutex<Bucket>,
     /// Those to emergency numbers: a flood of other calls does not use them up.
     new_emergencies: Mutex<Bucket>,
     refusals: Mutex<Bucket>,
 }
 
 impl Trunk {
-    pub(crate) fn new(config: TrunkConfig, listener: usize, new_calls_per_second: u32) -> Self {
+    pub(crate) fn new(config: TrunkConfig) -> Self {
         let now = Instant::now();
+        let rate = || Mutex::new(Bucket::new(config.new_calls_per_second, now));
+        let targets = config.targets.iter();
         Self {
-            config,
-            listener,
-            // Unknown counts as up: the first OPTIONS must not hold up calls.
-            up: AtomicBool::new(true),
+            targets: Targets::new(targets.map(|t| Target::new(*t, config.transport))),
+            challenger: config
+                .require_auth
+                .clone()
+                .map(|required| Challenger::new(required, now)),
             calls: AtomicUsize::new(0),
-            dialogs: watch::Sender::new(0),
-            new_calls: Mutex::new(Bucket::new(new_calls_per_second, now)),
-            new_emergencies: Mutex::new(Bucket::new(new_calls_per_second, now)),
-            refusals: Mutex::new(Bucket::new(new_calls_per_second, now)),
+            new_calls: rate(),
+            new_calls_out: rate(),
+            new_emergencies: rate(),
+            refusals: rate(),
+            config,
         }
     }
 
-    pub(crate) fn is_up(&self) -> bool {
-        self.up.load(Ordering::Relaxed)
+    /// Whether any of its targets takes calls.
+    pub(crate) fn takes_calls(&self) -> bool {
+        let now = Instant::now();
+        self.targets.all().iter().any(|t| t.takes_calls(now))
     }
 
-    /// Notes the trunk's health and returns whether that changed it.
-    pub(crate) fn set_up(&self, up: bool) -> bool {
-        self.up.swap(up, Ordering::Relaxed) != up
+    /// Whether any of its targets answers.
+    pub(crate) fn is_up(&self) -> bool {
+        self.targets.all().iter().any(|target| target.is_up())
+    }
+
+    /// Whether one of its targets is at exactly this address.
+    pub(crate) fn is_at(&self, address: SocketAddr) -> bool {
+        let all = self.targets.all();
+        all.iter().any(|target| target.hop.address == address)
+    }
+
+    /// Whether requests from `ip` belong to this trunk.
+    pub(crate) fn allows(&self, ip: IpAddr) -> bool {
+        match self.config.allow.is_empty() {
+            true => self.targets.has_ip(ip),
+            false => self.config.allow.contains(&ip),
+        }
+    }
+
+    /// The addresses that [`Self::allows`] allows.
+    pub(crate) fn allowed(&self) -> Vec<IpAddr> {
+        if !self.config.allow.is_empty() {
+            return self.config.allow.clone();
+        }
+        let all = self.targets.all();
+        all.iter().map(|target| target.hop.address.ip()).collect()
     }
 
     /// Takes a call's place, `false` when all are taken.
@@ -72,15 +101,22 @@ impl Trunk {
         self.calls.load(Ordering::Relaxed) >= self.config.max_calls
     }
 
-    /// Counts a dialog, early or established, for as long as the result lives.
-    pub(crate) fn begin_dialog(self: &Arc<Self>) -> InDialog {
-        self.dialogs.send_modify(|dialogs| *dialogs += 1);
-        InDialog(self.clone())
+    /// Whether one more outgoing call would be over a limit.
+    pub(crate) fn is_full_for_calls_out(&self) -> bool {
+        let now = Instant::now();
+        self.is_full() || !lock(&self.new_calls_out).has_one(now)
     }
 
-    /// The number of dialogs; it changes when one begins.
-    pub(crate) fn dialogs(&self) -> watch::Receiver<usize> {
-        self.dialogs.subscribe()
+    /// Whether one more outgoing call fits into the trunk's rate; one for help
+    /// always does.
+    pub(crate) fn may_be_called(&self, priority: Priority) -> bool {
+        priority == Priority::Emergency || take(&self.new_calls_out)
+    }
+
+    /// Counts a dialog with the peer at this address, early or established,
+    /// for as long as the result lives.
+    pub(crate) fn begin_dialog(&self, peer: SocketAddr) -> InDialog {
+        InDialog::with(self.targets.of(peer))
     }
 
     /// Whether one more incoming call fits into the trunk's rate.
@@ -98,36 +134,27 @@ impl Trunk {
     }
 }
 
-/// A dialog of a trunk.
-#[derive(Debug)]
-pub(crate) struct InDialog(Arc<Trunk>);
-
-impl Drop for InDialog {
-    fn drop(&mut self) {
-        self.0.dialogs.send_if_modified(|dialogs| {
-            *dialogs -= 1;
-            // Its end may be our own doing, and shows nothing.
-            false
-        });
-    }
+fn take(bucket: &Mutex<Bucket>) -> bool {
+    lock(bucket).take(Instant::now())
 }
 
-fn take(bucket: &Mutex<Bucket>) -> bool {
-    let mut bucket = bucket
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
-    bucket.take(Instant::now())
+fn lock(bucket: &Mutex<Bucket>) -> MutexGuard<'_, Bucket> {
+    bucket.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn config() -> TrunkConfig {
+        TrunkConfig::new("pbx", ([192, 0, 2, 1], 5060).into())
+    }
+
     #[test]
     fn a_trunk_takes_no_more_calls_than_configured() {
-        let mut config = TrunkConfig::new("pbx", ([127, 0, 0, 1], 5060).into());
+        let mut config = config();
         config.max_calls = 1;
-        let trunk = Trunk::new(config, 0, 10);
+        let trunk = Trunk::new(config);
         assert!(trunk.enter(Priority::Normal));
         assert!(trunk.is_full());
         assert!(!trunk.enter(Priority::Normal));
@@ -136,28 +163,51 @@ mod tests {
     }
 
     #[test]
-    fn a_dialog_that_begins_is_news_and_one_that_ends_is_not() {
-        let config = TrunkConfig::new("pbx", ([127, 0, 0, 1], 5060).into());
-        let trunk = Arc::new(Trunk::new(config, 0, 10));
-        let mut dialogs = trunk.dialogs();
-        let dialog = trunk.begin_dialog();
-        assert!(dialogs.has_changed().expect("the trunk lives"));
-        assert_eq!(*dialogs.borrow_and_update(), 1);
-        drop(dialog);
-        assert!(!dialogs.has_changed().expect("the trunk lives"));
-        assert_eq!(*dialogs.borrow(), 0);
+    fn new_calls_out_keep_within_their_rate_and_calls_for_help_need_not() {
+        let mut config = config();
+        config.new_calls_per_second = 2;
+        let trunk = Trunk::new(config);
+        assert!(!trunk.is_full_for_calls_out());
+        assert!(trunk.may_be_called(Priority::Normal) && trunk.may_be_called(Priority::Normal));
+        assert!(trunk.is_full_for_calls_out() && !trunk.is_full());
+        assert!(!trunk.may_be_called(Priority::Normal));
+        assert!(trunk.may_be_called(Priority::Emergency));
+        // What comes in has a rate of its own.
+        assert!(trunk.may_call(Priority::Normal));
     }
 
     #[test]
-    fn only_a_change_of_health_is_news() {
-        let trunk = Trunk::new(
-            TrunkConfig::new("pbx", ([127, 0, 0, 1], 5060).into()),
-            0,
-            10,
-        );
-        assert!(trunk.is_up());
-        assert!(!trunk.set_up(true));
-        assert!(trunk.set_up(false));
+    fn a_trunk_without_a_list_allows_only_its_targets() {
+        let mut config = config();
+        let second = SocketAddr::from(([192, 0, 2, 2], 5060));
+        config.targets.push(second.into());
+        let trunk = Trunk::new(config);
+        assert!(trunk.allows([192, 0, 2, 1].into()));
+        assert!(trunk.allows([192, 0, 2, 2].into()));
+        assert!(!trunk.allows([192, 0, 2, 3].into()));
+    }
+
+    #[test]
+    fn a_listed_address_is_allowed_and_the_target_then_only_if_listed() {
+        let mut config = config();
+        config.allow = vec![[192, 0, 2, 7].into()];
+        let trunk = Trunk::new(config);
+        assert!(trunk.allows([192, 0, 2, 7].into()));
+        assert!(!trunk.allows([192, 0, 2, 1].into()));
+    }
+
+    #[test]
+    fn a_trunk_is_up_while_one_of_its_targets_is() {
+        let mut config = config();
+        let second = SocketAddr::from(([192, 0, 2, 2], 5060));
+        config.targets.push(second.into());
+        let trunk = Trunk::new(config);
+        trunk.targets.all()[0].set_up(false);
+        assert!(trunk.is_up() && trunk.takes_calls());
+        let (now, wait) = (Instant::now(), std::time::Duration::from_secs(60));
+        trunk.targets.all()[1].call_elsewhere_for(wait, now);
+        assert!(trunk.is_up() && !trunk.takes_calls());
+        trunk.targets.all()[1].set_up(false);
         assert!(!trunk.is_up());
     }
 }

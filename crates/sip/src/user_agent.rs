@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::config::{SipConfig, TrunkConfig, TrunkName};
+use crate::config::{SipConfig, Target, TrunkConfig, TrunkName};
 use crate::core::Core;
 use crate::event::{Command, Event, LegId};
 use crate::fence::{Admission, CounterValues};
@@ -81,10 +81,9 @@ impl UserAgent {
             }
         });
         for trunk in trunks {
-            let (core, stop) = (core.clone(), stop.clone());
-            tokio::spawn(
-                async move { stop.run_until_cancelled(options::watch(core, trunk)).await },
-            );
+            for target in trunk.targets.all().iter().cloned() {
+                core.spawn(options::watch(core.clone(), trunk.clone(), target));
+            }
         }
         Ok(Self {
             core,
@@ -145,13 +144,20 @@ impl UserAgent {
         }
     }
 
-    /// Whether a trunk answered its last OPTIONS; `true` while nothing is
-    /// known, `false` for a trunk that is not configured.
+    /// Whether a trunk takes calls: one of its targets answered its last
+    /// OPTIONS, and has not asked by 503 to be left alone for a while. `true`
+    /// while nothing is known, `false` for a trunk that is not configured.
     pub fn trunk_is_up(&self, trunk: &TrunkName) -> bool {
-        self.core
-            .trunks
-            .get(trunk)
-            .is_some_and(|trunk| trunk.is_up())
+        let trunk = self.core.trunks.get(trunk);
+        trunk.is_some_and(|trunk| trunk.takes_calls())
+    }
+
+    /// Whether one more outgoing call would be over a limit of its trunk (its
+    /// calls, or its new calls per second); `true` for one that is not
+    /// configured.
+    pub fn trunk_is_full(&self, trunk: &TrunkName) -> bool {
+        let trunk = self.core.trunks.get(trunk);
+        trunk.is_none_or(|trunk| trunk.is_full_for_calls_out())
     }
 
     /// What was counted since the start.
@@ -197,7 +203,7 @@ impl UserAgent {
     }
 }
 
-/// Gives each trunk its listener.
+/// Sees to it that each trunk has its listeners.
 fn trunks(config: &SipConfig, sockets: &[Socket]) -> Result<Vec<Arc<Trunk>>, StartError> {
     let mut trunks: HashMap<TrunkName, ()> = HashMap::new();
     let mut made = Vec::new();
@@ -205,14 +211,15 @@ fn trunks(config: &SipConfig, sockets: &[Socket]) -> Result<Vec<Arc<Trunk>>, Sta
         if trunks.insert(trunk.name.clone(), ()).is_some() {
             return Err(StartError::DuplicateTrunk(trunk.name.clone()));
         }
-        let listener = sockets.iter().position(|socket| serves(socket, trunk));
-        let listener = listener.ok_or_else(|| StartError::NoListener(trunk.name.clone()))?;
-        let trunk = Trunk::new(trunk.clone(), listener, config.new_calls_per_second);
-        made.push(Arc::new(trunk));
+        let is_served = |target| sockets.iter().any(|socket| serves(socket, trunk, target));
+        if trunk.targets.is_empty() || !trunk.targets.iter().all(is_served) {
+            return Err(StartError::NoListener(trunk.name.clone()));
+        }
+        made.push(Arc::new(Trunk::new(trunk.clone())));
     }
     Ok(made)
 }
 
-fn serves(socket: &Socket, trunk: &TrunkConfig) -> bool {
-    socket.transport == trunk.transport && socket.local.is_ipv4() == trunk.target.is_ipv4()
+fn serves(socket: &Socket, trunk: &TrunkConfig, target: &Target) -> bool {
+    socket.transport == trunk.transport && socket.local.is_ipv4() == target.address.is_ipv4()
 }

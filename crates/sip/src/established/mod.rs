@@ -14,8 +14,8 @@ use crate::message;
 use crate::outgoing;
 use crate::session::Timer;
 use crate::snapshot::DialogSnapshot;
+use crate::target::InDialog;
 use crate::transact::{self, InviteSent};
-use crate::trunk::InDialog;
 
 use ours::{Ours, Wish};
 use theirs::{Accepted, Offer};
@@ -116,7 +116,7 @@ impl Established {
     /// The dialog of an incoming leg.
     pub(crate) fn incoming(leg: Leg, beginning: Beginning, remote_cseq: Option<u32>) -> Self {
         Self {
-            _in_dialog: leg.trunk.begin_dialog(),
+            _in_dialog: leg.trunk.begin_dialog(beginning.dialog.peer),
             leg,
             dialog: beginning.dialog,
             first: None,
@@ -255,7 +255,8 @@ impl Established {
         // speaks with one phone.
         let mut branch = self.dialog.clone();
         branch.learn_from_response(response);
-        outgoing::decline(&self.leg, &branch, &invite.request, cseq);
+        let (core, trunk) = (&self.leg.core, &self.leg.trunk);
+        outgoing::decline(core, trunk, &branch, &invite.request, cseq);
     }
 
     fn bye(&mut self, reason: Option<ReasonHeader>) {

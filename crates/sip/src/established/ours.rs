@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use rsipstack::sip::{Header, Method, Request, Response, StatusCodeKind};
+use rsipstack::sip::{Method, Request, Response, StatusCodeKind};
 use tokio::time::Instant;
 
 use super::{Established, Next, own_headers};
@@ -129,7 +129,7 @@ impl Established {
             What::Offer { .. } => Method::Invite,
         };
         let cseq = self.dialog.local_cseq + 1;
-        let sender = self.leg.core.sender(&self.leg.trunk);
+        let sender = self.leg.core.sender(self.leg.hop);
         let Some(mut request) = sender.in_dialog(&self.dialog, method, cseq) else {
             return self.give_up(what, 500).await;
         };
@@ -188,7 +188,13 @@ impl Established {
 
     async fn on_success(&mut self, ours: Ours, response: &Response) {
         if ours.offers() {
-            let ack = outgoing::acknowledge(&self.leg, &self.dialog, &ours.request, ours.cseq);
+            let ack = outgoing::acknowledge(
+                &self.leg.core,
+                &self.leg.trunk,
+                &self.dialog,
+                &ours.request,
+                ours.cseq,
+            );
             self.last_ack = ack.map(|ack| (ours.cseq, ack));
         }
         self.dialog.take_remote_target(response);
@@ -291,12 +297,5 @@ impl Established {
 
 /// Retry-After of a response, within bounds.
 fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers.iter().find_map(|header| match header {
-        Header::RetryAfter(value) => {
-            let digits = value.value().trim().split(|c: char| !c.is_ascii_digit());
-            digits.into_iter().next()?.parse().ok()
-        }
-        _ => None,
-    })?;
-    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
+    Some(message::retry_after(response)?.min(LONGEST_WAIT))
 }

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rsipstack::sip::{Header, Request};
 use tracing::warn;
 
 use super::counters::{Counters, count};
 use super::rate::Bucket;
+use crate::challenge::Shown;
 use crate::legs::{Legs, Priority};
 use crate::trunk::Trunk;
 
@@ -28,6 +30,7 @@ pub(crate) struct Admission {
     is_emergency: IsEmergency,
     pub(crate) counters: Counters,
     refused: Mutex<Refusals>,
+    said_wrong_password: Mutex<Option<Instant>>,
     closing: AtomicBool,
 }
 
@@ -46,12 +49,7 @@ impl Admission {
         is_emergency: IsEmergency,
     ) -> Self {
         let now = Instant::now();
-        let addresses = trunks
-            .iter()
-            .flat_map(|trunk| match trunk.config.allow.is_empty() {
-                true => vec![trunk.config.target.ip()],
-                false => trunk.config.allow.clone(),
-            });
+        let addresses = trunks.iter().flat_map(|trunk| trunk.allowed());
         let rates = addresses
             .map(|ip| (ip, Mutex::new(Bucket::new(messages_per_second, now))))
             .collect();
@@ -62,6 +60,7 @@ impl Admission {
             is_emergency,
             counters: Counters::default(),
             refused: Mutex::default(),
+            said_wrong_password: Mutex::default(),
             closing: AtomicBool::new(false),
         }
     }
@@ -90,23 +89,62 @@ impl Admission {
         })
     }
 
-    /// The trunk of a source: the one that lives at exactly this address and
-    /// port, else the first that allows the address.
+    /// The trunk of a source: the one that has a target at exactly this address
+    /// and port, else the first that allows the address.
     pub(crate) fn trunk_of(&self, source: SocketAddr) -> Option<&Arc<Trunk>> {
-        let exact = self
-            .trunks
-            .iter()
-            .find(|trunk| trunk.config.target == source && trunk.config.allows(source.ip()));
-        exact.or_else(|| {
-            let mut trunks = self.trunks.iter();
-            trunks.find(|trunk| trunk.config.allows(source.ip()))
-        })
+        let mut trunks = self.trunks.iter().filter(|trunk| trunk.allows(source.ip()));
+        let first = trunks.clone().next()?;
+        Some(trunks.find(|trunk| trunk.is_at(source)).unwrap_or(first))
     }
 
     /// Counts an outgoing call.
     pub(crate) fn count_call_out(&self, priority: Priority) {
         count(&self.counters.calls_out);
         self.count_emergency(priority);
+    }
+
+    /// Whether a call has shown the password of its trunk, where it has to;
+    /// else the challenge that it is answered with.
+    pub(crate) fn admits_caller(
+        &self,
+        trunk: &Trunk,
+        request: &Request,
+        from: IpAddr,
+    ) -> Result<(), Header> {
+        let Some(challenger) = &trunk.challenger else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        let shown = challenger.judge(request, from, now);
+        match shown {
+            Shown::Right => return Ok(()),
+            Shown::None | Shown::Stale => count(&self.counters.challenged),
+            Shown::Wrong => {
+                count(&self.counters.wrong_passwords);
+                self.note_wrong_password(trunk);
+            }
+        }
+        Err(challenger.challenge(shown, from, now))
+    }
+
+    fn note_wrong_password(&self, trunk: &Trunk) {
+        let mut said = self
+            .said_wrong_password
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let now = Instant::now();
+        if said.is_none_or(|said| now - said >= SAY_AGAIN) {
+            *said = Some(now);
+            warn!(
+                trunk = %trunk.config.name,
+                "a call with a wrong user name or password is not let in: compare the PBX's account with require_auth"
+            );
+        }
+    }
+
+    /// Counts an outgoing call that turns to its next target.
+    pub(crate) fn count_failover(&self) {
+        count(&self.counters.failovers);
     }
 
     /// Counts an outgoing call that is not started, over a limit.
@@ -179,7 +217,7 @@ mod tests {
     fn admission(messages_per_second: u32) -> Admission {
         let trunk = |name: &str, port| {
             let target = ([192, 0, 2, 1], port).into();
-            Arc::new(Trunk::new(TrunkConfig::new(name, target), 0, 10))
+            Arc::new(Trunk::new(TrunkConfig::new(name, target)))
         };
         let trunks = vec![trunk("a", 5060), trunk("b", 5070)];
         let legs = Arc::new(Legs::new(9));

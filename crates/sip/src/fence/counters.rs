@@ -23,8 +23,14 @@ pub struct CounterValues {
     pub emergencies: u64,
     /// Incoming calls let in.
     pub calls_in: u64,
+    /// Calls that had to show a password first.
+    pub challenged: u64,
+    /// Calls with a wrong password.
+    pub wrong_passwords: u64,
     /// Outgoing calls started.
     pub calls_out: u64,
+    /// Times that an outgoing call turned to another target of its trunk.
+    pub failovers: u64,
 }
 
 /// The counters themselves.
@@ -39,7 +45,10 @@ pub(crate) struct Counters {
     pub(crate) calls_out_over_limit: AtomicU64,
     pub(crate) emergencies: AtomicU64,
     pub(crate) calls_in: AtomicU64,
+    pub(crate) challenged: AtomicU64,
+    pub(crate) wrong_passwords: AtomicU64,
     pub(crate) calls_out: AtomicU64,
+    pub(crate) failovers: AtomicU64,
 }
 
 impl Counters {
@@ -55,7 +64,10 @@ impl Counters {
             calls_out_over_limit: read(&self.calls_out_over_limit),
             emergencies: read(&self.emergencies),
             calls_in: read(&self.calls_in),
+            challenged: read(&self.challenged),
+            wrong_passwords: read(&self.wrong_passwords),
             calls_out: read(&self.calls_out),
+            failovers: read(&self.failovers),
         }
     }
 }

@@ -68,6 +68,15 @@ impl Gate {
         if local_tag.is_some() || self.admission.legs.has_arrived(&arrival) {
             return true;
         }
+        let shows_nothing = request.authorization_header().is_none();
+        if trunk.challenger.is_some() && shows_nothing {
+            // It gets a challenge, which is no call yet.
+            let may_answer = trunk.may_refuse();
+            if !may_answer {
+                count(&self.admission.counters.over_call_limit_dropped);
+            }
+            return may_answer;
+        }
         let called = address::user_of(&address::raw_text(&request.uri));
         let priority = self.admission.priority_of(&called);
         if !self.admission.over_limit(trunk, priority) {

@@ -22,14 +22,19 @@ impl Bucket {
 
     /// Takes one token, `false` when there is none.
     pub(crate) fn take(&mut self, now: Instant) -> bool {
+        let has_one = self.has_one(now);
+        if has_one {
+            self.tokens -= 1.0;
+        }
+        has_one
+    }
+
+    /// Whether there is one.
+    pub(crate) fn has_one(&mut self, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = now;
         self.tokens = (self.tokens + elapsed * self.per_second).min(self.per_second);
-        if self.tokens < 1.0 {
-            return false;
-        }
-        self.tokens -= 1.0;
-        true
+        self.tokens >= 1.0
     }
 }
 

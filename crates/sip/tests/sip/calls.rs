@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use mxtrunk_sip::{Caller, Command, EndCause, Happened, LegId, ReasonHeader, Refused, Transport};
+use mxtrunk_sip::{
+    Caller, Command, EndCause, Happened, LegId, ReasonHeader, Refused, Transport, TrunkName,
+};
 
 use crate::peer::{ANSWER, OFFER, address, answered, config, pair, trunk, until};
 use crate::peer::{Peer, ip};
@@ -247,13 +249,39 @@ async fn a_full_trunk_refuses_calls_both_ways() {
     );
 }
 
+#[tokio::test]
+async fn calls_over_a_trunks_rate_are_refused_on_their_way_out() {
+    let (a, b) = (address(), address());
+    let mut slow = config(a, trunk(b, Transport::Udp));
+    slow.trunks[0].new_calls_per_second = 2;
+    slow.is_emergency = Arc::new(|called| called == "112");
+    let left = Peer::start(slow).await;
+    let (pbx, start) = (TrunkName("peer".into()), std::time::Instant::now());
+    left.call(1, "1001");
+    assert!(!left.agent.trunk_is_full(&pbx));
+    left.call(2, "1001");
+    // On a machine that is busy enough there is room again by now.
+    if start.elapsed() < std::time::Duration::from_millis(400) {
+        assert!(left.agent.trunk_is_full(&pbx));
+        let invite = |to: &str| Command::Invite {
+            trunk: pbx.clone(),
+            to: to.into(),
+            from: Caller::default(),
+            sdp: OFFER.into(),
+        };
+        let refused = left.agent.send(LegId(3), invite("1001"));
+        assert_eq!(refused, Err(Refused::TooManyCalls));
+        assert_eq!(left.agent.send(LegId(4), invite("112")), Ok(()));
+    }
+}
+
 /// One call fills the right one's trunk; 112 is an emergency number there.
 async fn full_but_for_emergencies() -> (Peer, Peer) {
     let (a, b) = (address(), address());
     let mut small = config(b, trunk(a, Transport::Udp));
     small.max_calls = 1;
     small.trunks[0].max_calls = 1;
-    small.new_calls_per_second = 1;
+    small.trunks[0].new_calls_per_second = 1;
     small.is_emergency = Arc::new(|called| called == "112");
     let left = Peer::start(config(a, trunk(b, Transport::Udp))).await;
     let mut right = Peer::start(small).await;

@@ -1,8 +1,8 @@
 //! Peers written by hand that ask for a password.
 
-use mxtrunk_sip::{Command, Credentials, Happened};
+use mxtrunk_sip::{Command, Credentials, DigestAlgorithm, Happened, RequiredAuth, Transport};
 
-use crate::peer::{ANSWER, Peer};
+use crate::peer::{self, ANSWER, Peer, answered};
 use crate::phone::{Message, Phone};
 use crate::wire_out::invited;
 
@@ -168,4 +168,50 @@ async fn a_stale_nonce_is_no_wrong_password() {
     assert_eq!(invite.0.matches("Authorization:").count(), 1);
     phone.reply(&invite, "200 OK", "p", "", ANSWER).await;
     assert!(matches!(agent.on(leg).await, Happened::Answered { .. }));
+}
+
+/// Two user agents, of which the right one asks the left one for a password.
+async fn asked_for_a_password(password: &str, algorithm: DigestAlgorithm) -> (Peer, Peer) {
+    let (a, b) = (peer::address(), peer::address());
+    let mut left = peer::config(a, peer::trunk(b, Transport::Udp));
+    left.trunks[0].auth = Some(Credentials {
+        username: "pbx".into(),
+        password: password.into(),
+        realm: Some("mxtrunk".into()),
+    });
+    let mut right = peer::config(b, peer::trunk(a, Transport::Udp));
+    right.trunks[0].require_auth = Some(RequiredAuth {
+        username: "pbx".into(),
+        password: "secret".into(),
+        realm: "mxtrunk".into(),
+        algorithm,
+    });
+    // The challenge takes no call's place in the rate.
+    right.trunks[0].new_calls_per_second = 1;
+    (Peer::start(left).await, Peer::start(right).await)
+}
+
+#[tokio::test]
+async fn a_trunk_that_shows_its_password_is_let_in() {
+    for algorithm in [DigestAlgorithm::Md5, DigestAlgorithm::Sha256] {
+        let (mut left, mut right) = asked_for_a_password("secret", algorithm).await;
+        let (out, inc) = answered(&mut left, &mut right).await;
+        assert_eq!(right.agent.counters().challenged, 1);
+        left.tell(out, Command::HangUp { reason: None });
+        assert!(matches!(right.on(inc).await, Happened::Ended { .. }));
+    }
+}
+
+#[tokio::test]
+async fn a_trunk_with_a_wrong_password_is_not_let_in() {
+    let (mut left, mut right) = asked_for_a_password("guess", DigestAlgorithm::Md5).await;
+    let out = left.call(1, "1001");
+    let what = left.on(out).await;
+    assert!(
+        matches!(what, Happened::Refused { status: 401, .. }),
+        "{what:?}"
+    );
+    assert_eq!(right.agent.counters().wrong_passwords, 1);
+    assert!(right.events.try_recv().is_err());
+    assert_eq!(right.agent.legs(), 0);
 }

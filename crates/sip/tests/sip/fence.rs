@@ -55,7 +55,7 @@ async fn an_unknown_address_hears_nothing() {
 
 #[tokio::test]
 async fn a_flood_gets_503_then_silence_and_leaves_nothing_behind() {
-    let (phone, mut agent) = Phone::with(|config| config.new_calls_per_second = 5).await;
+    let (phone, mut agent) = Phone::with(|config| config.trunks[0].new_calls_per_second = 5).await;
     for sent in 1..=200 {
         phone.say(&phone.invite("")).await;
         let counted = || {

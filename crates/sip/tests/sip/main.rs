@@ -6,6 +6,7 @@
 mod calls;
 mod challenges;
 mod early;
+mod failover;
 mod fence;
 mod offerless;
 mod orphan;

@@ -19,7 +19,8 @@ pub(crate) const ANSWER: &str = "v=0\r\no=- 2 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0
 /// An address that no other test has.
 pub(crate) fn address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(1);
-    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let [high, low] = [number / 254, 1 + number % 254].map(|part| part as u8);
     let process = 10 + (std::process::id() % 200) as u8;
     SocketAddr::new(Ipv4Addr::new(127, process, high, low).into(), 5060)
 }

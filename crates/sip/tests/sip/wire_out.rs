@@ -23,6 +23,22 @@ async fn established(phone: &Phone, agent: &mut Peer, headers: &str) -> (LegId, 
 }
 
 #[tokio::test]
+async fn an_invite_carries_the_trunks_own_headers_and_nothing_else_does() {
+    let (phone, mut agent) = Phone::with(|config| {
+        let header = mxtrunk_sip::ExtraHeader::new("X-Trunk-Group", "paris");
+        config.trunks[0].headers = vec![header.unwrap()];
+    })
+    .await;
+    let (leg, invite) = invited(&phone, &agent).await;
+    assert_eq!(invite.header("X-Trunk-Group"), Some("paris"));
+    phone.reply(&invite, "200 OK", "p", "", ANSWER).await;
+    assert!(matches!(agent.on(leg).await, Happened::Answered { .. }));
+    agent.tell(leg, Command::HangUp { reason: None });
+    let bye = phone.hear_some("BYE ").await;
+    assert_eq!(bye.header("X-Trunk-Group"), None);
+}
+
+#[tokio::test]
 async fn an_invite_says_who_calls_and_what_we_can() {
     let (phone, agent) = Phone::with(|config| {
         config.trunks[0].from_domain = Some("gw.example".into());

@@ -123,6 +123,9 @@ remove_existing=yes
     file
 }
 
+/// What [`PJSIP`] shows to a gateway that asks for a password: user name and password.
+pub const SHOWS: (&str, &str) = ("asterisk", "trunk-of-the-pbx");
+
 /// Phones and the trunk share 127.0.0.1, so who somebody is goes by name first. A gateway that names itself so is the
 /// same trunk, and talks over SRTP or not at all.
 const PJSIP: &str = "[global]
@@ -155,6 +158,13 @@ timers_min_se=90
 allow_subscribe=yes
 subscribe_context=site
 moh_passthrough=yes
+outbound_auth=to-gateway
+
+[to-gateway]
+type=auth
+auth_type=userpass
+username=asterisk
+password=trunk-of-the-pbx
 
 [gateway]
 type=aor

@@ -10,6 +10,8 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
+pub use config::SHOWS;
+
 use crate::layout;
 use crate::process::Peer;
 use crate::run::Run;

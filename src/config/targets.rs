@@ -1,0 +1,233 @@
+//! Where a trunk is, which calls it takes, and what it is sent besides.
+
+use std::net::SocketAddr;
+
+use mxtrunk_signaling::Route;
+use mxtrunk_sip::{ExtraHeader, TrunkName};
+use serde::Deserialize;
+use serde::de::{self, Deserializer};
+
+use super::Problem;
+use super::sip::{Listen, Trunk};
+
+/// One of `targets`: `"ADDRESS:PORT"`, or a table with its priority and weight.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target(mxtrunk_sip::Target);
+
+impl<'de> Deserialize<'de> for Target {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            address: SocketAddr,
+            #[serde(default)]
+            priority: u16,
+            #[serde(default = "one")]
+            weight: u16,
+        }
+        fn one() -> u16 {
+            1
+        }
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Address(SocketAddr),
+            Table(Table),
+        }
+        let expected = "a target is \"ADDRESS:PORT\", or { address = \"ADDRESS:PORT\", priority = 0, weight = 1 }";
+        let written = Written::deserialize(deserializer);
+        Ok(Target(
+            match written.map_err(|_| de::Error::custom(expected))? {
+                Written::Address(address) => address.into(),
+                Written::Table(table) => mxtrunk_sip::Target {
+                    address: table.address,
+                    priority: table.priority,
+                    weight: table.weight,
+                },
+            },
+        ))
+    }
+}
+
+impl Trunk {
+    /// Where calls are sent, `target` first.
+    pub(crate) fn targets(&self) -> Vec<mxtrunk_sip::Target> {
+        let listed = self.targets.iter().map(|target| target.0);
+        let single = self.target.map(mxtrunk_sip::Target::from);
+        single.into_iter().chain(listed).collect()
+    }
+
+    /// What its INVITEs carry besides.
+    pub(crate) fn headers(&self) -> Result<Vec<ExtraHeader>, Problem> {
+        let headers = self.headers.iter().map(|(name, value)| {
+            ExtraHeader::new(name, value).map_err(|error| {
+                Problem::new(
+                    format!("trunk {:?}: headers", self.name),
+                    error.to_string(),
+                    "write headers = { X-Name = \"value\" } with headers of the PBX's or carrier's own",
+                )
+            })
+        });
+        headers.collect()
+    }
+
+    /// Which calls it takes on their way out.
+    pub(crate) fn route(&self) -> Route {
+        Route {
+            trunk: TrunkName(self.name.clone()),
+            prefixes: self.prefixes.clone().unwrap_or_else(|| vec![String::new()]),
+        }
+    }
+
+    pub(super) fn target_problems(&self, place: &str, listen: &[Listen]) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let targets = self.targets();
+        if targets.is_empty() || self.target.is_some() && !self.targets.is_empty() {
+            problems.push(Problem::new(
+                place,
+                "has no target, or both target and targets",
+                "write target = \"ADDRESS:PORT\" for one, or targets = [ … ] for several",
+            ));
+        }
+        for (n, target) in targets.iter().enumerate() {
+            let address = target.address;
+            if address.port() == 0 {
+                problems.push(Problem::new(
+                    place,
+                    "has a target without a port",
+                    "write ADDRESS:PORT, usually :5060",
+                ));
+            }
+            if targets[..n].iter().any(|other| other.address == address) {
+                problems.push(Problem::new(
+                    place,
+                    format!("has the target {address} twice"),
+                    "remove one; its weight decides how many calls a target gets",
+                ));
+            }
+            let serves = |l: &Listen| {
+                l.transport == self.transport && l.address.is_ipv4() == address.is_ipv4()
+            };
+            if !listen.iter().any(serves) {
+                problems.push(Problem::new(
+                    place,
+                    format!(
+                        "uses {:?} to {}, and nothing listens on that",
+                        self.transport,
+                        address.ip()
+                    ),
+                    "add such an entry to sip.listen, or change the trunk's transport",
+                ));
+            }
+        }
+        let digits = |prefix: &str| {
+            prefix
+                .bytes()
+                .all(|b| b.is_ascii_digit() || b"*#".contains(&b))
+        };
+        for prefix in self.prefixes.iter().flatten() {
+            if !digits(prefix.strip_prefix('+').unwrap_or(prefix)) {
+                problems.push(Problem::new(
+                    place,
+                    format!("has the prefix {prefix:?}, with which no number begins"),
+                    "write the digits that numbers begin with, outside numbers as +33…",
+                ));
+            }
+        }
+        for (key, value) in [
+            ("options_down_after", self.options_down_after),
+            ("options_up_after", self.options_up_after),
+        ] {
+            if !(1..=10).contains(&value) {
+                problems.push(Problem::new(
+                    place,
+                    format!("has {key} = {value}, which is not between 1 and 10"),
+                    "2 to be down and 1 to be up again are the defaults",
+                ));
+            }
+        }
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+    use crate::config::check::tests::{SHIPPED, complaints};
+
+    #[test]
+    fn targets_are_addresses_or_tables() {
+        let several =
+            "targets = [\"127.0.0.1:5060\", { address = \"127.0.0.2:5070\", priority = 3 }]";
+        let text = SHIPPED.replace("target = \"127.0.0.1:5060\"", several);
+        let config = Config::parse(&text).unwrap();
+        let targets = config.trunks[0].targets();
+        let told = targets
+            .iter()
+            .map(|t| (t.address.port(), t.priority, t.weight));
+        assert_eq!(told.collect::<Vec<_>>(), [(5060, 0, 1), (5070, 3, 1)]);
+    }
+
+    #[test]
+    fn what_no_call_could_be_sent_by_is_refused() {
+        for (sound, broken, complaint) in [
+            (
+                "target = \"127.0.0.1:5060\"",
+                "targets = [\"127.0.0.1:5060\", { address = \"[::1]:5060\", priority = 1 }]",
+                "to ::1, and nothing listens",
+            ),
+            (
+                "target = \"127.0.0.1:5060\"",
+                "targets = [\"127.0.0.1:5060\", { address = \"127.0.0.1:5060\", weight = 2 }]",
+                "twice",
+            ),
+            (
+                "target = \"127.0.0.1:5060\"",
+                "targets = [\"127.0.0.1:5060\", { adress = \"127.0.0.2:5060\" }]",
+                "a target is",
+            ),
+            (
+                "target = \"127.0.0.1:5060\"",
+                "target = \"127.0.0.1:5060\"\ntargets = [\"127.0.0.2:5060\"]",
+                "both target and targets",
+            ),
+            ("target = \"127.0.0.1:5060\"", "targets = []", "no target"),
+            (
+                "# headers = { X-Trunk-Group = \"paris\" }",
+                "headers = { Via = \"x\" }",
+                "Via is written by the gateway",
+            ),
+            (
+                "# headers = { X-Trunk-Group = \"paris\" }",
+                "headers = { X-A = \"x\\r\\nVia: y\" }",
+                "control character",
+            ),
+            (
+                "new_calls_per_second = 100",
+                "new_calls_per_second = 0",
+                "new_calls_per_second = 0",
+            ),
+            (
+                "# prefixes = [\"+33",
+                "prefixes = [\"+33x",
+                "has the prefix",
+            ),
+            (
+                "options_down_after = 2",
+                "options_down_after = 0",
+                "options_down_after = 0",
+            ),
+        ] {
+            let text = SHIPPED.replace(sound, broken);
+            assert_ne!(text, SHIPPED, "{sound} is not in the shipped file");
+            let said = complaints(&text);
+            assert!(said.contains(complaint), "{broken} gave:\n{said}");
+        }
+    }
+
+    #[test]
+    fn some_trunk_takes_outgoing_calls() {
+        let text = SHIPPED.replace("# prefixes = [\"+33\", \"+49\"]", "prefixes = []");
+        assert!(complaints(&text).contains("nobody could call anybody"));
+    }
+}
