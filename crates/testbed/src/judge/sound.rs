@@ -138,6 +138,14 @@ impl Sound {
         }
     }
 
+    /// Its mean level in dB against full scale; -100 for digital silence.
+    #[must_use]
+    pub fn level_db(&self) -> f32 {
+        let energy: f32 = self.samples().iter().map(|sample| sample * sample).sum();
+        let mean = energy / self.samples().len().max(1) as f32;
+        10.0 * mean.max(1e-10).log10()
+    }
+
     /// The same sound after a telephone line: G.711 µ-law, there and back.
     #[must_use]
     pub fn through_g711(&self) -> Self {
