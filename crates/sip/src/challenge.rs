@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
-use rsipstack::sip::typed::tokenizers::AuthTokenizer;
 use rsipstack::sip::{Header, Request};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::address;
 use crate::config::{DigestAlgorithm, RequiredAuth};
+use crate::digest::parameters;
 
 /// How long the answer to a challenge may take, and be used again with a
 /// higher count.
@@ -196,16 +196,7 @@ struct Answer {
 
 impl Answer {
     fn parse(value: &str) -> Option<Self> {
-        let tokens = AuthTokenizer::parse(value).ok()?;
-        if !tokens.scheme.eq_ignore_ascii_case("Digest") {
-            return None;
-        }
-        let param = |name: &str| {
-            let mut found = tokens.params.iter();
-            found
-                .find(|(n, _)| n.eq_ignore_ascii_case(name))
-                .map(|(_, value)| (*value).to_owned())
-        };
+        let param = parameters(value)?;
         let qop = param("qop");
         let count_text = param("nc").unwrap_or_default();
         let count = match qop {

@@ -98,6 +98,20 @@ fn choose(response: &Response, proxy: bool, credentials: &Credentials) -> Option
         .max_by_key(|c| c.algorithm == Algorithm::Sha256)
 }
 
+/// The parameters of a digest challenge, or of the answer to one, by their names; `None` for another scheme.
+pub(crate) fn parameters(value: &str) -> Option<impl Fn(&str) -> Option<String>> {
+    let tokens = AuthTokenizer::parse(value).ok()?;
+    if !tokens.scheme.eq_ignore_ascii_case("Digest") {
+        return None;
+    }
+    Some(move |name: &str| {
+        let mut found = tokens.params.iter();
+        found
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| (*value).to_owned())
+    })
+}
+
 struct Challenge {
     realm: String,
     nonce: String,
@@ -112,16 +126,7 @@ struct Challenge {
 
 impl Challenge {
     fn parse(value: &str) -> Option<Self> {
-        let tokens = AuthTokenizer::parse(value).ok()?;
-        if !tokens.scheme.eq_ignore_ascii_case("Digest") {
-            return None;
-        }
-        let param = |name: &str| {
-            let mut found = tokens.params.iter();
-            found
-                .find(|(n, _)| n.eq_ignore_ascii_case(name))
-                .map(|(_, value)| (*value).to_owned())
-        };
+        let param = parameters(value)?;
         let algorithm_token = param("algorithm");
         let algorithm = match algorithm_token.as_deref() {
             None => Algorithm::Md5,

@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 use crate::homeserver::{Homeserver, Registration, Sent};
 use crate::load::Voice;
 use crate::process::until;
+use crate::synapse;
 use crate::webrtc::{Outcome, WebRtc};
-use crate::{gateway, synapse};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,15 +49,7 @@ impl People {
     /// # Errors
     /// When the homeserver's address is taken.
     pub async fn start() -> anyhow::Result<Self> {
-        let registration = Registration {
-            listen: synapse::URL.trim_start_matches("http://").parse()?,
-            server_name: synapse::SERVER_NAME.to_owned(),
-            gateway: format!("http://{}", gateway::APPSERVICE),
-            as_token: gateway::AS_TOKEN.to_owned(),
-            hs_token: gateway::HS_TOKEN.to_owned(),
-            sender: "mxtrunk".to_owned(),
-            transactions: "people-".to_owned(),
-        };
+        let registration = Registration::in_synapses_place("people-".to_owned())?;
         let homeserver = Homeserver::start(registration).await?;
         let unread = Arc::default();
         tokio::spawn(keep(homeserver.clone(), Arc::clone(&unread)));

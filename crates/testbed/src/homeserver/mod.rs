@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc};
 
+use crate::{gateway, synapse};
+
 /// Synapse's own limit (its `MAX_PERSISTENT_EVENTS_PER_TRANSACTION`).
 const EVENTS_A_TRANSACTION: usize = 100;
 /// What subscribers may be behind.
@@ -40,6 +42,24 @@ pub struct Registration {
     /// In front of every transaction's number. A gateway that keeps its database takes in no transaction twice: a
     /// homeserver that starts anew beside it needs another one.
     pub transactions: String,
+}
+
+impl Registration {
+    /// In Synapse's place, for the testbed's gateway.
+    ///
+    /// # Errors
+    /// None but a mistake in Synapse's address.
+    pub fn in_synapses_place(transactions: String) -> anyhow::Result<Self> {
+        Ok(Self {
+            listen: synapse::URL.trim_start_matches("http://").parse()?,
+            server_name: synapse::SERVER_NAME.to_owned(),
+            gateway: format!("http://{}", gateway::APPSERVICE),
+            as_token: gateway::AS_TOKEN.to_owned(),
+            hs_token: gateway::HS_TOKEN.to_owned(),
+            sender: "mxtrunk".to_owned(),
+            transactions,
+        })
+    }
 }
 
 /// An event that the gateway sent into a room.

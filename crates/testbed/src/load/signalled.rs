@@ -198,15 +198,7 @@ fn trickled(offer: &str) -> (String, Vec<Value>) {
 
 /// On a thread of its own, because the generator blocks the one that it runs on.
 fn start_homeserver(name: &str) -> anyhow::Result<(Homeserver, Receiver<Sent>, Beside)> {
-    let registration = Registration {
-        listen: synapse::URL.trim_start_matches("http://").parse()?,
-        server_name: synapse::SERVER_NAME.to_owned(),
-        gateway: format!("http://{}", gateway::APPSERVICE),
-        as_token: gateway::AS_TOKEN.to_owned(),
-        hs_token: gateway::HS_TOKEN.to_owned(),
-        sender: "mxtrunk".to_owned(),
-        transactions: format!("{name}-"),
-    };
+    let registration = Registration::in_synapses_place(format!("{name}-"))?;
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build()?;
     let (started, start) = channel();
