@@ -305,7 +305,8 @@ impl Calling {
         };
         let rack = format!("{rseq} {} INVITE", self.invite.cseq);
         prack.headers.push(Header::RAck(rack.into()));
-        if let Some(auth) = &self.leg.trunk.config.auth {
+        let (core, trunk) = (&self.leg.core, &self.leg.trunk);
+        if let Some(auth) = core.credentials(trunk, &self.dialog) {
             let answers = self.authorization.headers(Method::PRack, &prack.uri, auth);
             prack.headers.extend(answers);
         }
@@ -322,7 +323,8 @@ impl Calling {
     /// Sends the INVITE again with credentials; `false` when there is no
     /// answer to the challenge or it is final for us (§22.1).
     fn answer_challenge(&mut self, response: &Response) -> bool {
-        let Some(auth) = &self.leg.trunk.config.auth else {
+        let (core, trunk) = (&self.leg.core, &self.leg.trunk);
+        let Some(auth) = core.credentials(trunk, &self.dialog) else {
             return false;
         };
         let given_up = !matches!(self.giving_up, GivingUp::No);
@@ -345,7 +347,8 @@ impl Calling {
 
     fn send_again(&mut self) -> bool {
         let mut more = self.asked.headers(Timer::Off);
-        if let Some(auth) = &self.leg.trunk.config.auth {
+        let (core, trunk) = (&self.leg.core, &self.leg.trunk);
+        if let Some(auth) = core.credentials(trunk, &self.dialog) {
             let uri = &self.invite.request.uri;
             more.extend(self.authorization.headers(Method::Invite, uri, auth));
         }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::LegId;
 use crate::extra_header::ExtraHeader;
 use crate::identity::IdentityHeaders;
+use crate::registration::RegistrationConfig;
 use crate::tap::Tap;
 use crate::target::Hop;
 
@@ -60,6 +61,8 @@ pub struct SipConfig {
     pub listeners: Vec<Listener>,
     /// The peers; nobody else is answered.
     pub trunks: Vec<TrunkConfig>,
+    /// The accounts at which we register.
+    pub registrations: Vec<RegistrationConfig>,
     /// Value of the User-Agent header.
     pub user_agent: String,
     /// Source of the ids of incoming legs, shared with whoever numbers the
@@ -97,6 +100,7 @@ impl SipConfig {
         Self {
             listeners,
             trunks,
+            registrations: Vec::new(),
             user_agent: format!("mxtrunk/{}", env!("CARGO_PKG_VERSION")),
             leg_ids,
             timers: Timers::default(),
@@ -114,6 +118,7 @@ impl fmt::Debug for SipConfig {
         f.debug_struct("SipConfig")
             .field("listeners", &self.listeners)
             .field("trunks", &self.trunks)
+            .field("registrations", &self.registrations)
             .field("user_agent", &self.user_agent)
             .field("timers", &self.timers)
             .field("max_calls", &self.max_calls)

@@ -13,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use crate::config::{SipConfig, Transport, TrunkName};
+use crate::config::{Credentials, SipConfig, Transport, TrunkName};
 use crate::event::Event;
 use crate::fence::Admission;
 use crate::legs::Legs;
 use crate::message::Sender;
+use crate::registration::Accounts;
 use crate::snapshot::DialogSnapshot;
 use crate::streams::Streams;
 use crate::tap;
@@ -59,9 +60,12 @@ pub(crate) struct Core {
     pub(crate) listeners: Vec<Bound>,
     pub(crate) streams: Arc<Streams>,
     pub(crate) trunks: HashMap<TrunkName, Arc<Trunk>>,
+    pub(crate) accounts: Accounts,
     pub(crate) legs: Arc<Legs>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) events: mpsc::Sender<Event>,
+    /// Takes the registrations back.
+    pub(crate) leaving: CancellationToken,
     /// Stops everything at once, saying nothing to anybody.
     pub(crate) stop: CancellationToken,
     /// Legs and farewells, which a shutdown waits for.
@@ -83,6 +87,17 @@ impl Core {
         self.tasks.spawn(async move {
             stop.run_until_cancelled(task).await;
         });
+    }
+
+    /// What a challenge in a dialog is answered with: the account's whose call
+    /// it is, else the trunk's.
+    pub(crate) fn credentials<'a>(
+        &'a self,
+        trunk: &'a Trunk,
+        dialog: &DialogSnapshot,
+    ) -> Option<&'a Credentials> {
+        let own = self.accounts.credentials(&trunk.config.name, &dialog.local);
+        own.or(trunk.config.auth.as_ref())
     }
 
     /// The listener that messages over this hop leave from.

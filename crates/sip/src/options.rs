@@ -113,6 +113,10 @@ fn report(trunk: &Trunk, target: &Target, up: bool) {
     if !target.set_up(up) {
         return;
     }
+    // Registered anew, where the others are or everything is forgotten.
+    if trunk.is_up() && up != was_up {
+        trunk.note_back();
+    }
     let (name, address) = (&trunk.config.name, target.hop.address);
     match (up, was_up, trunk.is_up()) {
         (true, false, _) => info!(trunk = %name, target = %address, "trunk is up"),

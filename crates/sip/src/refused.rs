@@ -28,6 +28,22 @@ pub enum StartError {
     /// Two trunks have the same name.
     #[error("trunk {0} is configured twice")]
     DuplicateTrunk(TrunkName),
+    /// An account is at a trunk that is not configured.
+    #[error("account {account} registers at trunk {trunk}, which is not configured")]
+    NoRegistrar {
+        /// Its user name.
+        account: String,
+        /// The trunk.
+        trunk: TrunkName,
+    },
+    /// Two accounts would answer the same challenges, or take the same calls.
+    #[error("two accounts of trunk {trunk} are called {user}, by user name or by contact")]
+    DuplicateAccount {
+        /// What both are called.
+        user: String,
+        /// The trunk.
+        trunk: TrunkName,
+    },
     /// The stack gave its queue away before; it is a fault of ours.
     #[error("the SIP stack did not start: {0}")]
     Stack(String),

@@ -118,6 +118,7 @@ pub(crate) async fn bye(
     let Ok(path) = core.path_in_dialog(trunk, dialog).await else {
         return Outcome::Unreachable;
     };
+    let auth = core.credentials(trunk, dialog);
     let mut authorization = Authorization::default();
     let mut cseq = dialog.local_cseq;
     loop {
@@ -129,7 +130,7 @@ pub(crate) async fn bye(
             return Outcome::Unreachable;
         };
         bye.headers.extend(message::reason_headers(reason));
-        if let Some(auth) = &trunk.config.auth {
+        if let Some(auth) = auth {
             let answers = authorization.headers(Method::Bye, &bye.uri, auth);
             bye.headers.extend(answers);
         }
@@ -137,7 +138,7 @@ pub(crate) async fn bye(
         let Outcome::Final(response) = &outcome else {
             return outcome;
         };
-        let again = match (response.status_code.code(), &trunk.config.auth) {
+        let again = match (response.status_code.code(), auth) {
             (401 | 407, Some(auth)) => authorization.take(response, auth),
             _ => false,
         };

@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use tokio::sync::watch;
+
 use crate::challenge::Challenger;
 use crate::config::TrunkConfig;
 use crate::fence::Bucket;
 use crate::legs::Priority;
+use crate::registration::Pace;
 use crate::target::{InDialog, Target, Targets};
 
 /// One configured peer.
@@ -25,6 +28,10 @@ pub(crate) struct Trunk {
     /// Those to emergency numbers: a flood of other calls does not use them up.
     new_emergencies: Mutex<Bucket>,
     refusals: Mutex<Bucket>,
+    /// Turns of the accounts that register here.
+    registrations: Mutex<Pace>,
+    /// How often it has come back, or one of its targets has gone.
+    back: watch::Sender<u64>,
 }
 
 impl Trunk {
@@ -43,6 +50,8 @@ impl Trunk {
             new_calls_out: rate(),
             new_emergencies: rate(),
             refusals: rate(),
+            registrations: Mutex::new(Pace::new(now)),
+            back: watch::Sender::new(0),
             config,
         }
     }
@@ -79,6 +88,23 @@ impl Trunk {
         }
         let all = self.targets.all();
         all.iter().map(|target| target.hop.address.ip()).collect()
+    }
+
+    /// When the next account may send its REGISTER.
+    pub(crate) fn registration_turn(&self, now: Instant) -> Instant {
+        let pace = self.registrations.lock();
+        pace.unwrap_or_else(PoisonError::into_inner).turn(now)
+    }
+
+    /// What was registered here may be forgotten, or be at a target that is
+    /// gone.
+    pub(crate) fn note_back(&self) {
+        self.back.send_modify(|times| *times += 1);
+    }
+
+    /// Changes with each [`Self::note_back`].
+    pub(crate) fn back(&self) -> watch::Receiver<u64> {
+        self.back.subscribe()
     }
 
     /// Takes a call's place, `false` when all are taken.
@@ -194,6 +220,14 @@ mod tests {
         let trunk = Trunk::new(config);
         assert!(trunk.allows([192, 0, 2, 7].into()));
         assert!(!trunk.allows([192, 0, 2, 1].into()));
+    }
+
+    #[test]
+    fn accounts_register_one_after_the_other() {
+        let trunk = Trunk::new(config());
+        let now = Instant::now();
+        assert_eq!(trunk.registration_turn(now), now);
+        assert!(trunk.registration_turn(now) > now);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The user agent: the public face of the crate.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::legs::{Input, Legs};
 use crate::listen::{self, Socket};
 use crate::outgoing::Order;
 use crate::refused::{OrphanError, Refused, StartError};
+use crate::registration::{self, Accounts, RegistrationConfig, RegistrationState};
 use crate::snapshot::DialogSnapshot;
 use crate::transact::Outcome;
 use crate::trunk::Trunk;
@@ -49,6 +51,7 @@ impl UserAgent {
             sockets.push(listen::bind(listener, config.dscp).await?);
         }
         let trunks = trunks(&config, &sockets)?;
+        let accounts = accounts(&config, &sockets)?;
         let legs = Arc::new(Legs::new(config.max_calls));
         let admission = Admission::new(
             trunks.clone(),
@@ -67,9 +70,11 @@ impl UserAgent {
             endpoint: open.endpoint,
             listeners: open.listeners,
             streams: open.streams,
+            accounts,
             legs,
             admission,
             events,
+            leaving: CancellationToken::new(),
             stop: stop.clone(),
             tasks: TaskTracker::new(),
         });
@@ -83,6 +88,12 @@ impl UserAgent {
         for trunk in trunks {
             for target in trunk.targets.all().iter().cloned() {
                 core.spawn(options::watch(core.clone(), trunk.clone(), target));
+            }
+        }
+        for account in core.accounts.all() {
+            if let Some(trunk) = core.trunks.get(&account.config.trunk) {
+                let kept = registration::keep(core.clone(), trunk.clone(), account.clone());
+                core.spawn_waited(kept);
             }
         }
         Ok(Self {
@@ -160,6 +171,11 @@ impl UserAgent {
         trunk.is_none_or(|trunk| trunk.is_full_for_calls_out())
     }
 
+    /// How each account stands at its registrar, in the configured order.
+    pub fn registrations(&self) -> Vec<RegistrationState> {
+        self.core.accounts.states()
+    }
+
     /// What was counted since the start.
     pub fn counters(&self) -> CounterValues {
         self.core.admission.counters.values()
@@ -171,7 +187,7 @@ impl UserAgent {
     }
 
     /// The addresses peers reach the listeners at, in the configured order.
-    pub fn addresses(&self) -> Vec<std::net::SocketAddr> {
+    pub fn addresses(&self) -> Vec<SocketAddr> {
         self.core
             .listeners
             .iter()
@@ -179,10 +195,11 @@ impl UserAgent {
             .collect()
     }
 
-    /// Takes no more calls, hangs up all there are, waits at most 3 s for the
-    /// peers to hear it, and stops.
+    /// Takes no more calls, hangs up all there are, takes the registrations
+    /// back, waits at most 3 s for the peers to hear it, and stops.
     pub async fn shutdown(self) {
         self.core.admission.close();
+        self.core.leaving.cancel();
         for inbox in self.core.legs.inboxes() {
             let hang_up = Input::Command(Command::HangUp { reason: None });
             if inbox.try_send(hang_up).is_err() {
@@ -215,9 +232,52 @@ fn trunks(config: &SipConfig, sockets: &[Socket]) -> Result<Vec<Arc<Trunk>>, Sta
         if trunk.targets.is_empty() || !trunk.targets.iter().all(is_served) {
             return Err(StartError::NoListener(trunk.name.clone()));
         }
-        made.push(Arc::new(Trunk::new(trunk.clone())));
+        let mut trunk = trunk.clone();
+        allow_proxies(&mut trunk, &config.registrations);
+        made.push(Arc::new(Trunk::new(trunk)));
     }
     Ok(made)
+}
+
+/// What comes by way of an outbound proxy is the trunk's, too: the answers to
+/// REGISTER, and the calls to what it has registered.
+fn allow_proxies(trunk: &mut TrunkConfig, registrations: &[RegistrationConfig]) {
+    let own = registrations.iter().filter(|own| own.trunk == trunk.name);
+    let proxies: Vec<_> = own.filter_map(|own| own.proxy).collect();
+    if !proxies.is_empty() && trunk.allow.is_empty() {
+        let targets = trunk.targets.iter();
+        trunk.allow = targets.map(|target| target.address.ip()).collect();
+    }
+    trunk.allow.extend(proxies.iter().map(SocketAddr::ip));
+}
+
+/// Sees to it that each account has its trunk, a way there, and names that no
+/// other has.
+fn accounts(config: &SipConfig, sockets: &[Socket]) -> Result<Accounts, StartError> {
+    let mut users = HashSet::new();
+    for account in &config.registrations {
+        let mut trunks = config.trunks.iter();
+        let trunk = trunks.find(|trunk| trunk.name == account.trunk);
+        let trunk = trunk.ok_or_else(|| StartError::NoRegistrar {
+            account: account.credentials.username.clone(),
+            trunk: account.trunk.clone(),
+        })?;
+        let proxy = account.proxy.map(Target::from);
+        let is_served = |proxy| sockets.iter().any(|socket| serves(socket, trunk, proxy));
+        if !proxy.as_ref().is_none_or(is_served) {
+            return Err(StartError::NoListener(account.trunk.clone()));
+        }
+        let names = HashSet::from([&account.contact, &account.credentials.username]);
+        for user in names {
+            if !users.insert((&account.trunk, user)) {
+                return Err(StartError::DuplicateAccount {
+                    user: user.clone(),
+                    trunk: account.trunk.clone(),
+                });
+            }
+        }
+    }
+    Ok(Accounts::new(&config.registrations))
 }
 
 fn serves(socket: &Socket, trunk: &TrunkConfig, target: &Target) -> bool {

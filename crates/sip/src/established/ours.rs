@@ -137,7 +137,8 @@ impl Established {
         self.leg.place.publish(&self.dialog);
         request.headers.extend(own_headers(&self.leg));
         request.headers.extend(asked.headers(self.session.timer));
-        if let Some(auth) = &self.leg.trunk.config.auth {
+        let (core, trunk) = (&self.leg.core, &self.leg.trunk);
+        if let Some(auth) = core.credentials(trunk, &self.dialog) {
             let answers = authorization.headers(method, &request.uri, auth);
             request.headers.extend(answers);
         }
@@ -224,7 +225,7 @@ impl Established {
     }
 
     async fn on_refusal(&mut self, mut ours: Ours, code: u16, response: &Response) -> Next {
-        let auth = self.leg.trunk.config.auth.as_ref();
+        let auth = self.leg.core.credentials(&self.leg.trunk, &self.dialog);
         let again = ours.resent < RESENT
             && match (code, &ours.what) {
                 (401 | 407, _) => auth.is_some_and(|auth| ours.authorization.take(response, auth)),

@@ -13,6 +13,7 @@ mod orphan;
 mod outage;
 mod peer;
 mod phone;
+mod registrations;
 mod reliable;
 mod reoffers;
 mod sessions;

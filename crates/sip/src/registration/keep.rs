@@ -1,0 +1,219 @@
+//! The task that keeps one account registered.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rsipstack::sip::Method;
+use rsipstack::transaction::{make_tag, make_uuid_v4};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::machine::{Action, Answer, Input, Jitter, News, Registration};
+use super::registrar::{self, Identity};
+use super::{Account, RegistrationConfig};
+use crate::core::Core;
+use crate::digest::Authorization;
+use crate::leg::sleep_until;
+use crate::legs::Priority;
+use crate::target::Hop;
+use crate::transact::{self, Outcome};
+use crate::trunk::Trunk;
+
+/// What a shutdown of many accounts adds for each, so that the registrar does
+/// not hear all of them at the same moment.
+const FAREWELL_SPREAD: Duration = Duration::from_millis(2);
+/// What all of that may come to: a shutdown waits no longer than 3 s.
+const LONGEST_FAREWELL_SPREAD: Duration = Duration::from_secs(1);
+
+/// Keeps an account registered until the user agent leaves.
+pub(crate) async fn keep(core: Arc<Core>, trunk: Arc<Trunk>, account: Arc<Account>) {
+    let turn = trunk.registration_turn(Instant::now());
+    let mut keeper = Keeper {
+        machine: Registration::new(account.config.expires, turn),
+        authorization: Authorization::default(),
+        identity: Identity {
+            call_id: make_uuid_v4().to_string(),
+            tag: make_tag().to_string(),
+            cseq: 0,
+        },
+        hop: None,
+        sent: None,
+        asked: Duration::ZERO,
+        stopped: false,
+        back: trunk.back(),
+        core,
+        trunk,
+        account,
+    };
+    loop {
+        let input = keeper.next().await;
+        let jitter = Jitter::new(rand::random());
+        let now = Instant::now();
+        let (action, news) = keeper.machine.on(input, now, jitter);
+        keeper.account.set_standing(keeper.machine.standing(now));
+        keeper.tell(news);
+        match action {
+            Action::Wait => {}
+            Action::Register { expires } => {
+                keeper.authorization = Authorization::default();
+                keeper.hop = keeper.choose_hop(expires);
+                keeper.send(expires);
+            }
+            Action::Again { expires } => keeper.send(expires),
+            Action::Finish => return,
+        }
+    }
+}
+
+type Sent = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+struct Keeper {
+    core: Arc<Core>,
+    trunk: Arc<Trunk>,
+    account: Arc<Account>,
+    machine: Registration,
+    authorization: Authorization,
+    identity: Identity,
+    /// Where the registrar is asked.
+    hop: Option<Hop>,
+    /// The REGISTER under way, and what it asks for.
+    sent: Option<Sent>,
+    asked: Duration,
+    stopped: bool,
+    back: watch::Receiver<u64>,
+}
+
+impl Keeper {
+    /// What happens next.
+    async fn next(&mut self) -> Input {
+        let deadline = self.machine.deadline();
+        let due = deadline.map(|(until, _)| tokio::time::Instant::from_std(until));
+        let outcome = tokio::select! {
+            () = self.core.leaving.cancelled(), if !self.stopped => {
+                self.stopped = true;
+                return Input::Stop;
+            }
+            Ok(()) = self.back.changed() => {
+                let turn = self.trunk.registration_turn(Instant::now());
+                return Input::TrunkBack { turn };
+            }
+            () = sleep_until(due) => return Input::Due,
+            outcome = answer_to(&mut self.sent) => outcome,
+        };
+        self.sent = None;
+        Input::Answer(self.read(&outcome))
+    }
+
+    fn config(&self) -> &RegistrationConfig {
+        &self.account.config
+    }
+
+    fn read(&mut self, outcome: &Outcome) -> Answer {
+        let account = &self.account.config;
+        match (
+            registrar::read(outcome, &account.contact, self.asked),
+            outcome,
+        ) {
+            (Answer::Challenged { status, .. }, Outcome::Final(response)) => Answer::Challenged {
+                status,
+                answerable: self.authorization.take(response, &account.credentials),
+            },
+            (answer, _) => answer,
+        }
+    }
+
+    /// A target that takes calls, another one after each failure; the one
+    /// that has our contact, where that is to be taken back.
+    fn choose_hop(&self, expires: Duration) -> Option<Hop> {
+        if expires.is_zero() && self.hop.is_some() {
+            return self.hop;
+        }
+        let random = |below| rand::random_range(0..below);
+        let targets = &self.trunk.targets;
+        let order = targets.order(Priority::Normal, Instant::now(), random);
+        let failures = usize::try_from(self.machine.failures()).unwrap_or_default();
+        let at = failures.checked_rem(order.len())?;
+        Some(order[at].hop)
+    }
+
+    fn send(&mut self, expires: Duration) {
+        self.asked = expires;
+        self.identity.cseq += 1;
+        self.sent = Some(match self.exchange(expires) {
+            Some(exchange) => exchange,
+            None => Box::pin(std::future::ready(Outcome::Unreachable)),
+        });
+    }
+
+    fn exchange(&mut self, expires: Duration) -> Option<Sent> {
+        let registrar = self.hop?;
+        let account = &self.account.config;
+        let next = Hop {
+            address: account.proxy.unwrap_or(registrar.address),
+            ..registrar
+        };
+        let sender = self.core.sender(next);
+        let domain = self.trunk.config.from_domain.as_deref();
+        let (to, who) = ((registrar, domain), &self.identity);
+        let mut request = registrar::request(&sender, account, to, who, expires)?;
+        let uri = request.uri.clone();
+        let answers = self
+            .authorization
+            .headers(Method::Register, &uri, &account.credentials);
+        request.headers.extend(answers);
+        let (core, within) = (self.core.clone(), self.trunk.config.answer_within);
+        let wait = match expires.is_zero() {
+            true => core.farewell_wait(),
+            false => Duration::ZERO,
+        };
+        Some(Box::pin(async move {
+            tokio::time::sleep(wait).await;
+            match core.path(next, within).await {
+                Ok(path) => transact::exchange(&core, &path, request).await,
+                Err(_) => Outcome::Unreachable,
+            }
+        }))
+    }
+
+    /// One line for each change that a person may have to do something about.
+    fn tell(&self, news: Option<News>) {
+        let account = &self.config().credentials.username;
+        let trunk = &self.config().trunk;
+        match news {
+            None => {}
+            Some(News::Registered) => info!(%trunk, %account, "line is registered"),
+            Some(News::Rejected { status, again_in }) => warn!(
+                %trunk,
+                %account,
+                status,
+                again_in_seconds = again_in.as_secs(),
+                "line is not registered, the PBX refuses it: compare username and password of `register` with the account at the PBX"
+            ),
+            Some(News::Failed { status, again_in }) => warn!(
+                %trunk,
+                %account,
+                status,
+                again_in_seconds = again_in.as_secs(),
+                "line is not registered, and is tried again: see that the PBX answers at the trunk's target"
+            ),
+        }
+    }
+}
+
+/// The outcome of what was sent; never, where nothing was.
+async fn answer_to(sent: &mut Option<Sent>) -> Outcome {
+    match sent {
+        Some(sent) => sent.await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Core {
+    /// How long a farewell waits.
+    fn farewell_wait(&self) -> Duration {
+        let accounts = u32::try_from(self.accounts.all().len()).unwrap_or(u32::MAX);
+        let longest = FAREWELL_SPREAD.saturating_mul(accounts);
+        longest.min(LONGEST_FAREWELL_SPREAD).mul_f64(rand::random())
+    }
+}

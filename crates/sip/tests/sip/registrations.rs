@@ -1,0 +1,231 @@
+//! Accounts that register at a registrar written by hand.
+
+use std::time::Duration;
+
+use mxtrunk_sip::{
+    Caller, Command, Credentials, Happened, LegId, RegistrationConfig, SipConfig, Standing,
+    StartError, TrunkName, UserAgent,
+};
+use tokio::sync::mpsc;
+
+use crate::peer::{ANSWER, OFFER, Peer, until};
+use crate::phone::{Message, Phone};
+
+const CHALLENGE: &str =
+    "WWW-Authenticate: Digest realm=\"pbx\", nonce=\"n1\", qop=\"auth\", algorithm=MD5\r\n";
+
+fn account(username: &str, contact: &str) -> RegistrationConfig {
+    RegistrationConfig {
+        trunk: TrunkName("peer".into()),
+        credentials: Credentials {
+            username: username.into(),
+            password: "secret".into(),
+            realm: Some("pbx".into()),
+        },
+        contact: contact.into(),
+        expires: Duration::from_secs(3_600),
+        proxy: None,
+    }
+}
+
+fn alice(config: &mut SipConfig) {
+    config.registrations = vec![account("alice", "2001")];
+}
+
+/// Answers a REGISTER with what it asked for.
+async fn accept(phone: &Phone, register: &Message) {
+    let contact = register.header("Contact").unwrap();
+    let expires = register.header("Expires").unwrap();
+    let headers = format!("Contact: {contact};expires={expires}\r\n");
+    // The phone's own Contact, which each of its answers has, is another one.
+    phone.reply(register, "200 OK", "r", &headers, "").await;
+}
+
+fn stands(agent: &Peer, wanted: Standing) -> bool {
+    agent.agent.registrations()[0].standing == wanted
+}
+
+async fn registered(phone: &Phone, agent: &Peer) {
+    let register = phone.hear_some("REGISTER ").await;
+    accept(phone, &register).await;
+    let is_registered = || stands(agent, Standing::Registered);
+    until(is_registered, "the account is not registered").await;
+}
+
+#[tokio::test]
+async fn an_account_is_registered_after_its_password_was_asked_for() {
+    let (phone, agent) = Phone::with(alice).await;
+    assert!(stands(&agent, Standing::Trying));
+    let first = phone.hear_some("REGISTER ").await;
+    assert_eq!(first.header("Authorization"), None);
+    let contact = format!("<sip:2001@{}>", phone.target);
+    assert_eq!(first.header("Contact"), Some(contact.as_str()));
+    assert!(first.header("To").unwrap().starts_with("<sip:alice@"));
+    phone
+        .reply(&first, "401 Unauthorized", "r", CHALLENGE, "")
+        .await;
+    let second = phone.hear_some("REGISTER ").await;
+    assert_eq!(second.header("CSeq"), Some("2 REGISTER"));
+    assert_eq!(second.header("Call-ID"), first.header("Call-ID"));
+    let answer = second.header("Authorization").unwrap();
+    assert!(
+        answer.contains("username=\"alice\", realm=\"pbx\""),
+        "{answer}"
+    );
+    accept(&phone, &second).await;
+    let is_registered = || stands(&agent, Standing::Registered);
+    until(is_registered, "the account is not registered").await;
+}
+
+#[tokio::test]
+async fn an_account_that_is_refused_says_so() {
+    let (phone, agent) = Phone::with(alice).await;
+    let register = phone.hear_some("REGISTER ").await;
+    phone.reply(&register, "403 Forbidden", "r", "", "").await;
+    let is_refused = || stands(&agent, Standing::Rejected { status: 403 });
+    until(is_refused, "the refusal is not seen").await;
+}
+
+#[tokio::test]
+async fn at_the_stop_the_registration_is_taken_back() {
+    let (phone, agent) = Phone::with(alice).await;
+    registered(&phone, &agent).await;
+    let stopping = tokio::spawn(agent.agent.clone().shutdown());
+    let goodbye = phone.hear_some("REGISTER ").await;
+    assert_eq!(goodbye.header("Expires"), Some("0"));
+    accept(&phone, &goodbye).await;
+    stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn when_the_trunk_is_back_the_account_is_registered_anew() {
+    let (phone, agent) = Phone::with(|config| {
+        alice(config);
+        config.trunks[0].options_every = Duration::from_millis(80);
+    })
+    .await;
+    registered(&phone, &agent).await;
+    let is_up = || agent.agent.trunk_is_up(&TrunkName("peer".into()));
+    until(|| !is_up(), "the outage is not seen").await;
+    // Its refresh would be due in half an hour.
+    for _ in 0..100 {
+        let heard = phone.hear().await;
+        if heard.start().starts_with("OPTIONS ") {
+            phone.reply(&heard, "200 OK", "o", "", "").await;
+        } else if heard.header("CSeq") == Some("2 REGISTER") {
+            return accept(&phone, &heard).await;
+        }
+    }
+    panic!("not registered anew");
+}
+
+#[tokio::test]
+async fn accounts_come_one_after_the_other() {
+    let (phone, _agent) = Phone::with(|config| {
+        let accounts = (0..10).map(|n| account(&format!("u{n}"), &format!("{}", 2000 + n)));
+        config.registrations = accounts.collect();
+    })
+    .await;
+    let start = tokio::time::Instant::now();
+    let mut heard = std::collections::HashSet::new();
+    while heard.len() < 10 {
+        let register = phone.hear_some("REGISTER ").await;
+        heard.insert(register.header("Contact").unwrap().to_owned());
+        accept(&phone, &register).await;
+    }
+    // The last one's turn is 9 times 50 ms after the first one's.
+    assert!(start.elapsed() >= Duration::from_millis(400));
+}
+
+#[tokio::test]
+async fn a_register_goes_by_way_of_the_proxy_and_its_answer_is_heard() {
+    let [own, target, through] = [(); 3].map(|()| crate::peer::address());
+    let trunk = crate::peer::trunk(target, mxtrunk_sip::Transport::Udp);
+    let mut config = crate::peer::config(own, trunk);
+    let mut account = account("alice", "2001");
+    account.proxy = Some(through);
+    config.registrations = vec![account];
+    config.trunks[0].from_domain = Some("pbx.example".into());
+    let proxy = Phone::at(through, own).await;
+    let agent = Peer::start(config).await;
+    let register = proxy.hear_some("REGISTER ").await;
+    assert_eq!(register.start(), "REGISTER sip:pbx.example SIP/2.0");
+    let route = format!("<sip:{through};lr>");
+    assert_eq!(register.header("Route"), Some(route.as_str()));
+    accept(&proxy, &register).await;
+    let is_registered = || stands(&agent, Standing::Registered);
+    until(is_registered, "the account is not registered").await;
+}
+
+#[tokio::test]
+async fn a_call_of_an_account_is_challenged_and_answered_as_that_account() {
+    let (phone, mut agent) = Phone::with(|config| {
+        alice(config);
+        config.trunks[0].auth = Some(Credentials {
+            username: "trunk".into(),
+            password: "other".into(),
+            realm: None,
+        });
+    })
+    .await;
+    registered(&phone, &agent).await;
+    for (leg, number, user) in [(1, "alice", "alice"), (2, "2009", "trunk")] {
+        let invite = Command::Invite {
+            trunk: TrunkName("peer".into()),
+            to: "1001".into(),
+            from: Caller {
+                number: number.into(),
+                display: None,
+            },
+            sdp: OFFER.into(),
+        };
+        agent.agent.send(LegId(leg), invite).unwrap();
+        let first = phone.hear_some("INVITE ").await;
+        phone
+            .reply(&first, "401 Unauthorized", "c", CHALLENGE, "")
+            .await;
+        phone.hear_some("ACK ").await;
+        let second = phone.hear_some("INVITE ").await;
+        let answer = second.header("Authorization").unwrap();
+        let expected = format!("username=\"{user}\"");
+        assert!(answer.contains(&expected), "{answer}");
+        phone.reply(&second, "200 OK", "p", "", ANSWER).await;
+        let answered = agent.on(LegId(leg)).await;
+        assert!(matches!(answered, Happened::Answered { .. }));
+    }
+}
+
+#[tokio::test]
+async fn a_call_to_the_contact_arrives_as_a_call_to_its_user() {
+    let (phone, mut agent) = Phone::with(alice).await;
+    registered(&phone, &agent).await;
+    phone.say(&phone.invite("")).await;
+    let event = agent.next().await;
+    assert!(
+        matches!(&event.what, Happened::Incoming { to, .. } if to == "2001"),
+        "{event:?}"
+    );
+}
+
+#[tokio::test]
+async fn two_accounts_cannot_have_the_same_name_nor_one_a_trunk_that_is_not() {
+    let start = |registrations| async {
+        let (own, target) = (crate::peer::address(), crate::peer::address());
+        let trunk = crate::peer::trunk(target, mxtrunk_sip::Transport::Udp);
+        let mut config = crate::peer::config(own, trunk);
+        config.registrations = registrations;
+        let (events, _) = mpsc::channel(1);
+        UserAgent::start(config, events).await.err()
+    };
+    let twice = vec![account("alice", "2001"), account("2001", "2002")];
+    assert!(matches!(
+        start(twice).await,
+        Some(StartError::DuplicateAccount { .. })
+    ));
+    let mut nowhere = account("alice", "2001");
+    nowhere.trunk = TrunkName("other".into());
+    assert!(matches!(
+        start(vec![nowhere]).await,
+        Some(StartError::NoRegistrar { .. })
+    ));
+}
