@@ -67,7 +67,10 @@ pub(crate) fn from_sip(happened: &sip::Happened) -> SipNews {
         Happened::Established { sdp: Some(sdp), .. } => LegEvent::Reanswered {
             sdp: sdp.as_str().into(),
         },
-        Happened::Incoming { .. } | Happened::Established { .. } | Happened::PeerSilent => {
+        Happened::Incoming { .. }
+        | Happened::Established { .. }
+        | Happened::Transfer { .. }
+        | Happened::PeerSilent => {
             return SipNews::Nothing;
         }
     })
@@ -172,6 +175,8 @@ pub(crate) fn to_sip(action: LegAction, target: Option<&SipTarget>) -> Option<si
                 to: target.to.clone(),
                 from: target.from.clone(),
                 sdp: sdp.0,
+                replaces: None,
+                referred_by: None,
             }
         }
         LegAction::Ring => Command::Ring,

@@ -36,6 +36,7 @@ mod listen;
 mod message;
 mod options;
 mod outgoing;
+mod refer;
 mod refused;
 mod reliable;
 mod session;
@@ -56,6 +57,7 @@ pub use event::{Caller, Command, EndCause, Event, Happened, LegId, ReasonHeader}
 pub use extra_header::{ExtraHeader, HeaderError};
 pub use fence::CounterValues;
 pub use identity::IdentityHeaders;
+pub use refer::Replaces;
 pub use refused::{OrphanError, Refused, StartError};
 pub use snapshot::DialogSnapshot;
 pub use tap::{Seen, Tap};

@@ -102,6 +102,8 @@ impl UserAgent {
             to,
             from,
             sdp,
+            replaces,
+            referred_by,
         } = command
         {
             let order = Order {
@@ -109,6 +111,8 @@ impl UserAgent {
                 to,
                 from,
                 sdp,
+                replaces,
+                referred_by,
             };
             return outgoing::start(&self.core, leg, order);
         }
