@@ -1,5 +1,6 @@
 //! The call machine. [`setup`] takes a call from the offer to the answer, [`early`] lets a callee be heard before it
-//! picks up, [`talk`] handles what may happen between two people who talk, [`ending`] winds a call down from wherever
+//! picks up, [`talk`] handles what may happen between two people who talk, [`transfer`] puts a new party in the place of
+//! one of them, [`ending`] winds a call down from wherever
 //! it was.
 
 mod early;
@@ -12,6 +13,7 @@ mod talk;
     reason = "virtual time has to begin somewhere"
 )]
 mod tests;
+mod transfer;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -78,6 +80,8 @@ pub enum Deadline {
     Media,
     /// The sound connection was lost, and did not come back.
     Lost,
+    /// The party that a call is to be transferred to does not come.
+    Transfer,
     /// The media plane did not close.
     Close,
 }
@@ -185,6 +189,15 @@ enum End {
     Callee,
 }
 
+impl End {
+    fn other(self) -> End {
+        match self {
+            End::Caller => End::Callee,
+            End::Callee => End::Caller,
+        }
+    }
+}
+
 impl From<End> for Side {
     fn from(end: End) -> Side {
         match end {
@@ -234,6 +247,9 @@ pub struct Call {
     for_caller: Option<Sdp>,
     early_media: EarlyMedia,
     state: State,
+    transfer: Option<transfer::Transfer>,
+    /// Legs of parties that have left, or did not come, whose media is closing.
+    left: Vec<LegId>,
     timings: Timings,
     story: Story,
     actions: VecDeque<Action>,
@@ -261,6 +277,8 @@ impl Call {
                 offer: None,
                 until: now + timings.describe,
             },
+            transfer: None,
+            left: Vec::new(),
             timings,
             story: Story::begin(now),
             actions: VecDeque::new(),
@@ -292,13 +310,20 @@ impl Call {
         match input {
             Input::Finish(reason) => self.end(now, Side::Gateway, reason, None),
             Input::Leg(leg, event) => {
-                if let Some(end) = self.end_of(leg) {
+                if self.is_party(leg) {
+                    self.on_party(now, event);
+                } else if let Some(end) = self.end_of(leg) {
                     self.handle_leg(now, end, event);
                 }
             }
             Input::Media(leg, event) => {
-                if let Some(end) = self.end_of(leg) {
+                if self.is_party(leg) {
+                    self.on_party_media(now, event);
+                } else if let Some(end) = self.end_of(leg) {
                     self.handle_media(now, end, event);
+                } else if event == MediaEvent::Closed {
+                    self.left.retain(|left| *left != leg);
+                    self.finish_when_closed();
                 }
             }
         }
@@ -318,6 +343,7 @@ impl Call {
             Deadline::Connect => self.tell_caller_answered(now),
             Deadline::Media => self.end(now, Side::Gateway, Reason::MediaFailed, None),
             Deadline::Lost => self.end(now, Side::Gateway, Reason::MediaLost, None),
+            Deadline::Transfer => self.on_transfer_timeout(now),
             Deadline::Close => self.finish(),
         }
     }
@@ -346,7 +372,14 @@ impl Call {
                 ..
             } => Some((until, Deadline::Describe)),
             State::Connecting { until, .. } => Some((until, Deadline::Connect)),
-            State::Talking { sound } => sound.deadline(),
+            State::Talking { sound } => {
+                let transfer = self.transfer_deadline();
+                sound
+                    .deadline()
+                    .into_iter()
+                    .chain(transfer)
+                    .min_by_key(|(at, _)| *at)
+            }
             State::Ending { until } => Some((until, Deadline::Close)),
             State::Ended => None,
         }
@@ -374,8 +407,12 @@ impl Call {
             LegEvent::OfferAsked => self.on_offer_asked(end),
             LegEvent::Reanswered { sdp } => self.on_reanswered(end, sdp),
             LegEvent::ReofferRefused { crossed } => self.on_our_offer_refused(end, crossed),
+            LegEvent::TransferAsked { to } => self.on_transfer_asked(now, end, to),
             LegEvent::Ended(reason) => {
                 self.side_mut(end).signalled = Signalled::Gone;
+                if self.on_old_party_gone(end) {
+                    return;
+                }
                 let reason = self.as_of(end, reason);
                 self.end(now, end.into(), reason, None);
             }
@@ -383,6 +420,9 @@ impl Call {
     }
 
     fn handle_media(&mut self, now: Instant, end: End, event: MediaEvent) {
+        if self.waits_for_party(end) && event != MediaEvent::Closed {
+            return;
+        }
         match event {
             MediaEvent::LocalDescription { sdp } => self.on_description(now, end, sdp),
             MediaEvent::Connected => self.on_connected(now, end),
@@ -429,6 +469,10 @@ impl Call {
 
     fn leg(&mut self, end: End, action: LegAction) {
         let id = self.side(end).leg.id;
+        self.leg_of(id, action);
+    }
+
+    fn leg_of(&mut self, id: LegId, action: LegAction) {
         self.actions.push_back(Action::Leg(id, action));
     }
 
