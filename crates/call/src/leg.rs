@@ -109,6 +109,11 @@ pub enum LegEvent {
         /// An offer of the far end came first, so that ours has to be made anew after it (RFC 3261 section 14.1).
         crossed: bool,
     },
+    /// The far end wants another party called in its place. Its own network's word is checked: that party may be called.
+    TransferAsked {
+        /// The new party's leg, which is to be called.
+        to: Leg,
+    },
     /// The far end refused, hung up, or could not be reached. The leg is gone.
     Ended(Reason),
 }
@@ -141,12 +146,27 @@ pub enum LegAction {
         /// Our offer.
         sdp: Sdp,
     },
+    /// Tell the far end how far the transfer has come that it asked for.
+    ReportTransfer(TransferProgress),
     /// Turn the caller away before an answer (SIP 4xx to 6xx, `m.call.reject`).
     Refuse(Reason),
     /// Take back our offer before it was answered (SIP CANCEL, `m.call.hangup`).
     Cancel(Reason),
     /// End an answered leg (SIP BYE, `m.call.hangup`).
     HangUp(Reason),
+}
+
+/// How far a transfer has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransferProgress {
+    /// The new party is being called.
+    Trying,
+    /// It rings.
+    Ringing,
+    /// It has picked up, and taken the place of who asked.
+    Answered,
+    /// It will not come; the call goes on as it was.
+    Failed(Reason),
 }
 
 /// What a leg's media tells the call.

@@ -20,8 +20,8 @@ mod story;
 
 pub use leg::{
     Action, Device, Input, Leg, LegAction, LegEvent, LegId, LegKind, MediaAction, MediaEvent,
-    MediaFault, Sdp,
+    MediaFault, Sdp, TransferProgress,
 };
 pub use machine::{Call, Deadline, EarlyMedia, Timings};
 pub use reason::{Cause, Reason};
-pub use story::{Ended, Side, Story};
+pub use story::{Ended, Side, Story, Transferred};

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::{Device, Reason};
+use crate::{Device, LegId, Reason};
 
 /// Which side of a call did something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,8 +29,21 @@ pub struct Story {
     pub answered: Option<Instant>,
     /// The callee's device that picked up, where the network tells.
     pub device: Option<Device>,
+    /// Which parties took the place of others, in order.
+    pub transfers: Vec<Transferred>,
     /// How it ended.
     pub ended: Option<Ended>,
+}
+
+/// One party took the place of another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transferred {
+    /// When the new party picked up.
+    pub at: Instant,
+    /// Whose side it is on.
+    pub by: Side,
+    /// Its leg.
+    pub to: LegId,
 }
 
 /// How a call ended.
@@ -61,6 +74,7 @@ impl Story {
             early: None,
             answered: None,
             device: None,
+            transfers: Vec::new(),
             ended: None,
         }
     }

@@ -235,8 +235,18 @@ impl CallTask {
             sip::Happened::Answered { dialog, .. } | sip::Happened::Established { dialog, .. } => {
                 self.keep_dialog(dialog).await;
             }
+            sip::Happened::Transfer { .. } => self.decline_transfer(),
             sip::Happened::PeerSilent => self.ask_for_sound(),
             _ => {}
+        }
+    }
+
+    /// Calls are not transferred yet: the one that is goes on.
+    fn decline_transfer(&self) {
+        let declined = sip::Command::ReportTransfer { status: 603 };
+        let leg = legs::sip_leg(self.phone.id);
+        if let Err(refused) = self.peers.phones.send(leg, declined) {
+            debug!(%refused, "a transfer was not declined");
         }
     }
 

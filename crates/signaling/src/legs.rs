@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mxtrunk_call::{
     Cause, LegAction, LegEvent, LegId, LegKind, MediaAction, MediaEvent, MediaFault, Reason,
+    TransferProgress,
 };
 use mxtrunk_media_io::{self as media, MediaError, PhoneProfile, Priority};
 use mxtrunk_sip::{self as sip, ReasonHeader};
@@ -67,7 +68,10 @@ pub(crate) fn from_sip(happened: &sip::Happened) -> SipNews {
         Happened::Established { sdp: Some(sdp), .. } => LegEvent::Reanswered {
             sdp: sdp.as_str().into(),
         },
-        Happened::Incoming { .. } | Happened::Established { .. } | Happened::PeerSilent => {
+        Happened::Incoming { .. }
+        | Happened::Established { .. }
+        | Happened::Transfer { .. }
+        | Happened::PeerSilent => {
             return SipNews::Nothing;
         }
     })
@@ -172,6 +176,8 @@ pub(crate) fn to_sip(action: LegAction, target: Option<&SipTarget>) -> Option<si
                 to: target.to.clone(),
                 from: target.from.clone(),
                 sdp: sdp.0,
+                replaces: None,
+                referred_by: None,
             }
         }
         LegAction::Ring => Command::Ring,
@@ -179,6 +185,14 @@ pub(crate) fn to_sip(action: LegAction, target: Option<&SipTarget>) -> Option<si
         LegAction::AnswerReoffer { sdp } => Command::AnswerReoffer { sdp: sdp.0 },
         LegAction::Reoffer { sdp } => Command::Reoffer { sdp: sdp.0 },
         LegAction::RefuseReoffer => Command::RefuseReoffer { status: 488 },
+        LegAction::ReportTransfer(progress) => Command::ReportTransfer {
+            status: match progress {
+                TransferProgress::Trying => 100,
+                TransferProgress::Ringing => 180,
+                TransferProgress::Answered => 200,
+                TransferProgress::Failed(reason) => reason.sip_status(),
+            },
+        },
         LegAction::Refuse(reason) => Command::Refuse {
             status: reason.sip_status(),
             reason: Some(header(reason)),

@@ -224,7 +224,7 @@ fn parameters(text: &str) -> Vec<(String, String)> {
 }
 
 /// Undoes `%XX`; what is not valid stays as it is.
-fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

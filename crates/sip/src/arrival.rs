@@ -95,7 +95,7 @@ pub(crate) fn examine(
 }
 
 /// Extensions that a peer may require.
-const KNOWN: [&str; 2] = ["timer", "100rel"];
+const KNOWN: [&str; 3] = ["timer", "100rel", "norefersub"];
 
 /// Whether the caller takes SDP: it does where it does not say (§20.1).
 fn accepts_sdp(request: &Request) -> bool {

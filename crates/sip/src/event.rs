@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::config::TrunkName;
+use crate::refer::Replaces;
 use crate::snapshot::DialogSnapshot;
 
 /// One leg: one SIP dialog, or the attempt at one. Outgoing legs are numbered
@@ -30,6 +31,11 @@ pub enum Command {
         from: Caller,
         /// The SDP offer.
         sdp: String,
+        /// The dialog of the peer's that it takes the place of, where the call
+        /// is an attended transfer.
+        replaces: Option<Replaces>,
+        /// Who asked for the call with REFER: Referred-By (RFC 3892).
+        referred_by: Option<String>,
     },
     /// Incoming leg: 180 Ringing.
     Ring,
@@ -68,6 +74,14 @@ pub enum Command {
     Reoffer {
         /// The SDP offer.
         sdp: String,
+    },
+    /// Says how far [`Happened::Transfer`] has come. The first time answers the
+    /// REFER: with a status of 300 and above it is refused, else accepted. The
+    /// peer is told each one in turn, unless it does not want to be, and
+    /// nothing after the first of 200 and above.
+    ReportTransfer {
+        /// What the party that is called says: 100 to 699.
+        status: u16,
     },
     /// End the leg: CANCEL, BYE or 480, whichever its state asks for. No
     /// event follows.
@@ -189,6 +203,19 @@ pub enum Happened {
         /// ours has to be made anew after it; 408 when no answer came, 500
         /// when it was put off for too long.
         status: u16,
+    },
+    /// The peer asks us to call another party in its stead (REFER, RFC 3515).
+    /// Must be answered with [`Command::ReportTransfer`]; it is refused with
+    /// 603 where that does not come in time. The dialog goes on meanwhile.
+    Transfer {
+        /// Number or extension to call, from Refer-To. To call anything but
+        /// the trunk is not offered: the host does not count.
+        to: String,
+        /// The dialog that the call is to take the place of (attended
+        /// transfer); it goes into [`Command::Invite`].
+        replaces: Option<Replaces>,
+        /// Referred-By (RFC 3892), as it stands, for [`Command::Invite`].
+        referred_by: Option<String>,
     },
 }
 

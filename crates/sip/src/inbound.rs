@@ -112,8 +112,6 @@ pub(crate) fn reply_in_dialog(core: &Core, tx: Transaction) {
     match tx.original.method {
         Method::Options => transact::reply(core, tx, StatusCode::OK, capabilities()),
         Method::Info => reply_to_info(core, tx),
-        // Transfer is not offered in Allow; §8.2.1 has 501 for it.
-        Method::Refer => transact::reply(core, tx, StatusCode::NotImplemented, Vec::new()),
         Method::PRack => {
             transact::reply(
                 core,
@@ -142,7 +140,8 @@ pub(crate) fn reply_early(leg: &Leg, tx: Transaction) {
                 transact::reply(core, tx, StatusCode::UnsupportedMediaType, accept);
             }
         },
-        Method::Invite => put_off(core, tx),
+        // Nobody is connected yet who could be transferred.
+        Method::Invite | Method::Refer => put_off(core, tx),
         Method::Bye => {
             // Only a caller may end an early dialog so (§15); our INVITE goes on.
             transact::reply(

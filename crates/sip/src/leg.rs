@@ -73,6 +73,7 @@ impl Command {
             Self::AnswerReoffer { .. } => "answer reoffer",
             Self::RefuseReoffer { .. } => "refuse reoffer",
             Self::Reoffer { .. } => "reoffer",
+            Self::ReportTransfer { .. } => "report transfer",
             Self::HangUp { .. } => "hang up",
         }
     }
@@ -94,6 +95,7 @@ impl Happened {
             Self::Reoffered { .. } => "reoffered",
             Self::Reanswered { .. } => "reanswered",
             Self::ReofferRefused { .. } => "reoffer refused",
+            Self::Transfer { .. } => "transfer",
         }
     }
 }

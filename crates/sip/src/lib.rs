@@ -36,6 +36,7 @@ mod listen;
 mod message;
 mod options;
 mod outgoing;
+mod refer;
 mod refused;
 mod registration;
 mod reliable;
@@ -57,6 +58,7 @@ pub use event::{Caller, Command, EndCause, Event, Happened, LegId, ReasonHeader}
 pub use extra_header::{ExtraHeader, HeaderError};
 pub use fence::CounterValues;
 pub use identity::IdentityHeaders;
+pub use refer::Replaces;
 pub use refused::{OrphanError, Refused, StartError};
 pub use registration::{RegistrationConfig, RegistrationState, Standing};
 pub use snapshot::DialogSnapshot;

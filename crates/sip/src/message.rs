@@ -191,7 +191,7 @@ pub(crate) fn allow() -> Header {
 
 /// `Supported`: the extensions that we have.
 pub(crate) fn supported() -> Header {
-    Header::Supported("timer, 100rel".into())
+    Header::Supported("timer, 100rel, norefersub".into())
 }
 
 /// `Accept`.

@@ -19,6 +19,7 @@ use crate::identity;
 use crate::leg::Leg;
 use crate::legs::NoEntry;
 use crate::message::{self, Head};
+use crate::refer::Replaces;
 use crate::refused::Refused;
 use crate::session::{Asked, Timer};
 use crate::snapshot::DialogSnapshot;
@@ -32,6 +33,8 @@ pub(crate) struct Order {
     pub(crate) to: String,
     pub(crate) from: Caller,
     pub(crate) sdp: String,
+    pub(crate) replaces: Option<Replaces>,
+    pub(crate) referred_by: Option<String>,
 }
 
 /// Starts an outgoing leg.
@@ -199,6 +202,14 @@ pub(crate) fn send_invite(
     let extra = leg.trunk.config.headers.iter().map(ExtraHeader::header);
     request.headers.extend(extra.collect());
     request.headers.extend(more);
+    if let Some(replaces) = &order.replaces {
+        // RFC 3891 §3: who does not know it must not take this for a new call.
+        request.headers.push(Header::Require("replaces".into()));
+        request.headers.push(replaces.header());
+    }
+    if let Some(by) = &order.referred_by {
+        request.headers.push(Header::ReferredBy(by.as_str().into()));
+    }
     request.headers.push(message::sdp_type());
     request.body = order.sdp.clone().into_bytes();
     let inbox = leg.place.inbox().clone();

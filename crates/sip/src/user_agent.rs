@@ -113,6 +113,8 @@ impl UserAgent {
             to,
             from,
             sdp,
+            replaces,
+            referred_by,
         } = command
         {
             let order = Order {
@@ -120,6 +122,8 @@ impl UserAgent {
                 to,
                 from,
                 sdp,
+                replaces,
+                referred_by,
             };
             return outgoing::start(&self.core, leg, order);
         }

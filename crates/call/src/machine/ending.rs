@@ -21,6 +21,7 @@ impl Call {
         self.state = State::Ending {
             until: now + self.timings.close,
         };
+        self.drop_party(reason);
         self.end_leg(End::Caller, reason);
         self.end_leg(End::Callee, reason);
         for end in [End::Caller, End::Callee] {
@@ -57,9 +58,10 @@ impl Call {
         self.actions.push_back(Action::Finished);
     }
 
-    fn finish_when_closed(&mut self) {
+    pub(super) fn finish_when_closed(&mut self) {
         let ending = matches!(self.state, State::Ending { .. });
-        if ending && !self.caller.media_open && !self.callee.media_open {
+        let open = self.caller.media_open || self.callee.media_open || !self.left.is_empty();
+        if ending && !open {
             self.finish();
         }
     }

@@ -1,5 +1,6 @@
 //! The call machine. [`setup`] takes a call from the offer to the answer, [`early`] lets a callee be heard before it
-//! picks up, [`talk`] handles what may happen between two people who talk, [`ending`] winds a call down from wherever
+//! picks up, [`talk`] handles what may happen between two people who talk, [`transfer`] puts a new party in the place of
+//! one of them, [`ending`] winds a call down from wherever
 //! it was.
 
 mod early;
@@ -12,47 +13,18 @@ mod talk;
     reason = "virtual time has to begin somewhere"
 )]
 mod tests;
+mod transfer;
+mod waits;
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::{
     Action, Input, Leg, LegAction, LegEvent, LegId, MediaAction, MediaEvent, MediaFault, Reason,
     Sdp, Side, Story,
 };
 
-/// How long a call waits for what. Every wait of a call is here, so that none is endless.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timings {
-    /// For the media plane to come up with our descriptions.
-    pub describe: Duration,
-    /// For a person to pick up, from the moment the callee was offered the call.
-    pub answer: Duration,
-    /// For WebRTC to connect after the callee picked up, before the caller is told "answered" all
-    /// the same: a caller who hears nothing for longer than this believes that nobody answered.
-    pub connect: Duration,
-    /// For WebRTC to connect at all, once both sides have answered.
-    pub media: Duration,
-    /// For a connection that was lost to come back (an ICE restart, a network change), before the
-    /// call is given up. A browser that closes says so on the media path first, and its hang-up
-    /// follows through the homeserver: that hang-up, not the loss, is how such a call ended.
-    pub lost: Duration,
-    /// For the media plane to give back what the call held, once it is over.
-    pub close: Duration,
-}
-
-impl Default for Timings {
-    fn default() -> Self {
-        Timings {
-            describe: Duration::from_secs(5),
-            answer: Duration::from_secs(120),
-            connect: Duration::from_secs(1),
-            media: Duration::from_secs(15),
-            lost: Duration::from_secs(30),
-            close: Duration::from_secs(2),
-        }
-    }
-}
+pub use waits::{Deadline, Timings};
 
 /// What becomes of sound that a callee sends before it picks up: announcements, a network's own ringback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -63,23 +35,6 @@ pub enum EarlyMedia {
     /// It is not heard; the caller's own ringback goes on.
     #[default]
     Ignore,
-}
-
-/// Why a call wants to be woken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deadline {
-    /// The media plane owes us a description.
-    Describe,
-    /// Nobody picked up.
-    Answer,
-    /// The callee's sound should be up by now: tell the caller.
-    Connect,
-    /// The sound connection was never made.
-    Media,
-    /// The sound connection was lost, and did not come back.
-    Lost,
-    /// The media plane did not close.
-    Close,
 }
 
 /// Where a call stands.
@@ -185,6 +140,15 @@ enum End {
     Callee,
 }
 
+impl End {
+    fn other(self) -> End {
+        match self {
+            End::Caller => End::Callee,
+            End::Callee => End::Caller,
+        }
+    }
+}
+
 impl From<End> for Side {
     fn from(end: End) -> Side {
         match end {
@@ -234,6 +198,9 @@ pub struct Call {
     for_caller: Option<Sdp>,
     early_media: EarlyMedia,
     state: State,
+    transfer: Option<transfer::Transfer>,
+    /// Legs of parties that have left, or did not come, whose media is closing.
+    left: Vec<LegId>,
     timings: Timings,
     story: Story,
     actions: VecDeque<Action>,
@@ -261,6 +228,8 @@ impl Call {
                 offer: None,
                 until: now + timings.describe,
             },
+            transfer: None,
+            left: Vec::new(),
             timings,
             story: Story::begin(now),
             actions: VecDeque::new(),
@@ -292,13 +261,20 @@ impl Call {
         match input {
             Input::Finish(reason) => self.end(now, Side::Gateway, reason, None),
             Input::Leg(leg, event) => {
-                if let Some(end) = self.end_of(leg) {
+                if self.is_party(leg) {
+                    self.on_party(now, event);
+                } else if let Some(end) = self.end_of(leg) {
                     self.handle_leg(now, end, event);
                 }
             }
             Input::Media(leg, event) => {
-                if let Some(end) = self.end_of(leg) {
+                if self.is_party(leg) {
+                    self.on_party_media(now, event);
+                } else if let Some(end) = self.end_of(leg) {
                     self.handle_media(now, end, event);
+                } else if event == MediaEvent::Closed {
+                    self.left.retain(|left| *left != leg);
+                    self.finish_when_closed();
                 }
             }
         }
@@ -318,6 +294,7 @@ impl Call {
             Deadline::Connect => self.tell_caller_answered(now),
             Deadline::Media => self.end(now, Side::Gateway, Reason::MediaFailed, None),
             Deadline::Lost => self.end(now, Side::Gateway, Reason::MediaLost, None),
+            Deadline::Transfer => self.on_transfer_timeout(now),
             Deadline::Close => self.finish(),
         }
     }
@@ -346,7 +323,14 @@ impl Call {
                 ..
             } => Some((until, Deadline::Describe)),
             State::Connecting { until, .. } => Some((until, Deadline::Connect)),
-            State::Talking { sound } => sound.deadline(),
+            State::Talking { sound } => {
+                let transfer = self.transfer_deadline();
+                sound
+                    .deadline()
+                    .into_iter()
+                    .chain(transfer)
+                    .min_by_key(|(at, _)| *at)
+            }
             State::Ending { until } => Some((until, Deadline::Close)),
             State::Ended => None,
         }
@@ -374,8 +358,12 @@ impl Call {
             LegEvent::OfferAsked => self.on_offer_asked(end),
             LegEvent::Reanswered { sdp } => self.on_reanswered(end, sdp),
             LegEvent::ReofferRefused { crossed } => self.on_our_offer_refused(end, crossed),
+            LegEvent::TransferAsked { to } => self.on_transfer_asked(now, end, to),
             LegEvent::Ended(reason) => {
                 self.side_mut(end).signalled = Signalled::Gone;
+                if self.on_old_party_gone(end) {
+                    return;
+                }
                 let reason = self.as_of(end, reason);
                 self.end(now, end.into(), reason, None);
             }
@@ -383,6 +371,9 @@ impl Call {
     }
 
     fn handle_media(&mut self, now: Instant, end: End, event: MediaEvent) {
+        if self.waits_for_party(end) && event != MediaEvent::Closed {
+            return;
+        }
         match event {
             MediaEvent::LocalDescription { sdp } => self.on_description(now, end, sdp),
             MediaEvent::Connected => self.on_connected(now, end),
@@ -429,6 +420,10 @@ impl Call {
 
     fn leg(&mut self, end: End, action: LegAction) {
         let id = self.side(end).leg.id;
+        self.leg_of(id, action);
+    }
+
+    fn leg_of(&mut self, id: LegId, action: LegAction) {
         self.actions.push_back(Action::Leg(id, action));
     }
 

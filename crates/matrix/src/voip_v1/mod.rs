@@ -232,6 +232,8 @@ impl Leg {
             LegAction::Offer { sdp } => self.offer(now, sdp),
             // Element plays its ringback from the moment it sent the invite.
             LegAction::Ring => {}
+            // A client asks for transfers in another way, and awaits no progress.
+            LegAction::ReportTransfer(_) => {}
             LegAction::Answer { sdp } => self.answer(sdp),
             LegAction::AnswerReoffer { sdp } => self.answer_reoffer(sdp),
             LegAction::Reoffer { sdp } => self.reoffer(sdp),

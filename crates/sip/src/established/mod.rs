@@ -3,6 +3,7 @@
 
 mod ours;
 mod theirs;
+mod transfer;
 
 use rsipstack::sip::{Header, Request, Response, StatusCode};
 use tokio::time::Instant;
@@ -19,6 +20,7 @@ use crate::transact::{self, InviteSent};
 
 use ours::{Ours, Wish};
 use theirs::{Accepted, Offer};
+use transfer::Transfer;
 
 /// The dialog phase of a leg.
 pub(crate) struct Established {
@@ -39,6 +41,10 @@ pub(crate) struct Established {
     ours: Option<Ours>,
     /// An offer of our side that waits for its turn.
     wish: Option<Wish>,
+    /// A transfer that the peer has asked for.
+    transfer: Option<Transfer>,
+    /// It has asked for one before.
+    was_referred: bool,
     session: Session,
     /// The descriptions that are in force: what a refresh repeats, and what
     /// the answer to it is compared with.
@@ -126,6 +132,8 @@ impl Established {
             unacknowledged: None,
             ours: None,
             wish: None,
+            transfer: None,
+            was_referred: false,
             session: Session::new(beginning.timer),
             said: beginning.said,
             heard: beginning.heard,
@@ -137,6 +145,7 @@ impl Established {
         loop {
             let offer_until = self.offer.as_ref().map(|offer| offer.until);
             let ack_until = self.unacknowledged.as_ref().map(|accepted| accepted.until);
+            let transfer_until = self.transfer_until();
             // §14.1: one INVITE at a time, whoever's it is.
             let is_free = self.is_free();
             let wish_at = self.wish.as_ref().filter(|_| is_free).map(|wish| wish.at);
@@ -148,6 +157,10 @@ impl Established {
                 },
                 () = sleep_until(offer_until) => {
                     self.refuse_offer(StatusCode::NotAcceptableHere, Vec::new());
+                    Next::Wait
+                }
+                () = sleep_until(transfer_until) => {
+                    self.decline_transfer();
                     Next::Wait
                 }
                 () = sleep_until(ack_until) => self.end(EndCause::NoAck, None).await,
@@ -172,11 +185,19 @@ impl Established {
             Input::Command(command) => self.on_command(command).await,
             Input::Request(tx) => self.on_request(*tx).await,
             Input::Response(cseq, response) if self.is_ours(cseq) => self.on_answer(response).await,
+            Input::Response(cseq, response) if self.is_report(cseq) => {
+                self.on_report_answered(Some(&response));
+                Next::Wait
+            }
             Input::Response(cseq, response) => {
                 self.on_late_answer(cseq, &response);
                 Next::Wait
             }
             Input::RequestOver(cseq) if self.is_ours(cseq) => self.on_silence().await,
+            Input::RequestOver(cseq) if self.is_report(cseq) => {
+                self.on_report_answered(None);
+                Next::Wait
+            }
             Input::RequestOver(_) => Next::Wait,
             Input::Ack(cseq, answer) => {
                 self.on_ack(cseq, answer).await;
@@ -206,7 +227,9 @@ impl Established {
         match command {
             Command::HangUp { reason } => {
                 self.leg.place.settle();
-                self.bye(reason);
+                if self.finish_reports().await {
+                    self.bye(reason);
+                }
                 return Next::Over;
             }
             Command::Answer { sdp } | Command::AnswerReoffer { sdp } if self.offer.is_some() => {
@@ -219,6 +242,7 @@ impl Established {
                 let headers = message::reason_headers(reason.as_ref());
                 self.refuse_offer(message::status(status, 300..=699), headers);
             }
+            Command::ReportTransfer { status } => self.report_transfer(status),
             Command::Reoffer { sdp } => self.wish_for(sdp).await,
             other => self.leg.ignore(&other),
         }
@@ -261,6 +285,7 @@ impl Established {
 
     fn bye(&mut self, reason: Option<ReasonHeader>) {
         self.refuse_offer(StatusCode::RequestTerminated, Vec::new());
+        self.decline_transfer();
         transact::farewell(&self.leg.core, &self.leg.trunk, &self.dialog, reason);
     }
 

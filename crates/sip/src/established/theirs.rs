@@ -74,6 +74,7 @@ impl Established {
             Method::Bye => return self.on_bye(tx).await,
             Method::Invite => self.on_reinvite(tx, cseq).await,
             Method::Update => self.on_update(tx).await,
+            Method::Refer => self.on_refer(tx).await,
             _ => inbound::reply_in_dialog(&self.leg.core, tx),
         }
         Next::Wait
@@ -82,6 +83,7 @@ impl Established {
     async fn on_bye(&mut self, tx: Transaction) -> Next {
         let reason = snapshot::reason_of(&tx.original);
         self.refuse_offer(StatusCode::RequestTerminated, Vec::new());
+        self.decline_transfer();
         transact::reply(&self.leg.core, tx, StatusCode::OK, Vec::new());
         let cause = EndCause::Bye;
         self.leg.tell_last(Happened::Ended { reason, cause }).await;

@@ -184,6 +184,8 @@ async fn a_withheld_number_arrives_empty() {
         to: "1001".into(),
         from: Caller::default(),
         sdp: OFFER.into(),
+        replaces: None,
+        referred_by: None,
     };
     left.tell(LegId(1), invite);
     let event = right.next().await;
@@ -213,6 +215,8 @@ async fn commands_that_cannot_be_taken_are_refused() {
         to: to.into(),
         from: Caller::default(),
         sdp: OFFER.into(),
+        replaces: None,
+        referred_by: None,
     };
     let again = left.agent.send(out, invite("peer", "1001"));
     assert_eq!(again, Err(Refused::LegInUse(out)));
@@ -242,6 +246,8 @@ async fn a_full_trunk_refuses_calls_both_ways() {
         to: "1".into(),
         from: Caller::default(),
         sdp: OFFER.into(),
+        replaces: None,
+        referred_by: None,
     };
     assert_eq!(
         right.agent.send(LegId(9), invite),
@@ -268,6 +274,8 @@ async fn calls_over_a_trunks_rate_are_refused_on_their_way_out() {
             to: to.into(),
             from: Caller::default(),
             sdp: OFFER.into(),
+            replaces: None,
+            referred_by: None,
         };
         let refused = left.agent.send(LegId(3), invite("1001"));
         assert_eq!(refused, Err(Refused::TooManyCalls));
@@ -309,6 +317,8 @@ async fn a_call_to_an_emergency_number_goes_out_over_every_limit() {
         to: to.into(),
         from: Caller::default(),
         sdp: OFFER.into(),
+        replaces: None,
+        referred_by: None,
     };
     let other = right.agent.send(LegId(8), invite("1001"));
     assert_eq!(other, Err(Refused::TooManyCalls));

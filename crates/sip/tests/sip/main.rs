@@ -18,6 +18,7 @@ mod reliable;
 mod reoffers;
 mod sessions;
 mod torture;
+mod transfers;
 mod ways;
 mod wire_in;
 mod wire_out;

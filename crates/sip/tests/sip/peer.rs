@@ -108,6 +108,8 @@ impl Peer {
                 display: Some("Ada".into()),
             },
             sdp: OFFER.into(),
+            replaces: None,
+            referred_by: None,
         };
         self.agent.send(LegId(leg), invite).unwrap();
         LegId(leg)

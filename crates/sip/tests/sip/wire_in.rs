@@ -310,12 +310,11 @@ async fn a_session_that_the_peer_stops_to_refresh_is_ended() {
 async fn requests_in_a_dialog_get_their_own_answers() {
     let (phone, mut agent) = Phone::with(|_| {}).await;
     let (invite, ok, _) = established(&phone, &mut agent, "").await;
-    let refer = "Refer-To: <sip:1@127.0.0.1>\r\n";
     for (cseq, method, headers, body, status) in [
         (2, "OPTIONS", "", "", "200"),
         (3, "INFO", "", "", "200"),
         (4, "INFO", "", OFFER, "415"),
-        (5, "REFER", refer, "", "501"),
+        (5, "REFER", "", "", "400"),
         (6, "MESSAGE", "", "", "405"),
         (7, "PRACK", "", "", "481"),
         // Older than the last one.

@@ -4,6 +4,7 @@ mod early;
 mod ending;
 mod setup;
 mod talk;
+mod transfer;
 mod whatever;
 
 use std::time::{Duration, Instant};

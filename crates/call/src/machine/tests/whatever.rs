@@ -3,6 +3,16 @@
 use super::*;
 use proptest::prelude::*;
 
+/// Stands for the leg of the party that was last asked for.
+const NEWEST: LegId = LegId(8);
+
+fn party(number: u64) -> Leg {
+    Leg {
+        id: LegId(number),
+        kind: LegKind::Sip,
+    }
+}
+
 fn reason() -> impl Strategy<Value = Reason> {
     prop_oneof![
         Just(Reason::HungUp),
@@ -13,7 +23,7 @@ fn reason() -> impl Strategy<Value = Reason> {
 }
 
 fn input() -> impl Strategy<Value = Input> {
-    let leg = prop_oneof![Just(CALLER), Just(CALLEE), Just(LegId(9))];
+    let leg = prop_oneof![Just(CALLER), Just(CALLEE), Just(NEWEST), Just(LegId(9))];
     let leg_event = prop_oneof![
         Just(LegEvent::Ringing),
         Just(LegEvent::EarlyMedia {
@@ -29,6 +39,9 @@ fn input() -> impl Strategy<Value = Input> {
             sdp: "answered again".into()
         }),
         any::<bool>().prop_map(|crossed| LegEvent::ReofferRefused { crossed }),
+        Just(LegEvent::TransferAsked {
+            to: party(NEWEST.0)
+        }),
         reason().prop_map(LegEvent::Ended),
     ];
     let media_event = prop_oneof![
@@ -47,6 +60,10 @@ fn input() -> impl Strategy<Value = Input> {
     ]
 }
 
+fn is_ending(action: &Action, of: LegId) -> bool {
+    matches!(action, Action::Leg(leg, LegAction::Refuse(_) | LegAction::Cancel(_) | LegAction::HangUp(_)) if *leg == of)
+}
+
 proptest! {
     /// Whatever arrives in whatever order: the call ends, each leg is answered, refused,
     /// cancelled or hung up at most once, an offered callee is not left ringing, and nothing
@@ -61,7 +78,25 @@ proptest! {
             false => Scene::outgoing(),
         };
         let mut all = scene.actions();
+        let mut newest = 20;
+        let mut callee_left = false;
         for input in inputs {
+            let input = match input {
+                Input::Leg(leg, LegEvent::TransferAsked { .. }) => {
+                    let asked = LegEvent::TransferAsked { to: party(newest + 1) };
+                    let leg = if leg == NEWEST { LegId(newest) } else { leg };
+                    newest += 1;
+                    Input::Leg(leg, asked)
+                }
+                Input::Leg(NEWEST, event) => Input::Leg(LegId(newest), event),
+                Input::Media(NEWEST, event) => Input::Media(LegId(newest), event),
+                other => other,
+            };
+            let is_over = scene.call.story().ended.is_some();
+            let was_ended = all.iter().any(|a| is_ending(a, CALLEE));
+            if let (Input::Leg(CALLEE, LegEvent::Ended(_)), false, false) = (&input, is_over, was_ended) {
+                callee_left = true;
+            }
             scene.call.handle(scene.now, input);
             all.extend(scene.actions());
         }
@@ -71,16 +106,13 @@ proptest! {
         }
         prop_assert_eq!(all.last(), Some(&Action::Finished));
         prop_assert_eq!(all.iter().filter(|a| **a == Action::Finished).count(), 1);
-        for leg in [CALLER, CALLEE] {
-            let endings = all.iter().filter(|a| matches!(a,
-                Action::Leg(l, LegAction::Refuse(_) | LegAction::Cancel(_) | LegAction::HangUp(_)) if *l == leg));
-            prop_assert!(endings.count() <= 1);
+        for leg in [CALLER, CALLEE].into_iter().chain((20..=newest).map(LegId)) {
+            prop_assert!(all.iter().filter(|a| is_ending(a, leg)).count() <= 1);
             let answers = all.iter().filter(|a| matches!(a, Action::Leg(l, LegAction::Answer { .. }) if *l == leg));
             prop_assert!(answers.count() <= 1);
         }
-        let by_callee = scene.ended().0 == Side::Callee;
         let was_offered = all.iter().any(|a| matches!(a, Action::Leg(CALLEE, LegAction::Offer { .. })));
-        let was_ended = all.iter().any(|a| matches!(a, Action::Leg(CALLEE, LegAction::Cancel(_) | LegAction::HangUp(_))));
-        prop_assert_eq!(was_offered && !by_callee, was_ended);
+        let was_ended = all.iter().any(|a| is_ending(a, CALLEE));
+        prop_assert_eq!(was_offered && !callee_left, was_ended);
     }
 }
