@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::config::TrunkName;
+use crate::key::Key;
 use crate::snapshot::DialogSnapshot;
 
 /// One leg: one SIP dialog, or the attempt at one. Outgoing legs are numbered
@@ -68,6 +69,11 @@ pub enum Command {
     Reoffer {
         /// The SDP offer.
         sdp: String,
+    },
+    /// Established leg: our side pressed a key, and the peer knows no telephone-event; it is told by INFO.
+    Press {
+        /// Which, and how long.
+        key: Key,
     },
     /// End the leg: CANCEL, BYE or 480, whichever its state asks for. No
     /// event follows.
@@ -181,6 +187,11 @@ pub enum Happened {
     Reanswered {
         /// The SDP answer.
         sdp: String,
+    },
+    /// The peer pressed a key, and tells it by INFO.
+    Pressed {
+        /// Which, and how long.
+        key: Key,
     },
     /// The peer will not have what [`Command::Reoffer`] offered; the session
     /// is as it was.

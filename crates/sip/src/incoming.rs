@@ -200,7 +200,9 @@ impl Offered {
             Command::RefuseReoffer { status } => {
                 self.refuse_offer(message::status(status, 300..=699));
             }
-            Command::Invite { .. } | Command::Reoffer { .. } => self.leg.ignore(&command),
+            Command::Invite { .. } | Command::Reoffer { .. } | Command::Press { .. } => {
+                self.leg.ignore(&command)
+            }
         }
         Next::Wait
     }

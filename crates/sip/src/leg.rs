@@ -73,6 +73,7 @@ impl Command {
             Self::AnswerReoffer { .. } => "answer reoffer",
             Self::RefuseReoffer { .. } => "refuse reoffer",
             Self::Reoffer { .. } => "reoffer",
+            Self::Press { .. } => "press",
             Self::HangUp { .. } => "hang up",
         }
     }
@@ -94,6 +95,7 @@ impl Happened {
             Self::Reoffered { .. } => "reoffered",
             Self::Reanswered { .. } => "reanswered",
             Self::ReofferRefused { .. } => "reoffer refused",
+            Self::Pressed { .. } => "pressed",
         }
     }
 }

@@ -30,6 +30,7 @@ mod forks;
 mod identity;
 mod inbound;
 mod incoming;
+mod key;
 mod leg;
 mod legs;
 mod listen;
@@ -56,6 +57,7 @@ pub use event::{Caller, Command, EndCause, Event, Happened, LegId, ReasonHeader}
 pub use extra_header::{ExtraHeader, HeaderError};
 pub use fence::CounterValues;
 pub use identity::IdentityHeaders;
+pub use key::Key;
 pub use refused::{OrphanError, Refused, StartError};
 pub use snapshot::DialogSnapshot;
 pub use tap::{Seen, Tap};

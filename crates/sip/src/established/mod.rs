@@ -1,6 +1,7 @@
 //! A leg with a dialog: new offers of either side, session refreshes,
 //! requests in between, and its end.
 
+mod keys;
 mod ours;
 mod theirs;
 
@@ -17,6 +18,7 @@ use crate::snapshot::DialogSnapshot;
 use crate::target::InDialog;
 use crate::transact::{self, InviteSent};
 
+use keys::Keys;
 use ours::{Ours, Wish};
 use theirs::{Accepted, Offer};
 
@@ -39,6 +41,7 @@ pub(crate) struct Established {
     ours: Option<Ours>,
     /// An offer of our side that waits for its turn.
     wish: Option<Wish>,
+    keys: Keys,
     session: Session,
     /// The descriptions that are in force: what a refresh repeats, and what
     /// the answer to it is compared with.
@@ -126,6 +129,7 @@ impl Established {
             unacknowledged: None,
             ours: None,
             wish: None,
+            keys: Keys::default(),
             session: Session::new(beginning.timer),
             said: beginning.said,
             heard: beginning.heard,
@@ -172,12 +176,20 @@ impl Established {
             Input::Command(command) => self.on_command(command).await,
             Input::Request(tx) => self.on_request(*tx).await,
             Input::Response(cseq, response) if self.is_ours(cseq) => self.on_answer(response).await,
+            Input::Response(cseq, response) if self.is_key(cseq) => {
+                self.on_key_answered(response).await
+            }
             Input::Response(cseq, response) => {
                 self.on_late_answer(cseq, &response);
                 Next::Wait
             }
             Input::RequestOver(cseq) if self.is_ours(cseq) => self.on_silence().await,
-            Input::RequestOver(_) => Next::Wait,
+            Input::RequestOver(cseq) => {
+                if self.is_key(cseq) {
+                    self.on_key_over();
+                }
+                Next::Wait
+            }
             Input::Ack(cseq, answer) => {
                 self.on_ack(cseq, answer).await;
                 Next::Wait
@@ -220,6 +232,7 @@ impl Established {
                 self.refuse_offer(message::status(status, 300..=699), headers);
             }
             Command::Reoffer { sdp } => self.wish_for(sdp).await,
+            Command::Press { key } => self.press(key),
             other => self.leg.ignore(&other),
         }
         Next::Wait
