@@ -1,6 +1,6 @@
 //! What the workers are told, and why they may refuse.
 
-use mxtrunk_media::{LegId, PhoneProfile};
+use mxtrunk_media::{Key, LegId, PhoneProfile};
 use thiserror::Error;
 
 /// What is to happen to a leg.
@@ -68,6 +68,12 @@ pub enum Command {
     Move {
         /// That leg.
         beside: LegId,
+    },
+    /// The phone pressed a key, as its signalling tells; the leg that it is bridged with hears it. In the other direction
+    /// the event `Keyed` comes.
+    HearKey {
+        /// Which, and how long.
+        key: Key,
     },
     /// Asks how long ago the leg's peer was heard; the event `Heard` says so.
     Probe,

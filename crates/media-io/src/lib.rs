@@ -32,8 +32,8 @@ pub use counters::CounterValues;
 pub use handle::MediaIo;
 pub use headroom::{Headroom, WorkerLoad};
 pub use mxtrunk_media::{
-    AudioVerdict, Codec, CodecPolicy, Drops, Event, Fec, Happened, IceMode, JitterSettings, LegId,
-    LegStats, MediaError, MediaTimeouts, OpusSettings, PhoneProfile, Quality, Received, Reported,
-    Ringback, Sent, SrtpPolicy, TimedOut,
+    AudioVerdict, Codec, CodecPolicy, Drops, Event, Fec, Happened, IceMode, JitterSettings, Key,
+    LegId, LegStats, MediaError, MediaTimeouts, OpusSettings, PhoneProfile, Quality, Received,
+    Reported, Ringback, Sent, SrtpPolicy, TimedOut,
 };
 pub use pressure::{LoadLimits, Pressure};

@@ -220,6 +220,7 @@ impl Worker {
             Command::Bridge { with } => self.legs.bridge(now, leg, with),
             // The handle made a hand-over of it.
             Command::Move { .. } => {}
+            Command::HearKey { key } => self.legs.hear_key(now, leg, key),
             Command::Probe => self.legs.probe(now, leg),
             Command::Report => self.legs.ask_report(leg),
             Command::Close => self.legs.close(leg),

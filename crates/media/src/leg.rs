@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::codec::OpusSettings;
+use crate::dtmf::Key;
 use crate::error::MediaError;
 use crate::jitter::JitterSettings;
 use crate::outbox::Socket;
@@ -101,6 +102,11 @@ pub enum Happened {
     /// Sound comes from a phone that nobody has picked up, after
     /// [`Legs::apply_early_answer`](crate::Legs::apply_early_answer). Told once.
     EarlySound,
+    /// The other side pressed a key, and this phone knows no telephone-event: it is to be told by signalling.
+    Keyed {
+        /// Which, and how long.
+        key: Key,
+    },
     /// A later offer cannot be met. The leg goes on as it was (RFC 3261 section 14.2).
     OfferRefused {
         /// The reason.

@@ -48,7 +48,7 @@ mod voice;
 mod watch;
 
 pub use codec::{Codec, FRAME, Frame, Law, OpusSettings};
-pub use dtmf::TelephoneEvent;
+pub use dtmf::{Key, TelephoneEvent};
 pub use error::MediaError;
 pub use fec::Fec;
 pub use jitter::JitterSettings;

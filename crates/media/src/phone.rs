@@ -5,6 +5,7 @@ mod cut;
 mod early;
 mod frames;
 mod held;
+mod keys;
 mod negotiate;
 mod pass;
 mod receive;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::codec::{Codec, FRAME, Frame};
 use crate::direction::Hold;
-use crate::dtmf::{DigitSender, EventClock, EventPacket, Press};
+use crate::dtmf::{DigitSender, EventClock};
 use crate::formats::{Format, PayloadTypes};
 use crate::latch::Latch;
 use crate::leg::{LegId, Settings, Why};
@@ -34,6 +35,7 @@ use crate::watch::Expected;
 use cut::Cut;
 use early::Early;
 use frames::{Frames, Step};
+use keys::Keys;
 use negotiate::{Agreed, Negotiation};
 
 pub(crate) use frames::Ptime;
@@ -74,6 +76,7 @@ pub(crate) struct PhoneLeg {
     types: PayloadTypes,
     pub(crate) receiver: Receiver,
     digits: DigitSender,
+    keys: Keys,
     header: Header,
     frames: Frames,
     seam: Seam,
@@ -128,6 +131,7 @@ impl PhoneLeg {
             types: PayloadTypes::default(),
             receiver: Receiver::new(settings.jitter),
             digits: DigitSender::new(NARROW),
+            keys: Keys::default(),
             header: Header {
                 payload_type: 0,
                 marker: true,
@@ -169,20 +173,6 @@ impl PhoneLeg {
         due.min_by_key(|(at, _)| *at)
     }
 
-    /// Takes over a digit that the bridged leg heard.
-    pub(crate) fn press(&mut self, now: Instant, press: Press) {
-        // On hold nobody listens: a key kept until the resume would be pressed minutes after it was meant.
-        let is_heard = self
-            .agreed()
-            .is_some_and(|agreed| agreed.event().is_some() && agreed.destination().is_some());
-        if !is_heard || !self.digits.press(now, press) {
-            self.receiver.drops().digits += 1;
-            return;
-        }
-        // What is passed on as it comes keeps the leg's own clock back.
-        self.frames.hurry(now);
-    }
-
     /// Does what is due: sends the frames that `pull` yields (silence for `None`), digits instead of them, and
     /// reports. `epoch` ties `Instant`s to the wall clock.
     pub(crate) fn handle_timeout(
@@ -217,11 +207,17 @@ impl PhoneLeg {
         let event = agreed.event().map(|(number, _)| number);
         let (spoken, encoded) = (agreed.speaks, agreed.encoded());
         let timestamp = self.frames.timestamp();
-        if let Some(payload_type) = event.filter(|_| self.digits.is_busy())
+        if self.digits.is_busy()
             && let Some(packet) = self.digits.next(now, timestamp)
         {
-            self.frames.leave_out();
-            return self.send_event(packet, payload_type, destination, out);
+            match event {
+                Some(payload_type) => {
+                    self.frames.leave_out();
+                    return self.send_event(packet, payload_type, destination, out);
+                }
+                // It takes the place of no sound.
+                None => self.tell_key(packet),
+            }
         }
         let Some((_, format)) = encoded.filter(|_| frame.is_some() || spoken.codec.law().is_some())
         else {
@@ -287,23 +283,6 @@ impl PhoneLeg {
         };
         self.push(header, payload, destination, out);
         self.header.marker = false;
-    }
-
-    fn send_event(
-        &mut self,
-        packet: EventPacket,
-        payload_type: u8,
-        destination: SocketAddr,
-        out: &mut Outbox,
-    ) {
-        self.sent.digits += u64::from(packet.marker);
-        let header = Header {
-            payload_type,
-            marker: packet.marker,
-            timestamp: packet.timestamp,
-            ..self.header
-        };
-        self.push(header, &packet.payload, destination, out);
     }
 
     fn push(&mut self, header: Header, payload: &[u8], destination: SocketAddr, out: &mut Outbox) {

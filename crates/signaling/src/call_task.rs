@@ -190,6 +190,8 @@ impl CallTask {
                 self.note_silence(now, leg, &happened, heard);
                 if let media::Happened::Heard { ago } = happened {
                     self.take_silence(now, ago).await;
+                } else if let media::Happened::Keyed { key } = happened {
+                    self.tell_key(leg, key);
                 } else if let Some(event) = legs::from_media(&happened) {
                     self.call.handle(now, Input::Media(leg, event));
                 }
@@ -228,6 +230,7 @@ impl CallTask {
     async fn take_sip(&mut self, now: Instant, happened: sip::Happened) {
         match legs::from_sip(&happened) {
             SipNews::Event(event) => self.call.handle(now, Input::Leg(self.phone.id, event)),
+            SipNews::Key(key) => self.hear_key(key),
             SipNews::Nothing => {}
         }
         self.phone.said.hear(&happened);
@@ -247,6 +250,23 @@ impl CallTask {
         let leg = legs::sip_leg(self.phone.id);
         if let Err(refused) = self.peers.phones.send(leg, declined) {
             debug!(%refused, "a transfer was not declined");
+        }
+    }
+
+    /// A key that the telephone told by INFO.
+    fn hear_key(&self, key: media::Key) {
+        let leg = legs::media_leg(self.phone.id);
+        let heard = media::Command::HearKey { key };
+        if let Err(refused) = self.peers.media.send(leg, heard) {
+            debug!(%refused, "a key of the telephone was not heard");
+        }
+    }
+
+    /// A key for a telephone that hears none in its sound.
+    fn tell_key(&self, leg: LegId, key: media::Key) {
+        let told = legs::press(key);
+        if let Err(refused) = self.peers.phones.send(legs::sip_leg(leg), told) {
+            debug!(%refused, "a key was not told to the telephone");
         }
     }
 

@@ -17,6 +17,8 @@ const QUIET: Duration = Duration::from_secs(3);
 pub(crate) enum SipNews {
     /// Something for the call machine.
     Event(LegEvent),
+    /// A key, which the other side is to hear.
+    Key(media::Key),
     /// Nothing for the call.
     Nothing,
 }
@@ -68,6 +70,12 @@ pub(crate) fn from_sip(happened: &sip::Happened) -> SipNews {
         Happened::Established { sdp: Some(sdp), .. } => LegEvent::Reanswered {
             sdp: sdp.as_str().into(),
         },
+        Happened::Pressed { key } => {
+            return SipNews::Key(media::Key {
+                event: key.event,
+                lasted: key.lasted,
+            });
+        }
         Happened::Incoming { .. }
         | Happened::Established { .. }
         | Happened::Transfer { .. }
@@ -75,6 +83,14 @@ pub(crate) fn from_sip(happened: &sip::Happened) -> SipNews {
             return SipNews::Nothing;
         }
     })
+}
+
+/// A key of the other side, for a telephone that knows no telephone-event.
+pub(crate) fn press(key: media::Key) -> sip::Command {
+    let (event, lasted) = (key.event, key.lasted);
+    sip::Command::Press {
+        key: sip::Key { event, lasted },
+    }
 }
 
 /// What a `Reason` header names, where it is a protocol that the table of reasons knows.
@@ -274,6 +290,7 @@ pub(crate) fn from_media(happened: &media::Happened) -> Option<MediaEvent> {
             why: which.to_string(),
         },
         Happened::Heard { .. }
+        | Happened::Keyed { .. }
         | Happened::Report { .. }
         | Happened::Silent { .. }
         | Happened::SilenceOver { .. } => return None,

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::config::TrunkName;
+use crate::key::Key;
 use crate::refer::Replaces;
 use crate::snapshot::DialogSnapshot;
 
@@ -82,6 +83,11 @@ pub enum Command {
     ReportTransfer {
         /// What the party that is called says: 100 to 699.
         status: u16,
+    },
+    /// Established leg: our side pressed a key, and the peer knows no telephone-event; it is told by INFO.
+    Press {
+        /// Which, and how long.
+        key: Key,
     },
     /// End the leg: CANCEL, BYE or 480, whichever its state asks for. No
     /// event follows.
@@ -195,6 +201,11 @@ pub enum Happened {
     Reanswered {
         /// The SDP answer.
         sdp: String,
+    },
+    /// The peer pressed a key, and tells it by INFO.
+    Pressed {
+        /// Which, and how long.
+        key: Key,
     },
     /// The peer will not have what [`Command::Reoffer`] offered; the session
     /// is as it was.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rsipstack::sip::{Header, HeadersExt, Method, Request, StatusCode};
+use rsipstack::sip::{Header, Method, StatusCode};
 use rsipstack::transaction::{Transaction, TransactionReceiver};
 use rsipstack::transport::{SipAddr, SipConnection};
 use tokio::sync::mpsc::error::TrySendError;
@@ -13,6 +13,7 @@ use crate::config::Transport;
 use crate::core::Core;
 use crate::established::offer_of;
 use crate::incoming;
+use crate::key::{self, Told};
 use crate::leg::Leg;
 use crate::legs::{DialogKey, Input};
 use crate::message;
@@ -155,19 +156,16 @@ pub(crate) fn reply_early(leg: &Leg, tx: Transaction) {
     }
 }
 
-fn reply_to_info(core: &Core, tx: Transaction) {
-    match has_body(&tx.original) {
-        // RFC 6086 §4.2.2: an empty INFO is a keep-alive.
-        false => transact::reply(core, tx, StatusCode::OK, Vec::new()),
-        true => {
-            let accept = vec![message::accept()];
+/// Answers an INFO. A key before the call is answered is acknowledged too, though nobody hears it: there is no sound yet.
+pub(crate) fn reply_to_info(core: &Core, tx: Transaction) {
+    match key::told(&tx.original) {
+        Told::Nothing | Told::Key(_) => transact::reply(core, tx, StatusCode::OK, Vec::new()),
+        Told::Garbled => transact::reply(core, tx, StatusCode::BadRequest, Vec::new()),
+        Told::Unknown => {
+            let accept = vec![key::accept()];
             transact::reply(core, tx, StatusCode::UnsupportedMediaType, accept);
         }
     }
-}
-
-fn has_body(request: &Request) -> bool {
-    !request.body.is_empty() || request.header_value("Content-Type").is_some()
 }
 
 fn not_allowed(core: &Core, tx: Transaction) {

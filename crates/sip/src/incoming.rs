@@ -200,9 +200,10 @@ impl Offered {
             Command::RefuseReoffer { status } => {
                 self.refuse_offer(message::status(status, 300..=699));
             }
-            Command::Invite { .. } | Command::Reoffer { .. } | Command::ReportTransfer { .. } => {
-                self.leg.ignore(&command)
-            }
+            Command::Invite { .. }
+            | Command::Reoffer { .. }
+            | Command::ReportTransfer { .. }
+            | Command::Press { .. } => self.leg.ignore(&command),
         }
         Next::Wait
     }

@@ -74,6 +74,7 @@ impl Command {
             Self::RefuseReoffer { .. } => "refuse reoffer",
             Self::Reoffer { .. } => "reoffer",
             Self::ReportTransfer { .. } => "report transfer",
+            Self::Press { .. } => "press",
             Self::HangUp { .. } => "hang up",
         }
     }
@@ -96,6 +97,7 @@ impl Happened {
             Self::Reanswered { .. } => "reanswered",
             Self::ReofferRefused { .. } => "reoffer refused",
             Self::Transfer { .. } => "transfer",
+            Self::Pressed { .. } => "pressed",
         }
     }
 }

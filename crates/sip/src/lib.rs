@@ -30,6 +30,7 @@ mod forks;
 mod identity;
 mod inbound;
 mod incoming;
+mod key;
 mod leg;
 mod legs;
 mod listen;
@@ -58,6 +59,7 @@ pub use event::{Caller, Command, EndCause, Event, Happened, LegId, ReasonHeader}
 pub use extra_header::{ExtraHeader, HeaderError};
 pub use fence::CounterValues;
 pub use identity::IdentityHeaders;
+pub use key::Key;
 pub use refer::Replaces;
 pub use refused::{OrphanError, Refused, StartError};
 pub use registration::{RegistrationConfig, RegistrationState, Standing};

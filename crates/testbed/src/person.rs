@@ -1,23 +1,22 @@
 //! People at simulated browsers behind the simulated homeserver: the Matrix side of calls whose SIP side is the matter.
 //! Their WebRTC is on a real socket, so that calls last; they say nothing.
 
+mod browser;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use str0m::media::Direction;
-use tokio::net::UdpSocket;
-use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::task::JoinHandle;
 
 use crate::homeserver::{Homeserver, Registration, Sent};
-use crate::load::Voice;
 use crate::process::until;
-use crate::synapse;
-use crate::webrtc::{Outcome, WebRtc};
+use crate::webrtc::WebRtc;
+use crate::{gateway, synapse};
+use browser::Browser;
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -230,6 +229,34 @@ impl Call {
         Ok(direction.unwrap_or("sendrecv").to_owned())
     }
 
+    /// The sound is up.
+    ///
+    /// # Errors
+    /// When it is not in time.
+    pub async fn is_connected(&self) -> anyhow::Result<()> {
+        until("WebRTC to be up", PATIENCE, async || {
+            self.browser.is_connected().then_some(())
+        })
+        .await
+    }
+
+    /// Presses a key, as RFC 4733 numbers it.
+    pub fn press(&self, event: u8) {
+        self.browser.press(event);
+    }
+
+    /// The keys that were heard are these, as RFC 4733 numbers them, once there are so many.
+    ///
+    /// # Errors
+    /// When there are not in time.
+    pub async fn hears_keys(&self, count: usize) -> anyhow::Result<Vec<u8>> {
+        until(&format!("{count} keys"), PATIENCE, async || {
+            let keys = self.browser.keys();
+            (keys.len() >= count).then_some(keys)
+        })
+        .await
+    }
+
     fn say(&self, event_type: &str, mut content: Value) {
         content["call_id"] = json!(self.id);
         content["version"] = json!("1");
@@ -250,85 +277,6 @@ async fn keep(homeserver: Homeserver, unread: Arc<Mutex<Vec<Sent>>>) {
             // Who waits for what was missed says so.
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
-        }
-    }
-}
-
-/// WebRTC on a socket of its own, driven by a task that ends with it.
-struct Browser {
-    webrtc: Arc<Mutex<WebRtc>>,
-    changed: Arc<Notify>,
-    task: JoinHandle<()>,
-}
-
-impl std::fmt::Debug for Browser {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Browser").finish_non_exhaustive()
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Browser {
-    async fn new() -> anyhow::Result<Self> {
-        let socket = UdpSocket::bind("127.0.0.1:0").await?;
-        let webrtc = WebRtc::new(Instant::now(), socket.local_addr()?, Voice::Opus)?;
-        let webrtc = Arc::new(Mutex::new(webrtc));
-        let changed = Arc::new(Notify::new());
-        let task = tokio::spawn(drive(socket, Arc::clone(&webrtc), Arc::clone(&changed)));
-        Ok(Self {
-            webrtc,
-            changed,
-            task,
-        })
-    }
-
-    fn change<T>(
-        &self,
-        change: impl FnOnce(&mut WebRtc) -> anyhow::Result<T>,
-    ) -> anyhow::Result<T> {
-        let changed = change(&mut lock(&self.webrtc));
-        self.changed.notify_one();
-        changed
-    }
-}
-
-fn lock(webrtc: &Mutex<WebRtc>) -> MutexGuard<'_, WebRtc> {
-    webrtc.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn drive(socket: UdpSocket, webrtc: Arc<Mutex<WebRtc>>, changed: Arc<Notify>) {
-    let mut buffer = [0; 2_048];
-    loop {
-        let mut out = Vec::new();
-        let timeout = {
-            let mut webrtc = lock(&webrtc);
-            while let Some(outcome) = webrtc.poll() {
-                if let Outcome::Transmit(transmit) = outcome {
-                    out.push(transmit);
-                }
-            }
-            webrtc.timeout()
-        };
-        for transmit in out {
-            // What is lost is sent again.
-            let _ = socket
-                .send_to(&transmit.contents, transmit.destination)
-                .await;
-        }
-        let at = timeout.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
-        tokio::select! {
-            received = socket.recv_from(&mut buffer) => {
-                if let Ok((length, from)) = received {
-                    lock(&webrtc).receive(Instant::now(), from, &buffer[..length]);
-                }
-            }
-            () = changed.notified() => {}
-            () = tokio::time::sleep_until(at.into()) => lock(&webrtc).advance(Instant::now()),
         }
     }
 }

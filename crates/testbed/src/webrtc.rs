@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use mxtrunk_media::TelephoneEvent;
 use mxtrunk_media::rtp::Packet;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
-use str0m::media::{Direction, MediaKind, Mid};
+use str0m::format::{Codec, FormatParams};
+use str0m::media::{Direction, Frequency, MediaKind, Mid};
 use str0m::net::{Protocol, Receive, Transmit};
 use str0m::rtp::{RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
@@ -17,6 +19,9 @@ use crate::load::Voice;
 /// How often it says what the peer's reports told.
 const STATISTICS: Duration = Duration::from_secs(1);
 
+/// The number of telephone-events at 48 kHz, as Chromium has it.
+const EVENT: u8 = 110;
+
 /// What comes out of it.
 pub(crate) enum Outcome {
     /// This is to be sent.
@@ -25,6 +30,8 @@ pub(crate) enum Outcome {
     Connected,
     /// A packet of sound came.
     Packet(Box<RtpPacket>),
+    /// A packet of a key came.
+    Key(TelephoneEvent),
     /// The peer reports so much loss, 0.0 to 1.0, of what we send.
     Loss(f32),
 }
@@ -45,6 +52,27 @@ impl WebRtc {
     /// # Errors
     /// When that is no address to be reached at.
     pub(crate) fn new(now: Instant, address: SocketAddr, voice: Voice) -> anyhow::Result<Self> {
+        Self::build(now, address, voice, false)
+    }
+
+    /// The same with keys.
+    ///
+    /// # Errors
+    /// When that is no address to be reached at.
+    pub(crate) fn with_keys(
+        now: Instant,
+        address: SocketAddr,
+        voice: Voice,
+    ) -> anyhow::Result<Self> {
+        Self::build(now, address, voice, true)
+    }
+
+    fn build(
+        now: Instant,
+        address: SocketAddr,
+        voice: Voice,
+        has_keys: bool,
+    ) -> anyhow::Result<Self> {
         let config = RtcConfig::new().clear_codecs().clear_extension_map();
         let config = config
             .set_rtp_mode(true)
@@ -55,6 +83,12 @@ impl WebRtc {
         };
         for params in config.codec_config().iter_mut() {
             params.set_fb_transport_cc(false);
+        }
+        if has_keys {
+            let (number, none) = (EVENT.into(), FormatParams::default());
+            let clock = Frequency::FORTY_EIGHT_KHZ;
+            let codecs = config.codec_config();
+            codecs.add_config(number, None, Codec::Tele, clock, None, none);
         }
         let mut rtc = config.build(now);
         rtc.add_local_candidate(Candidate::host(address, Protocol::Udp)?);
@@ -133,13 +167,17 @@ impl WebRtc {
 
     /// Says a packet; poll afterwards.
     pub(crate) fn say(&mut self, now: Instant, sequence: u64, timestamp: u32, payload: &[u8]) {
-        let write = RtpWrite::new(
-            self.voice.payload_type().into(),
-            sequence.into(),
-            timestamp,
-            now,
-            payload,
-        );
+        let number = self.voice.payload_type();
+        self.write(now, number, sequence, timestamp, payload);
+    }
+
+    /// Says a packet of a key; poll afterwards.
+    pub(crate) fn key(&mut self, now: Instant, sequence: u64, timestamp: u32, key: TelephoneEvent) {
+        self.write(now, EVENT, sequence, timestamp, &key.to_bytes());
+    }
+
+    fn write(&mut self, now: Instant, number: u8, sequence: u64, timestamp: u32, payload: &[u8]) {
+        let write = RtpWrite::new(number.into(), sequence.into(), timestamp, now, payload);
         let mut direct = self.rtc.direct_api();
         if let Some(mid) = self.mid
             && let Some(stream) = direct.stream_tx_by_mid(mid, None)
@@ -179,7 +217,7 @@ impl WebRtc {
             return;
         };
         let mut direct = self.rtc.direct_api();
-        if header.payload_type == self.voice.payload_type()
+        if [self.voice.payload_type(), EVENT].contains(&header.payload_type)
             && direct.stream_rx(&header.ssrc.into()).is_none()
         {
             direct.expect_stream_rx(header.ssrc.into(), None, mid, None);
@@ -192,6 +230,9 @@ fn outcome(event: Event, voice: Voice) -> Option<Outcome> {
         Event::Connected => Some(Outcome::Connected),
         Event::RtpPacket(packet) if *packet.header.payload_type == voice.payload_type() => {
             Some(Outcome::Packet(Box::new(packet)))
+        }
+        Event::RtpPacket(packet) if *packet.header.payload_type == EVENT => {
+            TelephoneEvent::parse(&packet.payload).map(Outcome::Key)
         }
         Event::MediaEgressStats(statistics) => statistics.loss.map(Outcome::Loss),
         _ => None,

@@ -27,6 +27,7 @@ pub(super) async fn a_caller_at_the_pbx_holds_in_any_form_and_resumes(
     ] {
         let (pbx, call) = site.alice_picks_up(script).await?;
         is_held_and_resumed(&call, script).await?;
+        call.hang_up();
         pbx.ends_well().await?;
     }
     Ok(())

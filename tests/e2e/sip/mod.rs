@@ -3,6 +3,7 @@
 
 mod holds;
 mod identity;
+mod keys;
 mod pbx_calls;
 mod person_calls;
 mod protocol;
@@ -96,6 +97,7 @@ conversations! {
     holds::a_person_holds_and_resumes_and_tries_again_after_491,
     holds::of_two_offers_that_cross_the_one_of_the_pbx_gets_491,
     holds::a_reinvite_without_an_offer_is_answered_with_ours_in_both_roles,
+    keys::keys_by_info_pass_both_ways_in_both_roles,
     protocol::what_the_rfc_has_refused_is_refused,
     protocol::a_question_is_answered_and_a_method_we_have_not_refused_with_those_we_have,
 }

@@ -9,6 +9,7 @@ mod send;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::time::Duration;
 
 pub(crate) use receive::DigitReceiver;
@@ -16,6 +17,10 @@ pub(crate) use send::{DigitSender, EventClock, EventPacket};
 
 /// The interval between two packets of one event.
 pub(crate) const UPDATE: Duration = Duration::from_millis(20);
+/// DTMF events are 0 to 15 (`0`–`9`, `*`, `#`, `A`–`D`), 16 is flash-hook.
+const LAST_EVENT: u8 = 16;
+/// Of a key that was told without one, dBm0 below 0: what telephones send.
+const VOLUME: u8 = 10;
 /// An event that never ends is ended for it.
 const LONGEST: u32 = 10 * 8000;
 
@@ -54,6 +59,37 @@ impl TelephoneEvent {
             duration[0],
             duration[1],
         ]
+    }
+}
+
+/// A key that was pressed, where it is told as one thing and not as a series of packets (SIP INFO).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// Event code, as in [`TelephoneEvent::event`].
+    pub event: u8,
+    /// How long it was held.
+    pub lasted: Duration,
+}
+
+impl fmt::Debug for Key {
+    // Keys are PINs and card numbers too: no log has them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({} ms)", self.lasted.as_millis())
+    }
+}
+
+impl Key {
+    /// The same as it is heard from packets; nothing for what is no key.
+    pub(crate) fn presses(self) -> Option<[Press; 2]> {
+        let units = u32::try_from(self.lasted.as_millis() * 8).unwrap_or(LONGEST);
+        let begins = Press::Begins {
+            event: self.event,
+            volume: VOLUME,
+        };
+        let ends = Press::Ends {
+            units: units.min(LONGEST),
+        };
+        (self.event <= LAST_EVENT).then_some([begins, ends])
     }
 }
 

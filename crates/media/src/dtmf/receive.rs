@@ -1,9 +1,7 @@
 //! The hearing side: packets into digits.
 
-use super::{LONGEST, Press, TelephoneEvent};
+use super::{LAST_EVENT, LONGEST, Press, TelephoneEvent};
 
-/// DTMF events are 0 to 15 (`0`–`9`, `*`, `#`, `A`–`D`), 16 is flash-hook.
-const LAST_EVENT: u8 = 16;
 /// A segment may end so many ms short of what 16 bits hold, as far as its last packets are lost …
 const FULL_WITHIN: u32 = 200;
 /// … and the next one begin so many ms after the last packet heard.

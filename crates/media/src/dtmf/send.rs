@@ -25,6 +25,8 @@ pub(crate) struct EventPacket {
     pub(crate) timestamp: u32,
     pub(crate) marker: bool,
     pub(crate) payload: [u8; 4],
+    /// In the first packet of the event's end: how long it lasted as a whole, 1/8000 s.
+    pub(crate) ended: Option<u32>,
 }
 
 /// Generates the packets of the digits that the other leg heard.
@@ -182,6 +184,7 @@ impl Sending {
                 duration: scale(self.segment, clock.event) as u16,
             }
             .to_bytes(),
+            ended: (self.ends == 1).then_some(self.before + self.segment),
         };
         self.marker = false;
         packet

@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use crate::browser::Trust;
 use crate::demux::{Demux, Path, Route};
+use crate::dtmf::Key;
 use crate::error::MediaError;
 use crate::leg::{Event, Happened, LegId, Settings, Why};
 use crate::outbox::{Outbox, Socket, Transmit};
@@ -156,6 +157,18 @@ impl Legs {
             .last_heard()
             .map(|last| now.saturating_duration_since(last));
         self.report(id, Happened::Heard { ago });
+    }
+
+    /// A phone pressed a key, as its signalling tells; the leg that it is bridged with hears it.
+    pub fn hear_key(&mut self, now: Instant, id: LegId, key: Key) {
+        self.work(id, |leg, _| {
+            if let Side::Phone(phone) = &mut leg.side {
+                let presses = phone.hear_key(key);
+                leg.presses.extend(presses.into_iter().flatten());
+            }
+            Ok(())
+        });
+        self.carry(now, id);
     }
 
     /// Asks what has flowed over a leg so far; [`Happened::Report`] follows.
@@ -363,6 +376,12 @@ impl Legs {
         {
             let what = Happened::EarlySound;
             self.events.push_back(Event { leg: id, what });
+        }
+        if let Side::Phone(phone) = &mut leg.side {
+            while let Some(key) = phone.take_key() {
+                let what = Happened::Keyed { key };
+                self.events.push_back(Event { leg: id, what });
+            }
         }
         let told = leg.watch.told.drain(..);
         self.events.extend(told.map(|what| Event { leg: id, what }));

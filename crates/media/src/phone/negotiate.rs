@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::PhoneLeg;
+use super::{NARROW, PhoneLeg};
 use crate::codec::{Codec, Law};
 use crate::codec_choice::{Kind, Speaker};
 use crate::direction::Direction;
@@ -241,11 +241,16 @@ impl PhoneLeg {
         agreed.speaks = spoken
             .and_then(|codec| agreed.heard_as(codec))
             .unwrap_or(agreed.speaks);
-        match agreed.event() {
-            Some((_, clock)) if agreed.destination().is_some() => self.digits.set_clock(clock),
+        let had_events = self.agreed().is_some_and(|before| before.event().is_some());
+        match agreed.destination() {
+            Some(_) if agreed.event().is_some() || !had_events => {
+                let clock = agreed.event().map_or(NARROW, |(_, clock)| clock);
+                self.digits.set_clock(clock);
+            }
             // A key kept for later would keep the sound back until then.
             _ => self.digits.clear(),
         }
+        self.keys.forget_way();
         self.frames.set_ptime(agreed.audio().ptime);
         self.latch.describe(agreed.audio().rtp);
         self.frames.set_ticks(agreed.speaks.codec.ticks() as u32);

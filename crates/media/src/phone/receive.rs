@@ -78,7 +78,8 @@ impl PhoneLeg {
             }
             Some(Meaning::Event { clock }) => {
                 let receiver = &mut self.receiver;
-                receiver.receive_event(now, stamp, packet.payload, clock)
+                let presses = receiver.receive_event(now, stamp, packet.payload, clock);
+                self.hear_event(presses)
             }
             None if packet.header.payload_type == NOISE_PAYLOAD_TYPE => {
                 if let Some(early) = &mut self.early {

@@ -1,6 +1,8 @@
 //! Keys through a whole bridge and a bad network: each once, none lost.
 
-use mxtrunk_media::{IceMode, Law, LegId, TelephoneEvent};
+use std::time::Duration;
+
+use mxtrunk_media::{Happened, IceMode, Key, Law, LegId, TelephoneEvent};
 
 use crate::world::{Weather, World};
 use crate::{press_at_browser, press_at_phone};
@@ -37,6 +39,7 @@ fn keys_in_quick_succession_reach_the_phone_once_each_through_a_storm() {
         }
         world.run(2000);
         assert_eq!(codes(&world.phone(phone).digits()), KEYS, "at {clock} Hz");
+        assert_eq!(told(&world, phone), []);
     }
 }
 
@@ -69,6 +72,106 @@ fn a_held_key_is_one_key_and_as_long_through_a_storm() {
         let digits = world.phone(phone).digits();
         assert_eq!(codes(&digits), [5], "at {clock} Hz");
         assert!((23_900..=24_500).contains(&digits[0].1), "{digits:?}");
+    }
+}
+
+/// The phone's answer, or its later offer, without telephone-event.
+fn knows_no_event(world: &mut World, phone: LegId) {
+    let described = world.phone(phone).description();
+    let bare = described.replace(" 96\r\na=rtpmap:96 telephone-event/8000", "");
+    assert_ne!(bare, described);
+    world.legs.apply_answer(world.now(), phone, &bare);
+}
+
+fn told(world: &World, phone: LegId) -> Vec<Key> {
+    let told = world.events.iter().filter(|event| event.leg == phone);
+    told.filter_map(|event| match event.what {
+        Happened::Keyed { key } => Some(key),
+        _ => None,
+    })
+    .collect()
+}
+
+fn key(event: u8) -> Key {
+    let lasted = Duration::from_millis(160);
+    Key { event, lasted }
+}
+
+#[test]
+fn keys_for_a_phone_without_telephone_events_are_told_in_their_order_and_as_long() {
+    let (mut world, browser, phone) = bridged(48_000);
+    knows_no_event(&mut world, phone);
+    for key in KEYS {
+        press_at_browser(&mut world, browser, key, 48_000);
+        world.run(60);
+    }
+    world.run(2000);
+    let told: Vec<Key> = told(&world, phone);
+    let codes: Vec<u8> = told.iter().map(|key| key.event).collect();
+    assert_eq!(codes, KEYS);
+    let held = Duration::from_millis(40)..Duration::from_millis(300);
+    assert!(
+        told.iter().all(|key| held.contains(&key.lasted)),
+        "{told:?}"
+    );
+    assert_eq!(world.phone(phone).digits(), []);
+}
+
+#[test]
+fn a_key_held_for_long_is_told_as_one_and_as_long() {
+    let (mut world, browser, phone) = bridged(8000);
+    knows_no_event(&mut world, phone);
+    hold_at_browser(&mut world, browser, 8000);
+    world.run(1000);
+    let told = told(&world, phone);
+    let [key] = told.as_slice() else {
+        panic!("{told:?}");
+    };
+    assert_eq!(key.event, 5);
+    let lasted = key.lasted.as_millis();
+    assert!((2980..=3060).contains(&lasted), "{lasted} ms");
+}
+
+#[test]
+fn keys_that_a_phone_tells_by_signalling_reach_the_browser() {
+    for clock in [48_000, 8000] {
+        let (mut world, browser, phone) = bridged(clock);
+        knows_no_event(&mut world, phone);
+        for event in KEYS {
+            world.legs.hear_key(world.now(), phone, key(event));
+            world.run(20);
+        }
+        // No telephone has it.
+        world.legs.hear_key(world.now(), phone, key(17));
+        world.run(3000);
+        let digits = world.browser(browser).digits();
+        assert_eq!(codes(&digits), KEYS, "at {clock} Hz");
+        let units = (clock / 1000 * 160) as u16;
+        assert!(digits.iter().all(|digit| digit.1 == units), "{digits:?}");
+    }
+}
+
+#[test]
+fn a_phone_that_presses_each_key_in_both_ways_presses_it_once() {
+    for signalling_is_first in [true, false] {
+        let (mut world, browser, phone) = bridged(48_000);
+        for event in KEYS {
+            if signalling_is_first {
+                world.legs.hear_key(world.now(), phone, key(event));
+            }
+            press_at_phone(&mut world, phone, event, 0b111_1111);
+            if !signalling_is_first {
+                world.legs.hear_key(world.now(), phone, key(event));
+            }
+            world.run(100);
+        }
+        world.run(3000);
+        let heard = world.browser(browser).digits();
+        assert_eq!(
+            codes(&heard),
+            KEYS,
+            "signalling first: {signalling_is_first}"
+        );
     }
 }
 

@@ -95,6 +95,8 @@ impl CallTracer {
             }
             Happened::Connected => ("connected".to_owned(), None),
             Happened::EarlySound => ("sound before the answer".to_owned(), None),
+            // Not which one: it may be of a PIN.
+            Happened::Keyed { .. } => ("a key to be told by INFO".to_owned(), None),
             Happened::OfferDue => ("to be told of hold or resume".to_owned(), None),
             Happened::OfferRefused { why } => ("offer refused".to_owned(), Some(why.to_string())),
             Happened::Failed { why, .. } => ("failed".to_owned(), Some(why.to_string())),

@@ -1,6 +1,7 @@
 //! A leg with a dialog: new offers of either side, session refreshes,
 //! requests in between, and its end.
 
+mod keys;
 mod ours;
 mod theirs;
 mod transfer;
@@ -18,6 +19,7 @@ use crate::snapshot::DialogSnapshot;
 use crate::target::InDialog;
 use crate::transact::{self, InviteSent};
 
+use keys::Keys;
 use ours::{Ours, Wish};
 use theirs::{Accepted, Offer};
 use transfer::Transfer;
@@ -45,6 +47,7 @@ pub(crate) struct Established {
     transfer: Option<Transfer>,
     /// It has asked for one before.
     was_referred: bool,
+    keys: Keys,
     session: Session,
     /// The descriptions that are in force: what a refresh repeats, and what
     /// the answer to it is compared with.
@@ -134,6 +137,7 @@ impl Established {
             wish: None,
             transfer: None,
             was_referred: false,
+            keys: Keys::default(),
             session: Session::new(beginning.timer),
             said: beginning.said,
             heard: beginning.heard,
@@ -189,6 +193,9 @@ impl Established {
                 self.on_report_answered(Some(&response));
                 Next::Wait
             }
+            Input::Response(cseq, response) if self.is_key(cseq) => {
+                self.on_key_answered(response).await
+            }
             Input::Response(cseq, response) => {
                 self.on_late_answer(cseq, &response);
                 Next::Wait
@@ -198,7 +205,12 @@ impl Established {
                 self.on_report_answered(None);
                 Next::Wait
             }
-            Input::RequestOver(_) => Next::Wait,
+            Input::RequestOver(cseq) => {
+                if self.is_key(cseq) {
+                    self.on_key_over();
+                }
+                Next::Wait
+            }
             Input::Ack(cseq, answer) => {
                 self.on_ack(cseq, answer).await;
                 Next::Wait
@@ -244,6 +256,7 @@ impl Established {
             }
             Command::ReportTransfer { status } => self.report_transfer(status),
             Command::Reoffer { sdp } => self.wish_for(sdp).await,
+            Command::Press { key } => self.press(key),
             other => self.leg.ignore(&other),
         }
         Next::Wait

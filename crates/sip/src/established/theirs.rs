@@ -8,6 +8,7 @@ use super::ours::Ours;
 use super::{Established, Next, offer_of};
 use crate::event::{EndCause, Happened};
 use crate::inbound;
+use crate::key::{self, Told};
 use crate::message;
 use crate::session::{self, Negotiated, Timer, TooSmall};
 use crate::snapshot;
@@ -75,6 +76,7 @@ impl Established {
             Method::Invite => self.on_reinvite(tx, cseq).await,
             Method::Update => self.on_update(tx).await,
             Method::Refer => self.on_refer(tx).await,
+            Method::Info => self.on_info(tx).await,
             _ => inbound::reply_in_dialog(&self.leg.core, tx),
         }
         Next::Wait
@@ -88,6 +90,14 @@ impl Established {
         let cause = EndCause::Bye;
         self.leg.tell_last(Happened::Ended { reason, cause }).await;
         Next::Over
+    }
+
+    async fn on_info(&mut self, tx: Transaction) {
+        let told = key::told(&tx.original);
+        inbound::reply_to_info(&self.leg.core, tx);
+        if let Told::Key(key) = told {
+            self.leg.tell(Happened::Pressed { key }).await;
+        }
     }
 
     async fn on_reinvite(&mut self, tx: Transaction, cseq: u32) {

@@ -8,6 +8,7 @@ mod challenges;
 mod early;
 mod failover;
 mod fence;
+mod keys;
 mod offerless;
 mod orphan;
 mod outage;

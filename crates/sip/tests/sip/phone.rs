@@ -180,7 +180,7 @@ impl Phone {
         body: &str,
     ) -> String {
         let (own, target) = (self.address(), self.target);
-        let content = match body.is_empty() {
+        let content = match body.is_empty() || headers.contains("Content-Type") {
             true => "",
             false => "Content-Type: application/sdp\r\n",
         };

@@ -371,7 +371,10 @@ async fn requests_outside_of_a_dialog_get_their_own_answers() {
         let answer = phone.hear_some(&format!("SIP/2.0 {status}")).await;
         if method == "OPTIONS" {
             assert_eq!(answer.header("Accept"), Some("application/sdp"));
-            assert!(answer.header("Allow").unwrap().contains("INVITE"));
+        }
+        if ["200", "405"].contains(&status) {
+            let allow = answer.header("Allow").unwrap();
+            assert!(allow.contains("INVITE") && !allow.contains(method) || method == "OPTIONS");
         }
         if method == "INVITE" {
             let ack = request

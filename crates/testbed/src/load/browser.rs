@@ -220,6 +220,7 @@ impl Browser {
                         &packet.payload,
                     );
                 }
+                Outcome::Key(_) => {}
                 Outcome::Loss(reported) => {
                     if let Some(speaker) = &mut self.speaker {
                         speaker.expect_loss(reported);

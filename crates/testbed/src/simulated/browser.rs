@@ -117,6 +117,7 @@ impl Browser {
                     let timestamp = packet.header.timestamp;
                     self.playout.receive(at, timestamp, packet.payload.to_vec());
                 }
+                Outcome::Key(_) => {}
                 Outcome::Loss(reported) => self.speaker.expect_loss(reported),
             }
         }

@@ -1,0 +1,156 @@
+//! A person's browser: WebRTC on a socket of its own.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use mxtrunk_media::TelephoneEvent;
+use tokio::net::UdpSocket;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::load::Voice;
+use crate::webrtc::{Outcome, WebRtc};
+
+/// RTP clock ticks of 100 ms, which is how long a key is pressed.
+const PRESSED: u16 = 4_800;
+
+/// Driven by a task that ends with it.
+pub(super) struct Browser {
+    shared: Arc<Mutex<Shared>>,
+    changed: Arc<Notify>,
+    task: JoinHandle<()>,
+}
+
+struct Shared {
+    webrtc: WebRtc,
+    is_connected: bool,
+    /// The last packet was of a key that still sounded.
+    sounds: bool,
+    keys: Vec<u8>,
+    sequence: u64,
+    timestamp: u32,
+}
+
+impl std::fmt::Debug for Browser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Browser").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Browser {
+    pub(super) async fn new() -> anyhow::Result<Self> {
+        let socket = UdpSocket::bind("127.0.0.1:0").await?;
+        let webrtc = WebRtc::with_keys(Instant::now(), socket.local_addr()?, Voice::Opus)?;
+        let shared = Arc::new(Mutex::new(Shared {
+            webrtc,
+            is_connected: false,
+            sounds: false,
+            keys: Vec::new(),
+            sequence: 1_000,
+            timestamp: 77_000,
+        }));
+        let changed = Arc::new(Notify::new());
+        let task = tokio::spawn(drive(socket, Arc::clone(&shared), Arc::clone(&changed)));
+        Ok(Self {
+            shared,
+            changed,
+            task,
+        })
+    }
+
+    pub(super) fn change<T>(
+        &self,
+        change: impl FnOnce(&mut WebRtc) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let changed = change(&mut lock(&self.shared).webrtc);
+        self.changed.notify_one();
+        changed
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        lock(&self.shared).is_connected
+    }
+
+    pub(super) fn keys(&self) -> Vec<u8> {
+        lock(&self.shared).keys.clone()
+    }
+
+    pub(super) fn press(&self, event: u8) {
+        lock(&self.shared).press(event);
+        self.changed.notify_one();
+    }
+}
+
+impl Shared {
+    /// What is to be sent.
+    fn poll(&mut self) -> Vec<str0m::net::Transmit> {
+        let mut out = Vec::new();
+        while let Some(outcome) = self.webrtc.poll() {
+            match outcome {
+                Outcome::Transmit(transmit) => out.push(transmit),
+                Outcome::Connected => self.is_connected = true,
+                Outcome::Key(key) => {
+                    if !key.end && !std::mem::replace(&mut self.sounds, true) {
+                        self.keys.push(key.event);
+                    }
+                    self.sounds &= !key.end;
+                }
+                Outcome::Packet(_) | Outcome::Loss(_) => {}
+            }
+        }
+        out
+    }
+
+    fn press(&mut self, event: u8) {
+        let now = Instant::now();
+        self.timestamp = self.timestamp.wrapping_add(2 * u32::from(PRESSED));
+        for end in [false, true, true, true] {
+            let key = TelephoneEvent {
+                event,
+                end,
+                volume: 10,
+                duration: PRESSED,
+            };
+            self.sequence += 1;
+            self.webrtc.key(now, self.sequence, self.timestamp, key);
+        }
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn drive(socket: UdpSocket, shared: Arc<Mutex<Shared>>, changed: Arc<Notify>) {
+    let mut buffer = [0; 2_048];
+    loop {
+        let (out, timeout) = {
+            let mut shared = lock(&shared);
+            (shared.poll(), shared.webrtc.timeout())
+        };
+        for transmit in out {
+            // What is lost is sent again.
+            let _ = socket
+                .send_to(&transmit.contents, transmit.destination)
+                .await;
+        }
+        let at = timeout.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
+        tokio::select! {
+            received = socket.recv_from(&mut buffer) => {
+                if let Ok((length, from)) = received {
+                    lock(&shared).webrtc.receive(Instant::now(), from, &buffer[..length]);
+                }
+            }
+            () = changed.notified() => {}
+            () = tokio::time::sleep_until(at.into()) => {
+                lock(&shared).webrtc.advance(Instant::now());
+            }
+        }
+    }
+}
