@@ -8,6 +8,7 @@ mod firefox;
 mod hold;
 mod limits;
 mod outages;
+mod pressure;
 mod restart;
 mod sip;
 mod site;

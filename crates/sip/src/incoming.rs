@@ -5,7 +5,7 @@ mod early;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rsipstack::sip::{Method, StatusCode};
+use rsipstack::sip::{Method, Request, StatusCode};
 use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
 
@@ -27,6 +27,8 @@ use crate::trunk::Trunk;
 /// How often a provisional response is repeated, so that no proxy on the way
 /// gives up on the call (§13.3.1.1: at least every minute).
 const PROVISIONAL_EVERY: Duration = Duration::from_secs(60);
+/// Requests that may wait for an ACK.
+const WAITING: usize = 4;
 
 /// A call of a trunk arrives.
 pub(crate) fn arrive(core: &Arc<Core>, trunk: &Arc<Trunk>, hop: Hop, tx: Transaction) {
@@ -280,6 +282,7 @@ impl Offered {
             reliable: self.reliable,
             asked: self.offer.is_none(),
             reoffer: None,
+            requests: Vec::new(),
             hang_up: None,
             _in_dialog: self.in_dialog,
         }
@@ -296,6 +299,8 @@ struct Answered {
     asked: bool,
     /// Our side offered anew meanwhile; so that waits for the ACK too.
     reoffer: Option<String>,
+    /// What the peer asked for meanwhile: over UDP its ACK may be overtaken, or lost at first (RFC 5407 section 3.1.4).
+    requests: Vec<Transaction>,
     /// When the ACK is given up on.
     until: Instant,
     /// Our side hung up meanwhile; §15 forbids BYE before the ACK.
@@ -327,6 +332,7 @@ impl Answered {
                 Input::Command(command) => self.leg.ignore(&command),
                 Input::Request(tx) if tx.original.method == Method::Bye => {
                     let reason = snapshot::reason_of(&tx.original);
+                    self.refuse_requests();
                     transact::reply(&self.leg.core, *tx, StatusCode::OK, Vec::new());
                     self.tell_end(reason, EndCause::Bye).await;
                     return None;
@@ -336,6 +342,7 @@ impl Answered {
                     // §3: one of a response without SDP may come after the 200.
                     self.reliable.take_prack(core, *tx, Instant::now(), cseq);
                 }
+                Input::Request(tx) if self.waits(&tx.original) => self.requests.push(*tx),
                 Input::Request(tx) => inbound::reply_early(&self.leg, *tx),
                 // Without its ACK the call ends soon enough.
                 Input::PeerSilent => {}
@@ -344,7 +351,23 @@ impl Answered {
         }
     }
 
+    /// Whether a request means the call as it will be after the ACK.
+    fn waits(&self, request: &Request) -> bool {
+        let method = &request.method;
+        let means = matches!(method, Method::Invite | Method::Update | Method::Refer);
+        means && self.hang_up.is_none() && self.requests.len() < WAITING
+    }
+
+    /// What waits for the ACK means nothing any more.
+    fn refuse_requests(&mut self) {
+        for tx in self.requests.drain(..) {
+            let status = StatusCode::RequestTerminated;
+            transact::reply(&self.leg.core, tx, status, Vec::new());
+        }
+    }
+
     async fn unacknowledged(&mut self) {
+        self.refuse_requests();
         let reason = self.hang_up.take().flatten();
         transact::farewell(
             &self.leg.core,
@@ -368,7 +391,8 @@ impl Answered {
             self.unacknowledged().await;
             return None;
         }
-        if let Some(reason) = self.hang_up {
+        if let Some(reason) = self.hang_up.take() {
+            self.refuse_requests();
             let dialog = &self.beginning.dialog;
             transact::farewell(&self.leg.core, &self.leg.trunk, dialog, reason);
             return None;
@@ -386,6 +410,9 @@ impl Answered {
         let mut established = Established::incoming(self.leg, self.beginning, cseq);
         if let Some(sdp) = self.reoffer {
             established.wish_for(sdp).await;
+        }
+        for tx in self.requests {
+            established.begin_with(tx).await;
         }
         Some(established)
     }

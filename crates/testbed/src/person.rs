@@ -1,7 +1,7 @@
 //! People at simulated browsers behind the simulated homeserver: the Matrix side of calls whose SIP side is the matter.
 //! Their WebRTC is on a real socket, so that calls last; they say nothing.
 
-mod browser;
+pub(crate) mod browser;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,8 +14,8 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::homeserver::{Homeserver, Registration, Sent};
 use crate::process::until;
+use crate::synapse;
 use crate::webrtc::WebRtc;
-use crate::{gateway, synapse};
 use browser::Browser;
 
 /// How long anything may take.

@@ -52,7 +52,24 @@ impl Scenario<'_> {
 
     /// Starts the scenario, and waits until it takes messages.
     pub async fn listen(&self, run: &Run, within: Duration) -> anyhow::Result<Peer> {
-        let mut peer = self.start(run)?;
+        self.listening(self.start(run)?, within).await
+    }
+
+    /// The same, and sends all sound back that comes to this port.
+    pub async fn listen_and_echo(
+        &self,
+        run: &Run,
+        within: Duration,
+        port: u16,
+    ) -> anyhow::Result<Peer> {
+        let file = run.write(&format!("{}.xml", self.name), self.xml)?;
+        let mut command = self.command(run.folder(), &file);
+        command.args(["-rtp_echo", "-mp", &port.to_string()]);
+        self.listening(Peer::start(run, self.name, command)?, within)
+            .await
+    }
+
+    async fn listening(&self, mut peer: Peer, within: Duration) -> anyhow::Result<Peer> {
         let port = format!("0100007F:{:04X} ", self.port);
         peer.ready(within, async || {
             let sockets = std::fs::read_to_string("/proc/self/net/udp").ok()?;

@@ -7,6 +7,7 @@ mod theirs;
 mod transfer;
 
 use rsipstack::sip::{Header, Request, Response, StatusCode};
+use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
 
 use crate::event::{Command, EndCause, Happened, ReasonHeader};
@@ -39,6 +40,8 @@ pub(crate) struct Established {
     offer: Option<Offer>,
     /// A re-INVITE whose 200 waits for its ACK.
     unacknowledged: Option<Accepted>,
+    /// The next offer of the peer, which has come before that ACK (RFC 5407 section 3.1.4).
+    overtaking: Option<Box<Transaction>>,
     /// A request of ours that waits for its answer.
     ours: Option<Ours>,
     /// An offer of our side that waits for its turn.
@@ -133,6 +136,7 @@ impl Established {
             remote_cseq,
             offer: None,
             unacknowledged: None,
+            overtaking: None,
             ours: None,
             wish: None,
             transfer: None,
@@ -143,6 +147,11 @@ impl Established {
             heard: beginning.heard,
             takes_update: beginning.takes_update,
         }
+    }
+
+    /// A request that came before the ACK which began the dialog; no BYE.
+    pub(crate) async fn begin_with(&mut self, tx: Transaction) {
+        self.on_request(tx).await;
     }
 
     pub(crate) async fn run(mut self) {
@@ -297,8 +306,7 @@ impl Established {
     }
 
     fn bye(&mut self, reason: Option<ReasonHeader>) {
-        self.refuse_offer(StatusCode::RequestTerminated, Vec::new());
-        self.decline_transfer();
+        self.refuse_all();
         transact::farewell(&self.leg.core, &self.leg.trunk, &self.dialog, reason);
     }
 

@@ -71,6 +71,10 @@ impl Established {
             return Next::Wait;
         }
         self.remote_cseq = Some(cseq);
+        if self.overtakes(&tx.original) {
+            self.overtaking = Some(Box::new(tx));
+            return Next::Wait;
+        }
         match request.method {
             Method::Bye => return self.on_bye(tx).await,
             Method::Invite => self.on_reinvite(tx, cseq).await,
@@ -82,10 +86,19 @@ impl Established {
         Next::Wait
     }
 
+    /// Whether an offer of the peer is to wait until its ACK for the one before has come.
+    fn overtakes(&self, request: &Request) -> bool {
+        let offers = match request.method {
+            Method::Invite => true,
+            Method::Update => !request.body.is_empty(),
+            _ => false,
+        };
+        offers && self.unacknowledged.is_some() && self.overtaking.is_none()
+    }
+
     async fn on_bye(&mut self, tx: Transaction) -> Next {
         let reason = snapshot::reason_of(&tx.original);
-        self.refuse_offer(StatusCode::RequestTerminated, Vec::new());
-        self.decline_transfer();
+        self.refuse_all();
         transact::reply(&self.leg.core, tx, StatusCode::OK, Vec::new());
         let cause = EndCause::Bye;
         self.leg.tell_last(Happened::Ended { reason, cause }).await;
@@ -211,6 +224,15 @@ impl Established {
                 self.leg.tell(refused).await;
             }
         }
+        if let Some(tx) = self.overtaking.take_if(|_| self.unacknowledged.is_none()) {
+            match tx.original.method {
+                Method::Update => self.on_update(*tx).await,
+                _ => {
+                    let cseq = self.remote_cseq.unwrap_or_default();
+                    self.on_reinvite(*tx, cseq).await;
+                }
+            }
+        }
     }
 
     pub(super) fn refuse_offer(&mut self, status: StatusCode, headers: Vec<Header>) {
@@ -219,6 +241,16 @@ impl Established {
             Some(Carrier::Update(tx)) => transact::reply(&self.leg.core, *tx, status, headers),
             None => {}
         }
+    }
+
+    /// The dialog is over: so is what the peer still asks in it.
+    pub(super) fn refuse_all(&mut self) {
+        let over = StatusCode::RequestTerminated;
+        self.refuse_offer(over.clone(), Vec::new());
+        if let Some(tx) = self.overtaking.take() {
+            transact::reply(&self.leg.core, *tx, over, Vec::new());
+        }
+        self.decline_transfer();
     }
 
     fn negotiate(&self, request: &Request) -> Result<Negotiated, TooSmall> {

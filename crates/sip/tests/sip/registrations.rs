@@ -178,6 +178,8 @@ async fn a_call_of_an_account_is_challenged_and_answered_as_that_account() {
                 display: None,
             },
             sdp: OFFER.into(),
+            referred_by: None,
+            replaces: None,
         };
         agent.agent.send(LegId(leg), invite).unwrap();
         let first = phone.hear_some("INVITE ").await;

@@ -270,6 +270,79 @@ async fn a_second_offer_at_once_is_put_off() {
 }
 
 #[tokio::test]
+async fn an_offer_that_overtakes_the_ack_is_taken_after_it() {
+    for method in ["INVITE", "UPDATE"] {
+        let (phone, mut agent) = Phone::with(|_| {}).await;
+        let invite = phone.invite("");
+        phone.say(&invite).await;
+        let leg = agent.incoming().await;
+        agent.tell(leg, Command::Answer { sdp: ANSWER.into() });
+        let ok = phone.hear_some("SIP/2.0 200").await;
+        let overtaking = phone.in_dialog(method, 2, &invite, &ok, "", OFFER);
+        phone.say(&overtaking).await;
+        phone
+            .say(&phone.in_dialog("ACK", 1, &invite, &ok, "", ""))
+            .await;
+        let established = agent.on(leg).await;
+        assert!(
+            matches!(established, Happened::Established { .. }),
+            "{established:?}"
+        );
+        let reoffered = Happened::Reoffered {
+            sdp: Some(OFFER.into()),
+        };
+        assert_eq!(agent.on(leg).await, reoffered, "{method}");
+        agent.tell(leg, Command::AnswerReoffer { sdp: ANSWER.into() });
+        let answered = phone.hear_some("SIP/2.0 200").await;
+        assert_eq!(
+            answered.header("CSeq"),
+            Some(format!("2 {method}").as_str())
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_offer_that_overtakes_the_ack_of_the_one_before_is_taken_after_it() {
+    let (phone, mut agent) = Phone::with(|_| {}).await;
+    let (invite, ok, leg) = established(&phone, &mut agent, "").await;
+    let reoffered = Happened::Reoffered {
+        sdp: Some(OFFER.into()),
+    };
+    let offer = |cseq| phone.in_dialog("INVITE", cseq, &invite, &ok, "", OFFER);
+    phone.say(&offer(2)).await;
+    assert_eq!(agent.on(leg).await, reoffered);
+    agent.tell(leg, Command::AnswerReoffer { sdp: ANSWER.into() });
+    phone.hear_some("SIP/2.0 200").await;
+    phone.say(&offer(3)).await;
+    phone
+        .say(&phone.in_dialog("ACK", 2, &invite, &ok, "", ""))
+        .await;
+    assert_eq!(agent.on(leg).await, reoffered);
+    agent.tell(leg, Command::AnswerReoffer { sdp: ANSWER.into() });
+    let answered = phone.hear_some("SIP/2.0 200").await;
+    assert_eq!(answered.header("CSeq"), Some("3 INVITE"));
+}
+
+#[tokio::test]
+async fn an_offer_that_waits_for_an_ack_ends_with_the_call() {
+    let (phone, mut agent) = Phone::with(|_| {}).await;
+    let invite = phone.invite("");
+    phone.say(&invite).await;
+    let leg = agent.incoming().await;
+    agent.tell(leg, Command::Answer { sdp: ANSWER.into() });
+    let ok = phone.hear_some("SIP/2.0 200").await;
+    phone
+        .say(&phone.in_dialog("INVITE", 2, &invite, &ok, "", OFFER))
+        .await;
+    phone
+        .say(&phone.in_dialog("BYE", 3, &invite, &ok, "", ""))
+        .await;
+    let terminated = phone.hear_some("SIP/2.0 487").await;
+    assert_eq!(terminated.header("CSeq"), Some("2 INVITE"));
+    assert!(matches!(agent.on(leg).await, Happened::Ended { .. }));
+}
+
+#[tokio::test]
 async fn a_session_timer_is_accepted_refreshed_and_refused_when_short() {
     let (phone, mut agent) = Phone::with(|_| {}).await;
     let timer = "Supported: timer\r\nSession-Expires: 1800\r\nMin-SE: 90\r\n";

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use mxtrunk_testbed::load::{self, Arguments, USAGE, goals};
+use mxtrunk_testbed::load::{self, Arguments, Flood, Goal, Matter, Pages, SetUps, USAGE, goals};
 use mxtrunk_testbed::namespace;
 use mxtrunk_testbed::run::Run;
 
@@ -19,8 +19,23 @@ fn main() -> anyhow::Result<ExitCode> {
     let run = Run::start("load")?;
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build()?;
-    let report = runtime.block_on(load::measure(&run, &arguments))?;
-    arguments
-        .keeping
-        .conclude("load", &report.pages(), &goals(&report))
+    let (pages, goals) = runtime.block_on(report(&run, &arguments))?;
+    arguments.keeping.conclude("load", &pages, &goals)
+}
+
+async fn report(run: &Run, arguments: &Arguments) -> anyhow::Result<(Pages, Vec<Goal>)> {
+    Ok(match arguments.matter {
+        Matter::Talk => {
+            let report = load::measure(run, arguments).await?;
+            (report.pages(), goals(&report))
+        }
+        Matter::Flood => {
+            let report = load::flood(run, Flood::default(), arguments).await?;
+            (report.pages(), report.goals())
+        }
+        Matter::SetUps => {
+            let report = load::set_ups(run, SetUps::default(), arguments).await?;
+            (report.pages(), report.goals())
+        }
+    })
 }

@@ -29,6 +29,8 @@ struct Call {
     encoder: opus::Encoder,
     to_browser: Header,
     to_phone: Header,
+    /// The timestamp of the last packet from the browser.
+    from_browser: Option<u32>,
 }
 
 /// A socket, and what waits to be sent through it.
@@ -170,6 +172,7 @@ fn call(order: &FloorOrder, codec: &Codec) -> anyhow::Result<Call> {
         encoder: codec.encoder()?,
         to_browser: header(OPUS),
         to_phone: header(PCMU),
+        from_browser: None,
     })
 }
 
@@ -179,13 +182,19 @@ fn from_browser(
     datagram: &mut [u8],
 ) -> Option<(SocketAddr, Vec<u8>)> {
     let length = seal.open(datagram)?;
-    let ssrc = Packet::parse(datagram).ok()?.header.ssrc;
-    let call = calls.get_mut(call_of(ssrc))?;
+    let said = Packet::parse(datagram).ok()?.header;
+    let call = calls.get_mut(call_of(said.ssrc))?;
     let mut pcm = [0; FRAME];
     let payload = datagram.get(HEADER_LEN..HEADER_LEN + length)?;
     call.decoder.decode(payload, &mut pcm, false).ok()?;
     call.to_phone.sequence = call.to_phone.sequence.wrapping_add(1);
-    call.to_phone.timestamp = call.to_phone.timestamp.wrapping_add(FRAME as u32);
+    // What a pause leaves out is left out towards the phone too, and takes its time.
+    let before = call.from_browser.replace(said.timestamp);
+    let passed = said
+        .timestamp
+        .wrapping_sub(before.unwrap_or(said.timestamp))
+        / 6;
+    call.to_phone.timestamp = call.to_phone.timestamp.wrapping_add(passed);
     let mut packet = call.to_phone.to_bytes().to_vec();
     packet.extend(pcm.map(encode_ulaw));
     Some((call.phone, packet))

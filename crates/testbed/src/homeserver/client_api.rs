@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
@@ -181,6 +182,7 @@ async fn send(
                 sender,
                 event_type,
                 content,
+                at: Instant::now(),
             };
             // Nobody listens: then nobody wants to know.
             let _ = shared.sent.send(sent);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -73,6 +73,8 @@ pub struct Sent {
     pub event_type: String,
     /// The content.
     pub content: Value,
+    /// When it came.
+    pub at: Instant,
 }
 
 /// A running homeserver; its clones are the same one. It ends with the runtime that it was started on.

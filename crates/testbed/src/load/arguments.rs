@@ -18,6 +18,8 @@ pub const USAGE: &str = "cargo xtask load [OPTION...]
   --threads T         that handle packets, of mxtrunk and of rtpengine (one for each core); the floor has one
   --conversation       each side talks 45 % of the time; else both talk all the time
   --relay             browsers speak PCMU, as the phones do: nothing is transcoded; mxtrunk and rtpengine only
+  --flood              instead: 5,000 INVITEs a second of an unknown address, then too many of the trunk, beside 20 calls
+  --set-ups            instead: 30 calls a second for a minute, each hung up once there was sound both ways
   --complexity C       of Opus towards browsers, 0 to 10 (1)
   --bitrate B          of Opus towards browsers, bits per second (24000)
   --seed N             another choice of voices
@@ -27,9 +29,22 @@ pub const USAGE: &str = "cargo xtask load [OPTION...]
   --debug              builds without optimising our own code: to work on this command, not for figures
 ";
 
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matter {
+    /// Calls that talk, through every system.
+    Talk,
+    /// The gateway in a flood of INVITEs.
+    Flood,
+    /// The gateway setting calls up.
+    SetUps,
+}
+
 /// What was set.
 #[derive(Clone, Debug)]
 pub struct Arguments {
+    /// What is measured.
+    pub matter: Matter,
     /// Calls at once; one series of runs for each.
     pub calls: Vec<usize>,
     /// Calls begun per second.
@@ -59,6 +74,7 @@ pub struct Arguments {
 impl Default for Arguments {
     fn default() -> Self {
         Self {
+            matter: Matter::Talk,
             calls: vec![50],
             rate: 10.0,
             seconds: 20,
@@ -102,6 +118,8 @@ impl Arguments {
                     arguments.voice = Voice::Pcmu;
                     arguments.systems.retain(|kind| *kind != Kind::Floor);
                 }
+                "--flood" => arguments.matter = Matter::Flood,
+                "--set-ups" => arguments.matter = Matter::SetUps,
                 "--complexity" => arguments.complexity = value()?.parse()?,
                 "--bitrate" => arguments.bitrate = value()?.parse()?,
                 "--seed" => arguments.seed = value()?.parse()?,

@@ -29,7 +29,7 @@ const SETTLES: Duration = Duration::from_secs(3);
 /// After the last word, until nothing is under way any more.
 const UNDER_WAY: Duration = Duration::from_millis(500);
 /// Calls begun per second, where that is not what is measured.
-const CALM: f64 = 10.0;
+pub(super) const CALM: f64 = 10.0;
 /// Frames of the loop between the places where two calls begin: their pauses do not coincide.
 const SHIFT: usize = 37;
 
@@ -98,7 +98,8 @@ pub(super) struct Measured {
     pub(super) heard: Range<u32>,
 }
 
-struct Generator<'a> {
+/// All calls, with their ends.
+pub(super) struct Generator<'a> {
     origin: Instant,
     turn: u32,
     /// The clocks of the browsers and of the phones.
@@ -107,8 +108,8 @@ struct Generator<'a> {
     /// Frames of the loop between the places where two calls begin.
     shift: usize,
     has_weather: bool,
-    browsers: Vec<Browser>,
-    phones: Vec<Phone>,
+    pub(super) browsers: Vec<Browser>,
+    pub(super) phones: Vec<Phone>,
     poll: Poll,
     events: Events,
     talking: bool,
@@ -131,7 +132,7 @@ pub(super) fn run(plan: Plan, speech: &Speech, system: &mut System) -> anyhow::R
     let mut generator = Generator::new(vec![lines; plan.calls], SHIFT)?;
     let process = system.process();
     let (before, memory_before) = (cpu(process)?, memory(process)?);
-    generator.set_up(plan.rate, system)?;
+    generator.set_up(plan.calls, plan.rate, system)?;
     let set_up_cpu = cpu(process)?.saturating_sub(before);
     generator.talk();
     generator.run_for(SETTLES)?;
@@ -141,8 +142,7 @@ pub(super) fn run(plan: Plan, speech: &Speech, system: &mut System) -> anyhow::R
     generator.run_for(Duration::from_secs(plan.seconds))?;
     let (to, window) = (cpu(process)?, begun.elapsed());
     let heard = since..generator.now();
-    generator.talking = false;
-    generator.run_for(UNDER_WAY)?;
+    generator.fall_silent()?;
     Ok(Measured {
         window,
         cpu: to.saturating_sub(from),
@@ -161,7 +161,7 @@ pub(super) fn converse(
     system: &mut System,
 ) -> anyhow::Result<(Vec<Browser>, Vec<Phone>)> {
     let mut generator = Generator::new(script.lines.clone(), 0)?;
-    generator.set_up(CALM, system)?;
+    generator.set_up(script.lines.len(), CALM, system)?;
     generator.weather_turns(script);
     generator.talk();
     generator.run_for(script.length + UNDER_WAY)?;
@@ -169,7 +169,8 @@ pub(super) fn converse(
 }
 
 impl<'a> Generator<'a> {
-    fn new(lines: Vec<Lines<'a>>, shift: usize) -> anyhow::Result<Self> {
+    /// Calls that will say these lines; each but the first begins `shift` frames later in the loop than the one before.
+    pub(super) fn new(lines: Vec<Lines<'a>>, shift: usize) -> anyhow::Result<Self> {
         Ok(Self {
             origin: Instant::now(),
             turn: 0,
@@ -190,28 +191,16 @@ impl<'a> Generator<'a> {
         self.origin.elapsed().as_micros() as u32
     }
 
-    /// Begins `rate` calls per second.
-    fn set_up(&mut self, rate: f64, system: &mut System) -> anyhow::Result<()> {
+    /// Begins `rate` calls per second until there are `calls`, and waits until all browsers are connected.
+    pub(super) fn set_up(
+        &mut self,
+        calls: usize,
+        rate: f64,
+        system: &mut System,
+    ) -> anyhow::Result<()> {
         let interval = Duration::from_secs_f64(1.0 / rate);
-        let calls = self.lines.len();
-        for call in 0..calls {
-            let from = call * self.shift;
-            let mut browser =
-                Browser::new(call, from, self.lines[call].voice, system.has_webrtc())?;
-            let mut phone = Phone::new(call, from)?;
-            let registry = self.poll.registry();
-            browser.register(registry, Token(2 * call))?;
-            phone.register(registry, Token(2 * call + 1))?;
-            if let Words::Live(sound) = self.lines[call].browser {
-                let mut speaker = Speaker::new()?;
-                speaker.say(sound);
-                browser.speaks_as(speaker);
-            }
-            system
-                .join(call, &mut browser, &mut phone)
-                .with_context(|| format!("call {call}"))?;
-            self.browsers.push(browser);
-            self.phones.push(phone);
+        while self.browsers.len() < calls {
+            self.begin(system)?;
             self.run_for(interval)?;
         }
         let deadline = Instant::now() + PATIENCE;
@@ -228,7 +217,31 @@ impl<'a> Generator<'a> {
         self.run_for(Duration::from_millis(500))
     }
 
-    fn connected(&self) -> usize {
+    /// Begins the next call. Returns how long its signalling took.
+    pub(super) fn begin(&mut self, system: &mut System) -> anyhow::Result<Duration> {
+        let call = self.browsers.len();
+        let lines = *self.lines.get(call).context("lines for one call more")?;
+        let from = call * self.shift;
+        let mut browser = Browser::new(call, from, lines.voice, system.has_webrtc())?;
+        let mut phone = Phone::new(call, from)?;
+        let registry = self.poll.registry();
+        browser.register(registry, Token(2 * call))?;
+        phone.register(registry, Token(2 * call + 1))?;
+        if let Words::Live(sound) = lines.browser {
+            let mut speaker = Speaker::new()?;
+            speaker.say(sound);
+            browser.speaks_as(speaker);
+        }
+        let begun = Instant::now();
+        system
+            .join(call, &mut browser, &mut phone)
+            .with_context(|| format!("call {call}"))?;
+        self.browsers.push(browser);
+        self.phones.push(phone);
+        Ok(begun.elapsed())
+    }
+
+    pub(super) fn connected(&self) -> usize {
         let connected = self
             .browsers
             .iter()
@@ -254,7 +267,8 @@ impl<'a> Generator<'a> {
         self.clocks[script.place as usize].ppm = script.ppm;
     }
 
-    fn talk(&mut self) {
+    /// From now on all say their lines, and what comes is noted.
+    pub(super) fn talk(&mut self) {
         self.talking = true;
         self.browsers
             .iter_mut()
@@ -262,7 +276,14 @@ impl<'a> Generator<'a> {
         self.phones.iter_mut().for_each(|phone| phone.ear.clear());
     }
 
-    fn run_for(&mut self, time: Duration) -> anyhow::Result<()> {
+    /// Nobody says anything any more, and what was under way has come.
+    pub(super) fn fall_silent(&mut self) -> anyhow::Result<()> {
+        self.talking = false;
+        self.run_for(UNDER_WAY)
+    }
+
+    /// Lets the calls go on for this time.
+    pub(super) fn run_for(&mut self, time: Duration) -> anyhow::Result<()> {
         let end = Instant::now() + time;
         while Instant::now() < end {
             while self.origin + TURN * self.turn <= Instant::now() {

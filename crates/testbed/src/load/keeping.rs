@@ -31,8 +31,8 @@ pub struct Pages {
     pub verdict: String,
     /// Everything, each run by itself too.
     pub json: serde_json::Value,
-    /// The chart.
-    pub svg: String,
+    /// The chart, where there is one.
+    pub svg: Option<String>,
 }
 
 impl Keeping {
@@ -78,15 +78,17 @@ impl Keeping {
         if let Some(path) = &self.json {
             put(path, &json)?;
         }
-        if let Some(path) = &self.svg {
-            put(path, &pages.svg)?;
+        if let (Some(path), Some(svg)) = (&self.svg, &pages.svg) {
+            put(path, svg)?;
         }
         if self.keep {
             let folder = layout::root().join("benches").join(folder).join("runs");
             fs::create_dir_all(&folder)?;
             let path = folder.join(&pages.name);
             put(&path.with_extension("json"), &json)?;
-            put(&path.with_extension("svg"), &pages.svg)?;
+            if let Some(svg) = &pages.svg {
+                put(&path.with_extension("svg"), svg)?;
+            }
             let text = format!("{}\n```\n{}\n```\n", pages.table, pages.verdict);
             put(&path.with_extension("md"), &text)?;
         }

@@ -7,8 +7,10 @@
 mod account;
 mod arguments;
 mod browser;
+mod circumstances;
 pub mod control;
 mod figures;
+mod flood;
 mod generator;
 mod goals;
 mod keeping;
@@ -17,6 +19,7 @@ mod lag;
 mod pbx;
 mod phone;
 mod report;
+mod set_ups;
 mod signalled;
 mod sound;
 mod speech;
@@ -30,11 +33,13 @@ use std::net::SocketAddr;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-pub use arguments::{Arguments, USAGE};
+pub use arguments::{Arguments, Matter, USAGE};
 pub use figures::{Direction, Figures};
+pub use flood::{Flood, FloodReport, flood};
 pub use goals::{Goal, goals, verdict};
 pub use keeping::{Keeping, Pages};
 pub use report::{Report, Series, Spread};
+pub use set_ups::{SetUps, SetUpsReport, set_ups};
 pub use system::{Kind, System};
 
 use crate::judge::{Pesq, Voices};

@@ -1,11 +1,11 @@
 //! The figures of all runs: as a table, as JSON, as a chart.
 
 use std::fmt::Write as _;
-use std::process::Command;
 
 use serde::Serialize;
 use serde_json::json;
 
+use super::circumstances::Circumstances;
 use super::figures::Figures;
 use super::goals::{goals, verdict};
 use super::system::Kind;
@@ -41,9 +41,7 @@ pub struct Report {
     /// Whether it was talk spurts.
     pub conversation: bool,
     pub(super) codec: Codec,
-    command: String,
-    machine: String,
-    date: String,
+    circumstances: Circumstances,
 }
 
 impl Series {
@@ -67,19 +65,11 @@ impl Spread {
 
 impl Report {
     pub(super) fn new(arguments: &Arguments) -> Self {
-        let given: Vec<String> = std::env::args().skip(1).collect();
-        let built = if cfg!(debug_assertions) {
-            " (debug build)"
-        } else {
-            ""
-        };
         Self {
             series: Vec::new(),
             conversation: arguments.conversation,
             codec: arguments.codec(),
-            command: format!("cargo xtask load {}{built}", given.join(" ")),
-            machine: machine(),
-            date: said_by(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"])),
+            circumstances: Circumstances::now("load"),
         }
     }
 
@@ -104,7 +94,7 @@ impl Report {
             table: self.table(),
             verdict: self.verdict(),
             json: self.json(),
-            svg: self.svg(),
+            svg: Some(self.svg()),
         }
     }
 
@@ -117,13 +107,11 @@ impl Report {
             "continuous speech"
         };
         let mut table = format!(
-            "`{}`, {}, {}\n\n{}, {talk}. Median (min to max) of {} runs that took turns.\n\n\
+            "{}\n\n{}, {talk}. Median (min to max) of {} runs that took turns.\n\n\
              | system | N | CPU ms per call-second | calls a core | memory kB a call | handshake CPU ms | set-up ms p50 | \
              lost | delay to browser p50/p95/p99 ms | delay to phone p50/p95/p99 ms | PESQ to browser / phone (bare) | \
              to browser kbit/s, SRTP tag |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
-            self.command,
-            self.machine,
-            self.date,
+            self.circumstances,
             self.setting(),
             self.series.first().map_or(0, |series| series.figures.len()),
         );
@@ -173,7 +161,7 @@ impl Report {
             })
         });
         json!({
-            "command": self.command, "machine": self.machine, "date": self.date, "codec": self.codec,
+            "circumstances": self.circumstances, "codec": self.codec,
             "conversation": self.conversation, "goals": goals(self), "series": series.collect::<Vec<_>>(),
         })
     }
@@ -222,17 +210,12 @@ impl Report {
     /// A name for the files of this run.
     #[must_use]
     pub fn name(&self) -> String {
-        let date = self
-            .date
-            .replace(" UTC", "")
-            .replace(' ', "-")
-            .replace(':', "");
-        let talk = if self.conversation {
-            "conversation"
-        } else {
-            "continuous"
+        let talk = match (self.codec.voice, self.conversation) {
+            (Voice::Pcmu, _) => "relay",
+            (Voice::Opus, true) => "conversation",
+            (Voice::Opus, false) => "continuous",
         };
-        format!("{date}-{talk}")
+        self.circumstances.name(talk)
     }
 }
 
@@ -276,23 +259,4 @@ fn row(series: &Series) -> String {
         middle(|run| run.payload_kbps),
         tag.map_or("-".to_owned(), |tag| tag.to_string()),
     )
-}
-
-pub(super) fn machine() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let named = |line: &&str| line.starts_with("model name");
-    let model = info
-        .lines()
-        .find(named)
-        .and_then(|line| line.split(": ").nth(1));
-    let cores = info.lines().filter(named).count();
-    format!("{cores} × {}", model.unwrap_or("unknown processor"))
-}
-
-pub(super) fn said_by(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .map(|output| output.stdout)
-        .unwrap_or_default();
-    String::from_utf8_lossy(&output).trim().to_owned()
 }

@@ -32,7 +32,7 @@ const DEVICE: &str = "BROWSER";
 
 /// The thread that the homeserver runs on. Dropping it ends both, and frees the address for the next run.
 #[derive(Debug)]
-struct Beside {
+pub(super) struct Beside {
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -67,7 +67,7 @@ impl Signalled {
         let (homeserver, sent, beside) = start_homeserver(name)?;
         let database = run.path(&format!("gateway/{name}.db"));
         let store = format!("[store]\npath = \"{}\"", database.display());
-        let changes = [config(codec), lines()?, store];
+        let changes = [config(codec, ""), lines()?, store];
         let changes: Vec<&str> = changes.iter().map(String::as_str).collect();
         let mut gateway = Gateway::configure(run, &gateway::binary()?, &changes)?;
         gateway.start().await?;
@@ -175,11 +175,13 @@ impl Signalled {
     }
 }
 
-fn user(call: usize) -> String {
+/// The user of a call.
+pub(super) fn user(call: usize) -> String {
     format!("@caller{call}:{}", synapse::SERVER_NAME)
 }
 
-fn room(call: usize) -> String {
+/// The room of a call.
+pub(super) fn room(call: usize) -> String {
     format!("!call{call}:{}", synapse::SERVER_NAME)
 }
 
@@ -197,7 +199,7 @@ fn trickled(offer: &str) -> (String, Vec<Value>) {
 }
 
 /// On a thread of its own, because the generator blocks the one that it runs on.
-fn start_homeserver(name: &str) -> anyhow::Result<(Homeserver, Receiver<Sent>, Beside)> {
+pub(super) fn start_homeserver(name: &str) -> anyhow::Result<(Homeserver, Receiver<Sent>, Beside)> {
     let registration = Registration::in_synapses_place(format!("{name}-"))?;
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build()?;
@@ -242,7 +244,9 @@ async fn forward(homeserver: Homeserver, to: Sender<Sent>) {
 
 /// What differs from the testbed's other gateways. Every limit is out of the way: the load is the matter, and a gateway
 /// that sheds some of it is not measured under it.
-fn config(codec: &Codec) -> String {
+///
+/// `trunk`: more of the trunk's settings.
+pub(super) fn config(codec: &Codec, trunk: &str) -> String {
     let towards_browsers = match codec.voice {
         Voice::Opus => "opus",
         Voice::Pcmu => "g711",
@@ -269,6 +273,7 @@ name = "pbx"
 target = "{pbx}"
 codecs = ["pcmu"]
 max_calls = {CALLS}
+{trunk}
 
 [numbers]
 extension_digits = 5
@@ -294,7 +299,7 @@ late_ms = 0
 }
 
 /// A user with a line for each call: a second call of one user would be another case.
-fn lines() -> anyhow::Result<String> {
+pub(super) fn lines() -> anyhow::Result<String> {
     let mut lines = String::new();
     for call in 0..CALLS {
         let (user, extension) = (user(call), FIRST_LINE + call);

@@ -13,9 +13,11 @@ use crate::webrtc::{Outcome, WebRtc};
 
 /// RTP clock ticks of 100 ms, which is how long a key is pressed.
 const PRESSED: u16 = 4_800;
+/// Those of a frame of 20 ms.
+const SPOKEN: u32 = 960;
 
 /// Driven by a task that ends with it.
-pub(super) struct Browser {
+pub(crate) struct Browser {
     shared: Arc<Mutex<Shared>>,
     changed: Arc<Notify>,
     task: JoinHandle<()>,
@@ -27,6 +29,8 @@ struct Shared {
     /// The last packet was of a key that still sounded.
     sounds: bool,
     keys: Vec<u8>,
+    /// Packets of sound that came.
+    heard: u64,
     sequence: u64,
     timestamp: u32,
 }
@@ -44,7 +48,7 @@ impl Drop for Browser {
 }
 
 impl Browser {
-    pub(super) async fn new() -> anyhow::Result<Self> {
+    pub(crate) async fn new() -> anyhow::Result<Self> {
         let socket = UdpSocket::bind("127.0.0.1:0").await?;
         let webrtc = WebRtc::with_keys(Instant::now(), socket.local_addr()?, Voice::Opus)?;
         let shared = Arc::new(Mutex::new(Shared {
@@ -52,6 +56,7 @@ impl Browser {
             is_connected: false,
             sounds: false,
             keys: Vec::new(),
+            heard: 0,
             sequence: 1_000,
             timestamp: 77_000,
         }));
@@ -64,7 +69,7 @@ impl Browser {
         })
     }
 
-    pub(super) fn change<T>(
+    pub(crate) fn change<T>(
         &self,
         change: impl FnOnce(&mut WebRtc) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
@@ -79,6 +84,17 @@ impl Browser {
 
     pub(super) fn keys(&self) -> Vec<u8> {
         lock(&self.shared).keys.clone()
+    }
+
+    /// Packets of sound that came so far.
+    pub(crate) fn heard(&self) -> u64 {
+        lock(&self.shared).heard
+    }
+
+    /// Says a frame of 20 ms.
+    pub(crate) fn say(&self, frame: &[u8]) {
+        lock(&self.shared).say(frame);
+        self.changed.notify_one();
     }
 
     pub(super) fn press(&self, event: u8) {
@@ -101,10 +117,18 @@ impl Shared {
                     }
                     self.sounds &= !key.end;
                 }
-                Outcome::Packet(_) | Outcome::Loss(_) => {}
+                Outcome::Packet(_) => self.heard += 1,
+                Outcome::Loss(_) => {}
             }
         }
         out
+    }
+
+    fn say(&mut self, frame: &[u8]) {
+        self.sequence += 1;
+        self.timestamp = self.timestamp.wrapping_add(SPOKEN);
+        let now = Instant::now();
+        self.webrtc.say(now, self.sequence, self.timestamp, frame);
     }
 
     fn press(&mut self, event: u8) {

@@ -1,14 +1,14 @@
 //! The figures of all runs: as a table, as JSON, as a chart.
 
 use std::fmt::Write as _;
-use std::process::Command;
 
 use serde_json::json;
 
 use super::figures::{Direction, Figures};
 use super::track::Bare;
 use super::{Arguments, Condition, Kind, OURS, goals, rtpengines};
-use crate::load::report::{Spread, machine, said_by};
+use crate::load::circumstances::Circumstances;
+use crate::load::report::Spread;
 use crate::load::verdict;
 use crate::load::{Codec, Pages};
 
@@ -22,9 +22,7 @@ pub struct Report {
     calls: usize,
     seed: u64,
     rtpengine: Codec,
-    command: String,
-    machine: String,
-    date: String,
+    circumstances: Circumstances,
 }
 
 /// What the systems showed under one condition.
@@ -45,24 +43,13 @@ impl Row {
 
 impl Report {
     pub(super) fn new(arguments: &Arguments, bare: Bare) -> Self {
-        let given: Vec<String> = std::env::args().skip(1).collect();
-        let built = if cfg!(debug_assertions) {
-            " (debug build)"
-        } else {
-            ""
-        };
         Self {
             rows: Vec::new(),
             bare,
             calls: arguments.calls,
             seed: arguments.seed,
             rtpengine: rtpengines(arguments),
-            command: format!("cargo xtask quality {}", given.join(" "))
-                .trim()
-                .to_owned()
-                + built,
-            machine: machine(),
-            date: said_by(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"])),
+            circumstances: Circumstances::now("quality"),
         }
     }
 
@@ -86,7 +73,7 @@ impl Report {
             table: self.table(),
             verdict: self.verdict(),
             json: self.json(),
-            svg: self.svg(),
+            svg: Some(self.svg()),
         }
     }
 
@@ -98,16 +85,14 @@ impl Report {
             to_phone,
         } = self.bare;
         let mut table = format!(
-            "`{}`, {}, {}\n\n{} calls, seed {}; Opus 32 kbit/s, redundancy as reports ask for it, ↔ PCMU. mxtrunk as it ships ({}). \
+            "{}\n\n{} calls, seed {}; Opus 32 kbit/s, redundancy as reports ask for it, ↔ PCMU. mxtrunk as it ships ({}). \
              rtpengine with {}, told of {} % loss (of some, it sends redundancy; of none, as it ships, it sends none), its jitter buffer at 4 packets. Browsers wait 150 ms and use \
              redundancy, phones wait 60 ms and repeat; that wait is not in the delay. The bare codecs: PESQ {to_phone:.2} \
              to the phone, {to_browser:.2} to the browser. PESQ is the mean (least / median / greatest) over the calls, \
              the rest the median (worst).\n\n\
              | weather | system | to phone: PESQ | level dB | delay ms | hole ms | to browser: PESQ | level dB | delay ms | \
              hole ms |\n|---|---|---|---|---|---|---|---|---|---|\n",
-            self.command,
-            self.machine,
-            self.date,
+            self.circumstances,
             self.calls,
             self.seed,
             encoder(&OURS),
@@ -148,7 +133,7 @@ impl Report {
             })
         });
         json!({
-            "command": self.command, "machine": self.machine, "date": self.date, "calls": self.calls, "seed": self.seed,
+            "circumstances": self.circumstances, "calls": self.calls, "seed": self.seed,
             "codec": {"mxtrunk": OURS, "rtpengine": self.rtpengine}, "bare_pesq": self.bare, "goals": goals(self),
             "runs": runs.collect::<Vec<_>>(),
         })
@@ -218,8 +203,7 @@ impl Report {
     /// A name for the files of this run.
     #[must_use]
     pub fn name(&self) -> String {
-        let date = self.date.replace(" UTC", "").replace(' ', "-");
-        format!("{}-quality", date.replace(':', ""))
+        self.circumstances.name("quality")
     }
 }
 
