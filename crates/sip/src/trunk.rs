@@ -34,10 +34,14 @@ pub(crate) struct Trunk {
     back: watch::Sender<u64>,
 }
 
+/// Refusals each second, for each call that may come in it.
+const REFUSALS: u32 = 10;
+
 impl Trunk {
     pub(crate) fn new(config: TrunkConfig) -> Self {
         let now = Instant::now();
-        let rate = || Mutex::new(Bucket::new(config.new_calls_per_second, now));
+        let times = |factor: u32| config.new_calls_per_second.saturating_mul(factor);
+        let rate = || Mutex::new(Bucket::new(times(1), now));
         let targets = config.targets.iter();
         Self {
             targets: Targets::new(targets.map(|t| Target::new(*t, config.transport))),
@@ -49,7 +53,7 @@ impl Trunk {
             new_calls: rate(),
             new_calls_out: rate(),
             new_emergencies: rate(),
-            refusals: rate(),
+            refusals: Mutex::new(Bucket::new(times(REFUSALS), now)),
             registrations: Mutex::new(Pace::new(now)),
             back: watch::Sender::new(0),
             config,
@@ -153,8 +157,9 @@ impl Trunk {
         }
     }
 
-    /// Whether one more refusal may be sent: its source could be forged, and
-    /// 503s for a flood would make us the flood.
+    /// Whether one more refusal may be sent: a PBX above its limit is told so at
+    /// once, but its address could be forged, and 503s for a flood would make
+    /// us the flood.
     pub(crate) fn may_refuse(&self) -> bool {
         take(&self.refusals)
     }

@@ -35,10 +35,12 @@ impl Call {
     }
 
     /// Whether the first offer on that leg has its answer, so that a new one may come: on the callee's leg that may be
-    /// before anybody picks up (UPDATE in an early dialog, RFC 3311 section 5.1); its own signalling knows when.
+    /// before anybody picks up (UPDATE in an early dialog, RFC 3311 section 5.1); its own signalling knows when. A
+    /// telephone that has picked up does not know that the caller is still to be told.
     fn may_offer(&self, end: End) -> bool {
         match (&self.state, end) {
             (State::Talking { .. }, _) => true,
+            (State::Connecting { .. }, End::Callee) => true,
             (State::Offered { .. } | State::Early { .. }, End::Callee) => true,
             (State::Early { .. }, End::Caller) => self.caller.signalled == Signalled::Answered,
             _ => false,
@@ -47,8 +49,8 @@ impl Call {
 
     /// The far end leaves it to us to offer.
     pub(super) fn on_offer_asked(&mut self, end: End) {
-        match (&self.state, self.side(end).renegotiation) {
-            (State::Talking { .. }, Renegotiation::Idle) => {
+        match (self.has_answered(end), self.side(end).renegotiation) {
+            (true, Renegotiation::Idle) => {
                 let side = self.side_mut(end);
                 side.renegotiation = Renegotiation::Asked;
                 side.offer_due = false;
@@ -56,12 +58,20 @@ impl Call {
                 self.media(MediaAction::Offer { leg });
             }
             // The one that is being made will do.
-            (State::Talking { .. }, Renegotiation::Describing) => {
+            (true, Renegotiation::Describing) => {
                 self.side_mut(end).renegotiation = Renegotiation::Asked;
             }
-            (State::Ending { .. } | State::Ended, _) => {}
+            _ if matches!(self.state, State::Ending { .. } | State::Ended) => {}
             _ => self.leg(end, LegAction::RefuseReoffer),
         }
+    }
+
+    /// Whether that leg is answered for good. A callee's is before the caller hears of it.
+    fn has_answered(&self, end: End) -> bool {
+        matches!(
+            (&self.state, end),
+            (State::Talking { .. }, _) | (State::Connecting { .. }, End::Callee)
+        )
     }
 
     /// The media plane met the far end's new offer, or made ours.
@@ -121,14 +131,14 @@ impl Call {
 
     /// The far end answered our new offer, or changed its description by itself.
     pub(super) fn on_reanswered(&mut self, end: End, sdp: Sdp) {
-        let is_talking = matches!(self.state, State::Talking { .. });
+        let has_answered = self.has_answered(end);
         let side = self.side_mut(end);
         let is_answer = matches!(
             side.renegotiation,
             Renegotiation::Offered | Renegotiation::Idle
         );
         // One that our yielding to the far end's own offer has overtaken says nothing any more.
-        if !is_talking || !is_answer {
+        if !has_answered || !is_answer {
             return;
         }
         side.renegotiation = Renegotiation::Idle;

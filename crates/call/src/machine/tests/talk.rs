@@ -205,3 +205,62 @@ fn a_far_end_that_asks_while_its_own_offer_waits_is_refused() {
     let refused = Action::Leg(CALLER, LegAction::RefuseReoffer);
     assert_eq!(scene.leg(CALLER, LegEvent::OfferAsked), [refused]);
 }
+
+/// A telephone has picked up, and the caller's side still waits for our answer, or for the sound of the callee.
+fn about_to_talk() -> [Scene; 2] {
+    let mut answer_awaited = Scene::outgoing().offered();
+    answer_awaited.leg(CALLEE, answered());
+    let mut sound_awaited = Scene::begin(LegKind::Matrix, LegKind::Matrix).offered();
+    sound_awaited.leg(CALLEE, answered());
+    sound_awaited.media(CALLER, described("our answer"));
+    [answer_awaited, sound_awaited]
+}
+
+#[test]
+fn a_hold_in_the_moment_of_the_answer_is_met() {
+    for mut scene in about_to_talk() {
+        assert!(!scene.call.is_talking());
+        let hold = LegEvent::Reoffered { sdp: "hold".into() };
+        let met = Action::Media(MediaAction::Reoffer {
+            leg: CALLEE,
+            sdp: "hold".into(),
+        });
+        assert_eq!(scene.leg(CALLEE, hold), [met]);
+        let answer = LegAction::AnswerReoffer { sdp: "held".into() };
+        assert_eq!(
+            scene.media(CALLEE, described("held")),
+            [Action::Leg(CALLEE, answer)]
+        );
+    }
+}
+
+#[test]
+fn what_a_hold_in_the_moment_of_the_answer_means_to_the_caller_is_offered_after_our_answer() {
+    let [mut scene, _] = about_to_talk();
+    scene.leg(CALLEE, LegEvent::Reoffered { sdp: "hold".into() });
+    scene.media(CALLEE, described("held"));
+    assert_eq!(scene.media(CALLER, MediaEvent::OfferDue), []);
+    let offer = Action::Media(MediaAction::Offer { leg: CALLER });
+    assert_eq!(
+        scene.media(CALLER, described("our answer")),
+        [answer_caller(), offer]
+    );
+}
+
+#[test]
+fn a_telephone_that_asks_for_our_offer_in_the_moment_of_the_answer_gets_it() {
+    for mut scene in about_to_talk() {
+        let ours = Action::Media(MediaAction::Offer { leg: CALLEE });
+        assert_eq!(scene.leg(CALLEE, LegEvent::OfferAsked), [ours]);
+        let given = LegAction::AnswerReoffer { sdp: "ours".into() };
+        assert_eq!(
+            scene.media(CALLEE, described("ours")),
+            [Action::Leg(CALLEE, given)]
+        );
+        let applied = Action::Media(MediaAction::ApplyAnswer {
+            leg: CALLEE,
+            sdp: "held".into(),
+        });
+        assert_eq!(scene.leg(CALLEE, reanswered()), [applied]);
+    }
+}
