@@ -182,7 +182,6 @@ impl PhoneLeg {
         out: &mut Outbox,
         mut pull: impl FnMut(Instant) -> Option<Frame>,
     ) {
-        self.frames.keep_beat(epoch.instant);
         // Bounded: it catches up a few frames.
         while let Some(step) = self.frames.step(now) {
             match step {

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
 
 use crate::run::Run;
 
@@ -146,6 +146,16 @@ pub async fn until<T>(
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// This process may open as many files as the system lets it.
+///
+/// # Errors
+/// When the system refuses.
+pub fn open_many_files() -> anyhow::Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).context("the limit of open files")
 }
 
 /// The same command under `setpriv --pdeathsig`, so that no peer outlives a killed test.

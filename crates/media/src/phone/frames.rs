@@ -5,8 +5,6 @@ use std::time::{Duration, Instant};
 use crate::codec::{FRAME, Frame};
 
 const FRAME_TIME: Duration = Duration::from_millis(20);
-/// All phones get their frames in common beats, so that a worker is woken for many of them at once.
-const BEAT: Duration = Duration::from_millis(5);
 const FRAME_TICKS: u32 = FRAME as u32;
 /// A worker that overslept sends this much at once and skips what is older in media time: a phone keeps no more of a
 /// burst than its own jitter buffer holds.
@@ -87,18 +85,6 @@ impl Frames {
     /// From now on a frame is due every 20 ms.
     pub(super) fn start(&mut self, now: Instant) {
         self.next_frame.get_or_insert(now);
-    }
-
-    /// A frame that is due between two beats since `origin` waits for the second.
-    pub(super) fn keep_beat(&mut self, origin: Instant) {
-        let Some(due) = self.next_frame else {
-            return;
-        };
-        let beats = due.saturating_duration_since(origin).as_nanos();
-        let late = (beats % BEAT.as_nanos()) as u64;
-        if late > 0 {
-            self.next_frame = Some(due + BEAT - Duration::from_nanos(late));
-        }
     }
 
     pub(super) fn set_ptime(&mut self, ptime: Ptime) {

@@ -33,6 +33,8 @@ pub struct Pages {
     pub json: serde_json::Value,
     /// The chart, where there is one.
     pub svg: Option<String>,
+    /// What stands behind it where it is kept: the floor's source.
+    pub appendix: Option<String>,
 }
 
 impl Keeping {
@@ -89,7 +91,14 @@ impl Keeping {
             if let Some(svg) = &pages.svg {
                 put(&path.with_extension("svg"), svg)?;
             }
-            let text = format!("{}\n```\n{}\n```\n", pages.table, pages.verdict);
+            let Pages {
+                table,
+                verdict,
+                appendix,
+                ..
+            } = pages;
+            let appendix = appendix.as_deref().unwrap_or_default();
+            let text = format!("{table}\n```\n{verdict}\n```\n{appendix}");
             put(&path.with_extension("md"), &text)?;
         }
         Ok(())

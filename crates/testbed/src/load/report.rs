@@ -95,6 +95,7 @@ impl Report {
             verdict: self.verdict(),
             json: self.json(),
             svg: Some(self.svg()),
+            appendix: self.appendix(),
         }
     }
 
@@ -119,6 +120,17 @@ impl Report {
             table.push_str(&row(series));
         }
         table
+    }
+
+    /// The floor's source, where it took part: everybody shall see what a call costs at least, and why.
+    fn appendix(&self) -> Option<String> {
+        let mut kinds = self.series.iter().map(|series| series.kind);
+        kinds.any(|kind| kind == Kind::Floor).then(|| {
+            let source = include_str!("../bin/load_floor.rs");
+            format!(
+                "\nThe floor, `crates/testbed/src/bin/load_floor.rs`:\n\n```rust\n{source}```\n"
+            )
+        })
     }
 
     /// What all systems had to do.

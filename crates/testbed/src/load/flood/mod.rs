@@ -80,6 +80,8 @@ struct Seen {
 #[derive(Debug)]
 struct Memory {
     before: u64,
+    /// After the flood from nowhere, before that of the trunk.
+    between: u64,
     most: u64,
     /// Once everything is forgotten, or as much as was by then.
     after: u64,
@@ -135,6 +137,7 @@ fn beside_talk(flood: Flood, speech: &Speech, system: &mut System) -> anyhow::Re
         }
     }
     let unknown = stream.end()?;
+    let between = memory(process)?;
     let core = cpu(process)?.saturating_sub(used).as_secs_f64() / begun.elapsed().as_secs_f64();
 
     println!("… the trunk has one of its own …");
@@ -165,6 +168,7 @@ fn beside_talk(flood: Flood, speech: &Speech, system: &mut System) -> anyhow::Re
         core,
         memory: Memory {
             before,
+            between,
             most,
             after,
             forgotten: begun.elapsed(),

@@ -106,6 +106,7 @@ impl FloodReport {
                 "circumstances": self.circumstances, "goals": goals, "figures": self.figures(),
             }),
             svg: None,
+            appendix: None,
         }
     }
 
@@ -125,7 +126,7 @@ impl FloodReport {
             "trunk": {"sent": trunk.sent, "answers": trunk.statuses},
             "set_up_ms": self.seen.set_up_ms, "said": self.seen.said, "lost": self.seen.lost, "core": self.seen.core,
             "memory": {
-                "before": memory.before, "most": memory.most, "after": memory.after,
+                "before": memory.before, "between": memory.between, "most": memory.most, "after": memory.after,
                 "forgotten_seconds": memory.forgotten.as_secs_f64(),
             },
         })
@@ -178,10 +179,11 @@ impl FloodReport {
             format!("{:.2} core", self.seen.core),
         );
         row(
-            "memory, MB before / most / after",
+            "memory, MB before / between the floods / most / after",
             format!(
-                "{:.1} / {:.1} / {:.1}, {:.0} s later",
+                "{:.1} / {:.1} / {:.1} / {:.1}, {:.0} s later",
                 memory.before as f64 / MB,
+                memory.between as f64 / MB,
                 memory.most as f64 / MB,
                 memory.after as f64 / MB,
                 memory.forgotten.as_secs_f64(),

@@ -64,6 +64,7 @@ impl SetUpsReport {
                 "own_core": self.seen.own_core,
             }),
             svg: None,
+            appendix: None,
         }
     }
 

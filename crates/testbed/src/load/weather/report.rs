@@ -74,6 +74,7 @@ impl Report {
             verdict: self.verdict(),
             json: self.json(),
             svg: Some(self.svg()),
+            appendix: None,
         }
     }
 
