@@ -179,6 +179,8 @@ pub(crate) struct SipTarget {
     pub(crate) trunk: sip::TrunkName,
     pub(crate) to: String,
     pub(crate) from: sip::Caller,
+    /// The account that the call is placed as.
+    pub(crate) account: Option<sip::AccountName>,
 }
 
 /// What the call machine asks of a SIP leg. `target` is there on legs that we call.
@@ -191,6 +193,7 @@ pub(crate) fn to_sip(action: LegAction, target: Option<&SipTarget>) -> Option<si
                 trunk: target.trunk.clone(),
                 to: target.to.clone(),
                 from: target.from.clone(),
+                account: target.account.clone(),
                 sdp: sdp.0,
                 replaces: None,
                 referred_by: None,

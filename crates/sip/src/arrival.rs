@@ -4,6 +4,7 @@ use rsipstack::sip::{Header, HeadersExt, Request, StatusCode};
 use rsipstack::transaction::make_tag;
 
 use crate::address;
+use crate::config::AccountName;
 use crate::core::Core;
 use crate::established::offer_of;
 use crate::event::Caller;
@@ -21,6 +22,7 @@ pub(crate) struct Arrival {
     pub(crate) cseq: u32,
     pub(crate) from: Caller,
     pub(crate) to: String,
+    pub(crate) account: Option<AccountName>,
     pub(crate) offer: Option<String>,
     pub(crate) session: Negotiated,
 }
@@ -72,6 +74,9 @@ pub(crate) fn examine(
     let remote_target = snapshot::contact_uri(request).ok_or(plain(StatusCode::BadRequest))?;
     let bare = |value: &str| snapshot::bare(value).ok_or(plain(StatusCode::BadRequest));
     let header = |_| plain(StatusCode::BadRequest);
+    let to = address::user_of(&address::raw_text(&request.uri));
+    let account = core.accounts.called(&trunk.config.name, &to);
+    let account = account.map(|account| account.config.contact.clone());
     Ok(Arrival {
         dialog: DialogSnapshot {
             trunk: trunk.config.name.clone(),
@@ -85,10 +90,12 @@ pub(crate) fn examine(
             remote_target,
             route_set: snapshot::record_route(request),
             peer: hop.address,
+            account: account.clone(),
         },
         cseq,
         from: identity::caller(request, trunk.config.trust_identity),
-        to: address::user_of(&address::raw_text(&request.uri)),
+        to,
+        account,
         offer,
         session,
     })

@@ -78,6 +78,7 @@ async fn answer_call(leg: Leg, arrived: Arrival, tx: Transaction) {
         trunk: leg.trunk.config.name.clone(),
         from: arrived.from,
         to: arrived.to,
+        account: arrived.account,
         sdp: arrived.offer.clone(),
         call_id: arrived.dialog.call_id.clone(),
     })

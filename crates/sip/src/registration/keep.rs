@@ -112,7 +112,7 @@ impl Keeper {
     fn read(&mut self, outcome: &Outcome) -> Answer {
         let account = &self.account.config;
         match (
-            registrar::read(outcome, &account.contact, self.asked),
+            registrar::read(outcome, &account.contact.0, self.asked),
             outcome,
         ) {
             (Answer::Challenged { status, .. }, Outcome::Final(response)) => Answer::Challenged {
@@ -178,7 +178,7 @@ impl Keeper {
 
     /// One line for each change that a person may have to do something about.
     fn tell(&self, news: Option<News>) {
-        let account = &self.config().credentials.username;
+        let account = &self.config().contact;
         let trunk = &self.config().trunk;
         match news {
             None => {}

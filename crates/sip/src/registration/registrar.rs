@@ -34,7 +34,7 @@ pub(super) fn request(
     // §10.2: the Request-URI names no user, and what is registered is no port.
     let own_host = address::host_of(registrar.address.ip());
     let aor_host = domain.unwrap_or(&own_host);
-    let aor = address::sip_uri(&account.credentials.username, aor_host);
+    let aor = address::sip_uri(&account.user, aor_host);
     let mut request = sender.request(Head {
         method: Method::Register,
         uri: address::parse_uri(&format!("sip:{host}"))?,
@@ -44,8 +44,10 @@ pub(super) fn request(
         cseq: identity.cseq,
     });
     if let Some(proxy) = account.proxy {
-        let transport = registrar.transport.uri_parameter();
-        let route = format!("<sip:{proxy}{transport};lr>");
+        let route = route(Hop {
+            address: proxy,
+            ..registrar
+        });
         request.headers.push(Header::Route(route.into()));
     }
     let contact = format!("<{}>", contact_uri(sender, account));
@@ -56,8 +58,14 @@ pub(super) fn request(
     Some(request)
 }
 
+/// The way by a proxy, as a Route (§8.1.2, §16.12).
+pub(crate) fn route(proxy: Hop) -> String {
+    let (address, transport) = (proxy.address, proxy.transport.uri_parameter());
+    format!("<sip:{address}{transport};lr>")
+}
+
 fn contact_uri(sender: &Sender<'_>, account: &RegistrationConfig) -> String {
-    let mut uri = address::sip_uri(&account.contact, &sender.local.to_string());
+    let mut uri = address::sip_uri(&account.contact.0, &sender.local.to_string());
     uri.push_str(sender.transport.uri_parameter());
     uri
 }

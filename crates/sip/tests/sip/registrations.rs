@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use mxtrunk_sip::{
-    Caller, Command, Credentials, Happened, LegId, RegistrationConfig, SipConfig, Standing,
-    StartError, TrunkName, UserAgent,
+    AccountName, Caller, Command, Credentials, Happened, LegId, Refused, RegistrationConfig,
+    SipConfig, Standing, StartError, TrunkName, UserAgent,
 };
 use tokio::sync::mpsc;
 
@@ -17,12 +17,13 @@ const CHALLENGE: &str =
 fn account(username: &str, contact: &str) -> RegistrationConfig {
     RegistrationConfig {
         trunk: TrunkName("peer".into()),
+        user: username.into(),
         credentials: Credentials {
             username: username.into(),
             password: "secret".into(),
             realm: Some("pbx".into()),
         },
-        contact: contact.into(),
+        contact: AccountName(contact.into()),
         expires: Duration::from_secs(3_600),
         proxy: None,
     }
@@ -169,20 +170,15 @@ async fn a_call_of_an_account_is_challenged_and_answered_as_that_account() {
     })
     .await;
     registered(&phone, &agent).await;
-    for (leg, number, user) in [(1, "alice", "alice"), (2, "2009", "trunk")] {
-        let invite = Command::Invite {
-            trunk: TrunkName("peer".into()),
-            to: "1001".into(),
-            from: Caller {
-                number: number.into(),
-                display: None,
-            },
-            sdp: OFFER.into(),
-            referred_by: None,
-            replaces: None,
-        };
-        agent.agent.send(LegId(leg), invite).unwrap();
+    for (leg, account, user, from) in [
+        (1, Some("2001"), "alice", "<sip:alice@"),
+        (2, None, "trunk", "<sip:+33177000001@"),
+    ] {
+        call(&agent, leg, account);
         let first = phone.hear_some("INVITE ").await;
+        assert!(first.header("From").unwrap().contains(from), "{first:?}");
+        let asserted = first.header("P-Asserted-Identity").unwrap();
+        assert!(asserted.contains("<sip:+33177000001@"), "{asserted}");
         phone
             .reply(&first, "401 Unauthorized", "c", CHALLENGE, "")
             .await;
@@ -194,17 +190,88 @@ async fn a_call_of_an_account_is_challenged_and_answered_as_that_account() {
         phone.reply(&second, "200 OK", "p", "", ANSWER).await;
         let answered = agent.on(LegId(leg)).await;
         assert!(matches!(answered, Happened::Answered { .. }));
+        phone.hear_some("ACK ").await;
+        // What follows in the dialog is the account's too.
+        agent.tell(LegId(leg), Command::HangUp { reason: None });
+        let bye = phone.hear_some("BYE ").await;
+        phone
+            .reply(&bye, "401 Unauthorized", "p", CHALLENGE, "")
+            .await;
+        let bye = phone.hear_some("BYE ").await;
+        let answer = bye.header("Authorization").unwrap();
+        assert!(answer.contains(&expected), "{answer}");
+        phone.reply(&bye, "200 OK", "p", "", "").await;
     }
+}
+
+/// Calls 1001 with a number of its own to be shown.
+fn call(agent: &Peer, leg: u64, account: Option<&str>) {
+    let invite = Command::Invite {
+        trunk: TrunkName("peer".into()),
+        to: "1001".into(),
+        from: Caller {
+            number: "+33177000001".into(),
+            display: None,
+        },
+        account: account.map(|name| AccountName(name.into())),
+        sdp: OFFER.into(),
+        replaces: None,
+        referred_by: None,
+    };
+    agent.agent.send(LegId(leg), invite).unwrap();
+}
+
+#[tokio::test]
+async fn a_call_of_an_account_goes_by_way_of_its_proxy() {
+    let [own, target, through] = [(); 3].map(|()| crate::peer::address());
+    let trunk = crate::peer::trunk(target, mxtrunk_sip::Transport::Udp);
+    let mut config = crate::peer::config(own, trunk);
+    let mut account = account("alice", "2001");
+    account.proxy = Some(through);
+    config.registrations = vec![account];
+    let proxy = Phone::at(through, own).await;
+    let mut agent = Peer::start(config).await;
+    registered(&proxy, &agent).await;
+    call(&agent, 1, Some("2001"));
+    let invite = proxy.hear_some("INVITE ").await;
+    assert_eq!(invite.start(), format!("INVITE sip:1001@{target} SIP/2.0"));
+    let route = format!("<sip:{through};lr>");
+    assert_eq!(invite.header("Route"), Some(route.as_str()));
+    proxy.reply(&invite, "200 OK", "p", "", ANSWER).await;
+    let answered = agent.on(LegId(1)).await;
+    assert!(matches!(answered, Happened::Answered { .. }));
+    let ack = proxy.hear_some("ACK ").await;
+    // The proxy has not asked to stay in the dialog.
+    assert_eq!(ack.header("Route"), None);
+}
+
+#[tokio::test]
+async fn a_call_of_an_account_that_is_none_is_not_placed() {
+    let (_phone, agent) = Phone::with(alice).await;
+    let nobody = Command::Invite {
+        trunk: TrunkName("peer".into()),
+        to: "1001".into(),
+        from: Caller::default(),
+        account: Some(AccountName("2009".into())),
+        sdp: OFFER.into(),
+        replaces: None,
+        referred_by: None,
+    };
+    let refused = agent.agent.send(LegId(1), nobody);
+    assert!(matches!(refused, Err(Refused::UnknownAccount { .. })));
 }
 
 #[tokio::test]
 async fn a_call_to_the_contact_arrives_as_a_call_to_its_user() {
     let (phone, mut agent) = Phone::with(alice).await;
     registered(&phone, &agent).await;
-    phone.say(&phone.invite("")).await;
+    // To is what was dialled, which is somebody else's number here.
+    let invite = phone.invite("").replace("To: <sip:2001@", "To: <sip:2009@");
+    phone.say(&invite).await;
     let event = agent.next().await;
+    let alice = AccountName("2001".into());
     assert!(
-        matches!(&event.what, Happened::Incoming { to, .. } if to == "2001"),
+        matches!(&event.what, Happened::Incoming { account, .. } if *account == Some(alice)),
         "{event:?}"
     );
 }
