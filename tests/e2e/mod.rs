@@ -11,6 +11,7 @@ mod limits;
 mod lines;
 mod outages;
 mod pressure;
+mod pbx_restart;
 mod restart;
 mod sip;
 mod site;

@@ -216,6 +216,9 @@ impl CallTask {
         let call = &self.record.id().0;
         match happened {
             media::Happened::Silent { lasted } => {
+                if leg == self.phone.id {
+                    self.ask_for_the_call();
+                }
                 debug!(%call, silent = %direction, "one direction is silent on the wire");
                 heard.silence_began(direction, now, *lasted);
             }
@@ -276,6 +279,14 @@ impl CallTask {
         if let Err(refused) = self.peers.media.send(leg, media::Command::Probe) {
             // The user agent repeats itself while the PBX stays silent.
             debug!(%refused, "the media plane was not asked for sound");
+        }
+    }
+
+    /// A PBX that was started anew sends no sound, and has forgotten the call; it says so when it is asked.
+    fn ask_for_the_call(&self) {
+        let leg = legs::sip_leg(self.phone.id);
+        if let Err(refused) = self.peers.phones.send(leg, sip::Command::Check) {
+            debug!(%refused, "a silent telephone was not asked for its call");
         }
     }
 

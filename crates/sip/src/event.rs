@@ -92,6 +92,9 @@ pub enum Command {
         /// Which, and how long.
         key: Key,
     },
+    /// Established leg: ask the peer whether it still knows the call. One that
+    /// does not ends it ([`EndCause::Unknown`]); else nothing is told.
+    Check,
     /// End the leg: CANCEL, BYE or 480, whichever its state asks for. No
     /// event follows.
     HangUp {
@@ -131,12 +134,12 @@ pub enum Happened {
         from: Caller,
         /// User part of the Request-URI.
         to: String,
-        /// The SDP offer; `None` when the caller wants ours.
-        sdp: Option<String>,
-        /// Call-ID, for records and logs.
         /// The account of ours that it is for, by its Contact or by its
         /// address at the registrar, whatever To says.
         account: Option<AccountName>,
+        /// The SDP offer; `None` when the caller wants ours.
+        sdp: Option<String>,
+        /// Call-ID, for records and logs.
         call_id: String,
     },
     /// Outgoing leg: it rings (180, 181, 182), told once; and again with each

@@ -206,7 +206,8 @@ impl Offered {
             Command::Invite { .. }
             | Command::Reoffer { .. }
             | Command::ReportTransfer { .. }
-            | Command::Press { .. } => self.leg.ignore(&command),
+            | Command::Press { .. }
+            | Command::Check => self.leg.ignore(&command),
         }
         Next::Wait
     }

@@ -75,6 +75,7 @@ impl Command {
             Self::Reoffer { .. } => "reoffer",
             Self::ReportTransfer { .. } => "report transfer",
             Self::Press { .. } => "press",
+            Self::Check => "check",
             Self::HangUp { .. } => "hang up",
         }
     }
