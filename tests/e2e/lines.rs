@@ -141,3 +141,25 @@ fn a_line_is_registered_again_by_itself_when_the_pbx_has_forgotten_it() {
         site.is_reachable("2001", "alice").await
     });
 }
+
+#[test]
+fn a_line_registers_over_tcp_too_and_again_when_the_pbx_has_forgotten_it() {
+    namespace::test(async |run| {
+        let tcp = "target = \"127.0.0.1:5060\"\ntransport = \"tcp\"";
+        let config = REGISTERED.replace("target = \"127.0.0.1:5060\"", tcp);
+        let mut site = AsteriskSite::start(&run, &LINES, &config).await?;
+        site.is_registered("2001", true).await?;
+        site.is_reachable("2001", "alice").await?;
+        let call = site.people.dial("alice", extension::ECHO).await?;
+        call.is_answered().await?;
+        site.has_channel_of("2001").await?;
+        call.hang_up();
+        site.record().await?;
+        site.asterisk.peer().kill().await?;
+        site.asterisk.forget()?;
+        site.logs("trunk does not answer", 1).await?;
+        site.asterisk.start_again(&run).await?;
+        site.is_registered("2001", true).await?;
+        site.is_reachable("2001", "alice").await
+    });
+}

@@ -121,7 +121,14 @@ impl Directory {
         self.by_number.get(&number).map(|index| &self.lines[*index])
     }
 
-    /// The line that is called by way of its account.
+    /// The line that a trunk calls: what is sent to a line's account is for that line, whatever number was dialled.
+    #[must_use]
+    pub fn line_called_as(&self, account: Option<&AccountName>, raw: &str) -> Option<&Line> {
+        let own = account.and_then(|account| self.line_of_account(account));
+        own.or_else(|| self.line_called(raw))
+    }
+
+    /// The line that registers at this account.
     #[must_use]
     pub fn line_of_account(&self, account: &AccountName) -> Option<&Line> {
         let index = self.by_account.get(account)?;
@@ -198,6 +205,28 @@ mod tests {
         );
         assert_eq!(directory.line_called("2003"), None);
         assert_eq!(directory.line_of(&user("@eve:x")), None);
+    }
+
+    #[test]
+    fn what_is_sent_to_a_lines_account_is_for_that_line_whatever_was_dialled() {
+        let mut alice = line("@alice:x", "2001", None);
+        let name = AccountName("2001".into());
+        alice.account = Some(Account {
+            trunk: TrunkName("pbx".into()),
+            name: name.clone(),
+        });
+        let lines = vec![alice, line("@bob:x", "2002", None)];
+        let directory = Directory::new(NumberPlan::french(), lines).unwrap();
+        let called = |account: Option<&AccountName>, raw| {
+            let line = directory.line_called_as(account, raw);
+            line.map(|line| line.user.to_string())
+        };
+        let (alice, bob) = (Some("@alice:x".to_owned()), Some("@bob:x".to_owned()));
+        assert_eq!(called(Some(&name), "alice-desk"), alice);
+        assert_eq!(called(Some(&name), "2002"), alice);
+        assert_eq!(called(None, "2001"), alice);
+        let stranger = AccountName("2009".into());
+        assert_eq!(called(Some(&stranger), "2002"), bob);
     }
 
     #[test]

@@ -126,12 +126,8 @@ pub(crate) fn refuse(router: &Router, leg: LegId, reason: Reason) {
 /// Who is called, and by whom.
 fn admit(router: &Router, invite: &Invite) -> Result<Admitted, Reason> {
     let directory = &router.peers.directory;
-    // What is sent to the contact of a line is for that line, whatever number was dialled.
-    let account = invite.account.as_ref();
-    let line = account
-        .and_then(|account| directory.line_of_account(account))
-        .or_else(|| directory.line_called(&invite.to))
-        .ok_or(Reason::NotFound)?;
+    let line = directory.line_called_as(invite.account.as_ref(), &invite.to);
+    let line = line.ok_or(Reason::NotFound)?;
     let rules = router.settings.rules_of(&invite.trunk);
     let caller = rules.caller(directory.plan(), &invite.from.number);
     let number = caller.map_or_else(|| ANONYMOUS.to_owned(), |(number, _)| number.to_string());

@@ -47,12 +47,17 @@ pub(crate) fn examine(
         // §8.2.2.2: the same request by another way.
         return Err(plain(StatusCode::LoopDetected));
     }
+    let to = address::user_of(&address::raw_text(&request.uri));
+    let account = core.accounts.called(&trunk.config.name, &to);
+    let account = account.map(|account| account.config.contact.clone());
     let of_ours = DialogKey {
         call_id: call_id.clone(),
         local_tag: remote_tag.clone(),
     };
-    if core.legs.of_dialog(&of_ours, hop.address.ip()).is_some() {
-        // §16.3: an INVITE of our own that was sent back to us.
+    let is_ours = core.legs.of_dialog(&of_ours, hop.address.ip()).is_some();
+    if is_ours && account.is_none() {
+        // §16.3: an INVITE of our own that was sent back to us. By a registrar
+        // that is a proxy, one of our accounts calls another one so.
         return Err(plain(StatusCode::LoopDetected));
     }
     if request
@@ -74,9 +79,6 @@ pub(crate) fn examine(
     let remote_target = snapshot::contact_uri(request).ok_or(plain(StatusCode::BadRequest))?;
     let bare = |value: &str| snapshot::bare(value).ok_or(plain(StatusCode::BadRequest));
     let header = |_| plain(StatusCode::BadRequest);
-    let to = address::user_of(&address::raw_text(&request.uri));
-    let account = core.accounts.called(&trunk.config.name, &to);
-    let account = account.map(|account| account.config.contact.clone());
     Ok(Arrival {
         dialog: DialogSnapshot {
             trunk: trunk.config.name.clone(),

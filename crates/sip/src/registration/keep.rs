@@ -195,7 +195,7 @@ impl Keeper {
                 %account,
                 status,
                 again_in_seconds = again_in.as_secs(),
-                "line is not registered, and is tried again: see that the PBX answers at the trunk's target"
+                "line could not be registered, and is tried again: see that the PBX answers at the trunk's target"
             ),
         }
     }

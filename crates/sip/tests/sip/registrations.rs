@@ -277,6 +277,48 @@ async fn a_call_to_the_contact_arrives_as_a_call_to_its_user() {
 }
 
 #[tokio::test]
+async fn one_account_calls_another_through_a_registrar_that_is_a_proxy() {
+    let (phone, mut agent) = Phone::with(|config| {
+        config.registrations = vec![account("alice", "2001"), account("bob", "2002")];
+    })
+    .await;
+    registered(&phone, &agent).await;
+    call(&agent, 1, Some("2001"));
+    let invite = phone.hear_some("INVITE ").await;
+    // The proxy passes the INVITE on, with a Via of its own, to Bob's contact.
+    let (own, contact) = (phone.address(), phone.target);
+    let via = format!("Via: SIP/2.0/UDP {own};branch=z9hG4bKproxy\r\nVia:");
+    let forwarded = invite.0.replacen("Via:", &via, 1).replacen(
+        invite.start(),
+        &format!("INVITE sip:2002@{contact} SIP/2.0"),
+        1,
+    );
+    phone.say(&forwarded).await;
+    let event = agent.next().await;
+    let bob = AccountName("2002".into());
+    assert!(
+        matches!(&event.what, Happened::Incoming { account, .. } if *account == Some(bob)),
+        "{event:?}"
+    );
+    agent.tell(event.leg, Command::Answer { sdp: ANSWER.into() });
+    let answer = phone.hear_some("SIP/2.0 200").await;
+    // Back by the Via below its own.
+    let top = answer.header("Via").unwrap();
+    let back = answer.0.replacen(&format!("Via: {top}\r\n"), "", 1);
+    phone.say(&back).await;
+    assert!(matches!(
+        agent.on(LegId(1)).await,
+        Happened::Answered { .. }
+    ));
+    let ack = phone.hear_some("ACK ").await;
+    phone.say(&ack.0).await;
+    assert!(matches!(
+        agent.on(event.leg).await,
+        Happened::Established { .. }
+    ));
+}
+
+#[tokio::test]
 async fn two_accounts_cannot_have_the_same_name_nor_one_a_trunk_that_is_not() {
     let start = |registrations| async {
         let (own, target) = (crate::peer::address(), crate::peer::address());
