@@ -109,7 +109,12 @@ fn dialled(
         Permission::Emergency | Permission::Everything => fact(told, "dialable", may)?,
     }
     let dials = match line {
-        Some(line) => format!("{} may dial it, as {}", line.user, line.caller_id),
+        Some(line) => {
+            let account = line.account.as_ref();
+            let account = account.map(|at| format!(", by its account at {:?}", at.trunk.0));
+            let account = account.unwrap_or_default();
+            format!("{} may dial it, as {}{account}", line.user, line.caller_id)
+        }
         None => "whoever has one may dial it (who dials without one is refused)".to_owned(),
     };
     fact(told, "line", dials)?;

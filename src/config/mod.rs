@@ -256,13 +256,13 @@ impl Config {
     pub(crate) fn summary(&self) -> String {
         let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         format!(
-            "{}{} over {}",
+            "{} over {}{}",
             count(self.lines.len(), "line"),
+            count(self.trunks.len(), "trunk"),
             match self.lines.iter().filter(|line| line.registers()).count() {
                 0 => String::new(),
-                n => format!(" ({n} of them registered there)"),
+                n => format!("; {} registered at the PBX", count(n, "line")),
             },
-            count(self.trunks.len(), "trunk")
         )
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rsipstack::sip::Method;
 use rsipstack::transaction::{make_tag, make_uuid_v4};
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::machine::{Action, Answer, Input, Jitter, News, Registration};
 use super::registrar::{self, Identity};
@@ -182,6 +182,10 @@ impl Keeper {
         let trunk = &self.config().trunk;
         match news {
             None => {}
+            // The outage of the trunk was told, and holds for each of its lines.
+            Some(News::Failed { status: None, .. }) if !self.trunk.is_up() => {
+                debug!(%trunk, %account, "line could not be registered");
+            }
             Some(News::Registered) => info!(%trunk, %account, "line is registered"),
             Some(News::Rejected { status, again_in }) => warn!(
                 %trunk,

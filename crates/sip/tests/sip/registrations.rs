@@ -99,6 +99,23 @@ async fn at_the_stop_the_registration_is_taken_back() {
 }
 
 #[tokio::test]
+async fn a_stop_does_not_wait_for_a_registrar_that_is_gone() {
+    let (phone, agent) = Phone::with(|config| {
+        alice(config);
+        // Its farewell would be repeated for 32 s.
+        config.timers = mxtrunk_sip::Timers::default();
+    })
+    .await;
+    registered(&phone, &agent).await;
+    let stopping = tokio::spawn(agent.agent.clone().shutdown());
+    let goodbye = phone.hear_some("REGISTER ").await;
+    assert_eq!(goodbye.header("Expires"), Some("0"));
+    let patience = Duration::from_secs(6);
+    let stopped = tokio::time::timeout(patience, stopping).await;
+    stopped.expect("it waits no longer than 3 s").unwrap();
+}
+
+#[tokio::test]
 async fn when_the_trunk_is_back_the_account_is_registered_anew() {
     let (phone, agent) = Phone::with(|config| {
         alice(config);
