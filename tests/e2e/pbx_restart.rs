@@ -60,6 +60,14 @@ fn a_call_that_a_pbx_has_forgotten_ends_though_the_pbx_is_back_at_once() {
         site.asterisk.start_again(&run).await?;
         ensure!(site.asterisk.channels()? == 0, "it remembers its calls");
         is_ended_with_the_reason(&site, &call).await?;
+        let channel = "PJSIP/2001@gateway";
+        site.asterisk.originate(channel, extension::ECHO)?;
+        let call = site.people.rung("alice").await?;
+        call.answer()?;
+        call.is_connected().await?;
+        site.asterisk.peer().kill().await?;
+        site.asterisk.start_again(&run).await?;
+        is_ended_with_the_reason(&site, &call).await?;
         // It was never missed.
         let log = site.gateway.logged();
         ensure!(!log.contains("trunk does not answer"), "{log}");

@@ -64,6 +64,7 @@ pub(crate) fn arrive(core: &Arc<Core>, trunk: &Arc<Trunk>, hop: Hop, tx: Transac
         core: core.clone(),
         trunk: trunk.clone(),
         hop,
+        account: arrived.account.clone(),
         place,
         inbox,
     };

@@ -207,7 +207,7 @@ async fn exchange(core: &Core, hop: Hop) -> Option<Outcome> {
         call_id: &format!("{}@{host}", make_uuid_v4()),
         cseq: 1,
     });
-    request.headers.push(sender.contact());
+    request.headers.push(sender.contact(None));
     request.headers.push(message::accept());
     Some(transact::exchange(core, &path, request).await)
 }

@@ -76,6 +76,7 @@ pub(crate) fn start(core: &Arc<Core>, id: LegId, order: Order) -> Result<(), Ref
         core: core.clone(),
         trunk,
         hop: dialog.hop(),
+        account: order.account.clone(),
         place,
         inbox,
     };

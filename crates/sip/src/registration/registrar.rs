@@ -50,7 +50,7 @@ pub(super) fn request(
         });
         request.headers.push(Header::Route(route.into()));
     }
-    let contact = format!("<{}>", contact_uri(sender, account));
+    let contact = format!("<{}>", sender.contact_of(&account.contact));
     request.headers.push(Header::Contact(contact.into()));
     let expires = expires.as_secs().to_string();
     request.headers.push(Header::Expires(expires.into()));
@@ -62,12 +62,6 @@ pub(super) fn request(
 pub(crate) fn route(proxy: Hop) -> String {
     let (address, transport) = (proxy.address, proxy.transport.uri_parameter());
     format!("<sip:{address}{transport};lr>")
-}
-
-fn contact_uri(sender: &Sender<'_>, account: &RegistrationConfig) -> String {
-    let mut uri = address::sip_uri(&account.contact.0, &sender.local.to_string());
-    uri.push_str(sender.transport.uri_parameter());
-    uri
 }
 
 /// What came of a REGISTER that asked for `asked`; a challenge is the

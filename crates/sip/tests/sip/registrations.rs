@@ -194,6 +194,9 @@ async fn a_call_of_an_account_is_challenged_and_answered_as_that_account() {
         call(&agent, leg, account);
         let first = phone.hear_some("INVITE ").await;
         assert!(first.header("From").unwrap().contains(from), "{first:?}");
+        let contact = account.map(|name| format!("<sip:{name}@{}>", phone.target));
+        let contact = contact.unwrap_or_else(|| format!("<sip:{}>", phone.target));
+        assert_eq!(first.header("Contact"), Some(contact.as_str()));
         let asserted = first.header("P-Asserted-Identity").unwrap();
         assert!(asserted.contains("<sip:+33177000001@"), "{asserted}");
         phone
@@ -291,6 +294,20 @@ async fn a_call_to_the_contact_arrives_as_a_call_to_its_user() {
         matches!(&event.what, Happened::Incoming { account, .. } if *account == Some(alice)),
         "{event:?}"
     );
+    agent.tell(event.leg, Command::Answer { sdp: ANSWER.into() });
+    let answer = phone.hear_some("SIP/2.0 200").await;
+    let ack = phone.in_dialog("ACK", 1, &invite, &answer, "", "");
+    phone.say(&ack).await;
+    let up = agent.on(event.leg).await;
+    assert!(matches!(up, Happened::Established { .. }), "{up:?}");
+    agent.tell(event.leg, Command::HangUp { reason: None });
+    let bye = phone.hear_some("BYE ").await;
+    phone
+        .reply(&bye, "401 Unauthorized", "", CHALLENGE, "")
+        .await;
+    let bye = phone.hear_some("BYE ").await;
+    let answer = bye.header("Authorization").unwrap();
+    assert!(answer.contains("username=\"alice\""), "{answer}");
 }
 
 #[tokio::test]
