@@ -276,6 +276,7 @@ fn assemble(
             target: None,
             profile: admitted.profile.clone(),
             said: LastWord::default(),
+            asked: None,
         },
         priority: admitted.priority,
         record,

@@ -222,6 +222,7 @@ fn place(router: &Router, invited: Invited, chosen: Chosen) {
                 account,
             }),
             said: LastWord::default(),
+            asked: None,
         },
         priority,
         record,
