@@ -156,6 +156,46 @@ async fn accounts_come_one_after_the_other() {
 }
 
 #[tokio::test]
+async fn after_an_outage_accounts_come_one_after_the_other_too() {
+    const ACCOUNTS: usize = 10;
+    let (phone, agent) = Phone::with(|config| {
+        let accounts = (0..ACCOUNTS).map(|n| account(&format!("u{n}"), &format!("{}", 2000 + n)));
+        config.registrations = accounts.collect();
+        config.trunks[0].options_every = Duration::from_millis(80);
+    })
+    .await;
+    let all_stand = |agent: &Peer| {
+        let states = agent.agent.registrations();
+        let mut standings = states.iter().map(|state| state.standing);
+        standings.all(|standing| standing == Standing::Registered)
+    };
+    while !all_stand(&agent) {
+        let heard = phone.hear().await;
+        match heard.start().starts_with("REGISTER ") {
+            true => accept(&phone, &heard).await,
+            false => phone.reply(&heard, "200 OK", "o", "", "").await,
+        }
+    }
+    let is_up = || agent.agent.trunk_is_up(&TrunkName("peer".into()));
+    until(|| !is_up(), "the outage is not seen").await;
+    let mut turns = std::collections::HashMap::new();
+    while turns.len() < ACCOUNTS {
+        let heard = phone.hear().await;
+        if heard.start().starts_with("OPTIONS ") {
+            phone.reply(&heard, "200 OK", "o", "", "").await;
+        } else if is_up() && heard.start().starts_with("REGISTER ") {
+            let contact = heard.header("Contact").unwrap().to_owned();
+            turns.entry(contact).or_insert(tokio::time::Instant::now());
+            accept(&phone, &heard).await;
+        }
+    }
+    let first = turns.values().min().unwrap();
+    let last = turns.values().max().unwrap();
+    // The last one's turn is 9 times 50 ms after the first one's.
+    assert!(*last - *first >= Duration::from_millis(400));
+}
+
+#[tokio::test]
 async fn a_register_goes_by_way_of_the_proxy_and_its_answer_is_heard() {
     let [own, target, through] = [(); 3].map(|()| crate::peer::address());
     let trunk = crate::peer::trunk(target, mxtrunk_sip::Transport::Udp);
