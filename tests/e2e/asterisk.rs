@@ -61,6 +61,14 @@ impl AsteriskSite {
         .await
     }
 
+    /// Asterisk has no call any more.
+    pub(super) async fn pbx_is_quiet(&self) -> anyhow::Result<()> {
+        until("the PBX to have no call", PATIENCE, async || {
+            (self.asterisk.channels().ok()? == 0).then_some(())
+        })
+        .await
+    }
+
     /// The record of the newest call, once it is complete.
     pub(super) async fn record(&self) -> anyhow::Result<CallRecord> {
         let store = Store::open(&self.gateway.database()).await?;

@@ -10,7 +10,7 @@ use mxtrunk_testbed::process::until;
 use super::asterisk::AsteriskSite;
 use super::site::{PATIENCE, hum};
 
-/// Alice registers as 2001, Bob as 2002 and asserts a number of his own.
+/// Alice registers as 2001, Bob as 2002 and asserts a number of his own; Carol does that without an account.
 const REGISTERED: &str = r#"
 [[trunk]]
 name = "pbx"
@@ -30,6 +30,11 @@ extension = "2002"
 caller_id = "+33177000002"
 name = "Bob"
 register = { username = "2002", password = "desk-phone", expires_seconds = 3600 }
+[[line]]
+user = "@carol:localtest"
+extension = "2003"
+caller_id = "+33177000003"
+name = "Carol"
 "#;
 
 const LINES: [&str; 2] = ["2001", "2002"];
@@ -79,21 +84,37 @@ fn a_line_that_registers_is_called_and_calls_as_a_desk_phone_of_the_pbx() {
 }
 
 #[test]
-fn a_line_that_registers_asserts_its_number_beside_its_account() {
+fn a_line_tells_its_own_number_and_name_and_one_that_registers_its_account_too() {
     namespace::test(async |run| {
         let site = AsteriskSite::start(&run, &LINES, REGISTERED).await?;
         site.is_registered("2002", true).await?;
-        let call = site.people.dial("bob", extension::ECHO).await?;
-        call.is_answered().await?;
-        site.has_channel_of("2002").await?;
-        call.hang_up();
-        site.record().await?;
-        let heard = std::fs::read_to_string(site.run.path("asterisk.log"))?;
-        for line in [
-            "From: \"Bob\" <sip:2002@",
-            "P-Asserted-Identity: \"Bob\" <sip:+33177000002@",
+        for (user, endpoint, told) in [
+            (
+                "bob",
+                "2002",
+                [
+                    "From: \"Bob\" <sip:2002@",
+                    "P-Asserted-Identity: \"Bob\" <sip:+33177000002@",
+                ],
+            ),
+            (
+                "carol",
+                "gateway",
+                [
+                    "From: \"Carol\" <sip:+33177000003@",
+                    "P-Asserted-Identity: \"Carol\" <sip:+33177000003@",
+                ],
+            ),
         ] {
-            ensure!(heard.contains(line), "Asterisk did not hear {line}");
+            let call = site.people.dial(user, extension::ECHO).await?;
+            call.is_answered().await?;
+            site.has_channel_of(endpoint).await?;
+            call.hang_up();
+            site.pbx_is_quiet().await?;
+            let heard = std::fs::read_to_string(site.run.path("asterisk.log"))?;
+            for header in told {
+                ensure!(heard.contains(header), "Asterisk did not hear {header}");
+            }
         }
         Ok(())
     });
