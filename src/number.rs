@@ -109,11 +109,16 @@ fn dialled(
         Permission::Emergency | Permission::Everything => fact(told, "dialable", may)?,
     }
     let dials = match line {
-        Some(line) => format!("{} may dial it, as {}", line.user, line.caller_id),
+        Some(line) => {
+            let account = line.account.as_ref();
+            let account = account.map(|at| format!(", by its account at {:?}", at.trunk.0));
+            let account = account.unwrap_or_default();
+            format!("{} may dial it, as {}{account}", line.user, line.caller_id)
+        }
         None => "whoever has one may dial it (who dials without one is refused)".to_owned(),
     };
     fact(told, "line", dials)?;
-    let Some(trunk) = way_out(told, config, &number, permission)? else {
+    let Some(trunk) = way_out(told, config, &number, permission, line)? else {
         return Ok(());
     };
     let rules = trunk.rules().map_err(run::problems)?;
@@ -136,10 +141,12 @@ fn way_out<'a>(
     config: &'a Config,
     number: &Number,
     permission: Permission<'_>,
+    line: Option<&Line>,
 ) -> anyhow::Result<Option<&'a Trunk>> {
     let routes = run::routes(config);
     let for_help = matches!(permission, Permission::Emergency);
-    let ways = routes.of(number.as_str(), for_help);
+    let account = line.and_then(|line| line.account.as_ref());
+    let ways = routes.ways(account, number.as_str(), for_help);
     let Some((first, others)) = ways.split_first() else {
         fact(
             told,
@@ -153,20 +160,22 @@ fn way_out<'a>(
         )?;
         return Ok(None);
     };
-    let why = match first.fits(number.as_str()) {
+    let route = routes.0.iter().find(|route| route.trunk == **first);
+    let why = match route.and_then(|route| route.fits(number.as_str())) {
+        _ if account.is_some() => "the line registers there, and calls as a desk phone does".into(),
         Some("") => "it takes every number".to_owned(),
         Some(prefix) => format!("of its prefixes {prefix:?} fits, and none is longer"),
         None => "a call for help may take any".to_owned(),
     };
-    fact(told, "trunk", format!("{:?}: {why}", first.trunk.0))?;
+    fact(told, "trunk", format!("{:?}: {why}", first.0))?;
     for other in others {
         fact(
             told,
             "",
-            format!("{:?} where that is down or full", other.trunk.0),
+            format!("{:?} where that is down or full", other.0),
         )?;
     }
-    named(config, &first.trunk.0).map(Some)
+    named(config, &first.0).map(Some)
 }
 
 fn sent(

@@ -234,6 +234,7 @@ fn sip_config(
     sip.user_agent.clone_from(&config.sip.user_agent);
     sip.max_calls = config.sip.max_calls;
     sip.dscp = config.sip.dscp;
+    sip.registrations = config.registrations().map_err(problems)?;
     let directory = directory.clone();
     sip.is_emergency = Arc::new(move |called| directory.plan().is_emergency(called));
     let traces = traces.clone();

@@ -147,6 +147,47 @@ fn a_number_that_may_not_be_dialled_and_a_person_without_a_line_are_told_apart()
     );
 }
 
+/// The shipped file, where Bob's line registers so.
+fn with_register(register: &str) -> String {
+    let bob = "extension = \"2002\"\n";
+    SHIPPED.replace(bob, &format!("{bob}register = {{ {register} }}\n"))
+}
+
+#[test]
+fn a_line_that_registers_is_checked_and_its_way_explained() {
+    let sound = with_register("password = \"s3cret\"");
+    let output = with_config("check", &sound);
+    let said = text(&output.stdout);
+    assert!(
+        said.contains("2 lines over 1 trunk; 1 line registered"),
+        "{said}"
+    );
+    let broken = with_config("check", &with_register("trunk = \"pbx\""));
+    assert_eq!(broken.status.code(), Some(2));
+    let complaint = text(&broken.stderr);
+    for part in [
+        "line \"@bob:example.org\": register: has no password",
+        "to mend it: set password or password_file in it",
+    ] {
+        assert!(
+            complaint.contains(part),
+            "{part} is missing in:\n{complaint}"
+        );
+    }
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), sound).expect("written");
+    let asked = ["0177123456", "--line", "@bob:example.org"];
+    let told = mxtrunk(&[&["number", "--config", path(file.path())], &asked[..]].concat());
+    let told = text(&told.stdout);
+    for part in [
+        "@bob:example.org may dial it, as 2002, by its account at \"pbx\"",
+        "trunk       \"pbx\": the line registers there",
+    ] {
+        assert!(told.contains(part), "{part} is missing in:\n{told}");
+    }
+    assert!(!told.contains("s3cret"), "{told}");
+}
+
 #[test]
 fn the_registration_has_what_synapse_needs() {
     let output = with_config("registration", SHIPPED);

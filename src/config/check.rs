@@ -96,9 +96,8 @@ impl Config {
             problems.push(Problem::new("store.instance", "is empty", mend));
         }
         problems.extend(self.numbers.problems());
-        if let Err(found) = lines::directory(&self.numbers, &self.lines, &self.matrix.server_name) {
-            problems.extend(found);
-        }
+        problems.extend(lines::directory(self).err().into_iter().flatten());
+        problems.extend(self.registrations().err().into_iter().flatten());
         problems
     }
 }

@@ -3,10 +3,13 @@
 use mxtrunk_signaling::directory::{self, Directory};
 use mxtrunk_signaling::emergency;
 use mxtrunk_signaling::numbers::{Number, NumberPlan};
+use mxtrunk_sip::{AccountName, TrunkName};
 use ruma::UserId;
 use serde::Deserialize;
 
-use super::Problem;
+use super::register::Register;
+use super::sip::Trunk;
+use super::{Config, Problem};
 
 /// `[numbers]`
 #[derive(Debug, Clone, Deserialize)]
@@ -34,7 +37,7 @@ impl Default for Numbers {
 }
 
 impl Numbers {
-    fn plan(&self) -> NumberPlan {
+    pub(super) fn plan(&self) -> NumberPlan {
         NumberPlan {
             country: self.country.clone(),
             national_prefix: self.national_prefix.clone(),
@@ -98,24 +101,21 @@ impl Numbers {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Line {
-    user: String,
-    extension: String,
+    pub(super) user: String,
+    pub(super) extension: String,
     did: Option<String>,
     caller_id: Option<String>,
     name: Option<String>,
+    pub(super) register: Option<Register>,
 }
 
 /// The directory of both sections.
-pub(crate) fn directory(
-    numbers: &Numbers,
-    lines: &[Line],
-    server_name: &str,
-) -> Result<Directory, Vec<Problem>> {
-    let plan = numbers.plan();
+pub(super) fn directory(config: &Config) -> Result<Directory, Vec<Problem>> {
+    let (plan, server_name) = (config.numbers.plan(), &config.matrix.server_name);
     let mut problems = Vec::new();
     let mut ready = Vec::new();
-    for line in lines {
-        match line.resolve(&plan, server_name) {
+    for line in &config.lines {
+        match line.resolve(&plan, server_name, &config.trunks) {
             Ok(line) => ready.push(line),
             Err(problem) => problems.push(problem),
         }
@@ -133,8 +133,23 @@ pub(crate) fn directory(
 }
 
 impl Line {
-    fn resolve(&self, plan: &NumberPlan, server_name: &str) -> Result<directory::Line, Problem> {
-        let place = format!("line {:?}", self.user);
+    /// Whether it logs in at a PBX.
+    pub(crate) fn registers(&self) -> bool {
+        self.register.is_some()
+    }
+
+    /// Where in the file it is, for a person.
+    pub(super) fn place(&self) -> String {
+        format!("line {:?}", self.user)
+    }
+
+    fn resolve(
+        &self,
+        plan: &NumberPlan,
+        server_name: &str,
+        trunks: &[Trunk],
+    ) -> Result<directory::Line, Problem> {
+        let place = self.place();
         let user = UserId::parse(&self.user).map_err(|_| {
             Problem::new(
                 &place,
@@ -169,12 +184,20 @@ impl Line {
             .as_deref()
             .map(|raw| number("caller_id", raw))
             .transpose()?;
+        let register = self.register.as_ref();
+        // What is wrong with it is complained about with the accounts.
+        let trunk = register.and_then(|register| register.trunk(&place, trunks).ok());
+        let account = trunk.map(|trunk| directory::Account {
+            trunk: TrunkName(trunk.name.clone()),
+            name: AccountName(extension.to_string()),
+        });
         Ok(directory::Line {
             user,
             caller_id: caller_id.unwrap_or_else(|| extension.clone()),
             extension,
             did,
             name: self.name.clone(),
+            account,
         })
     }
 }

@@ -6,6 +6,7 @@ mod lines;
 mod load;
 mod matrix;
 pub(crate) mod media;
+mod register;
 mod required_auth;
 mod rules;
 mod secret;
@@ -242,7 +243,7 @@ impl Config {
     /// # Errors
     /// With every problem found.
     pub(crate) fn directory(&self) -> Result<mxtrunk_signaling::Directory, Vec<Problem>> {
-        lines::directory(&self.numbers, &self.lines, &self.matrix.server_name)
+        lines::directory(self)
     }
 
     /// Where `mxtrunk trace` reaches the running gateway.
@@ -255,9 +256,13 @@ impl Config {
     pub(crate) fn summary(&self) -> String {
         let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         format!(
-            "{} over {}",
+            "{} over {}{}",
             count(self.lines.len(), "line"),
-            count(self.trunks.len(), "trunk")
+            count(self.trunks.len(), "trunk"),
+            match self.lines.iter().filter(|line| line.registers()).count() {
+                0 => String::new(),
+                n => format!("; {} registered at the PBX", count(n, "line")),
+            },
         )
     }
 }

@@ -56,6 +56,8 @@ pub(crate) struct PhoneLeg {
     pub(crate) profile: media::PhoneProfile,
     /// The last that was said on it.
     pub(crate) said: LastWord,
+    /// When its PBX was last asked whether it knows the call.
+    pub(crate) asked: Option<Instant>,
 }
 
 impl CallTask {
@@ -202,7 +204,7 @@ impl CallTask {
 
     /// One-way sound is told while the call lives, not only when it is over.
     fn note_silence(
-        &self,
+        &mut self,
         now: Instant,
         leg: LegId,
         happened: &media::Happened,
@@ -213,6 +215,9 @@ impl CallTask {
         } else {
             Towards::Browser
         };
+        if leg == self.phone.id && matches!(happened, media::Happened::Silent { .. }) {
+            self.ask_for_the_call(now);
+        }
         let call = &self.record.id().0;
         match happened {
             media::Happened::Silent { lasted } => {
@@ -276,6 +281,18 @@ impl CallTask {
         if let Err(refused) = self.peers.media.send(leg, media::Command::Probe) {
             // The user agent repeats itself while the PBX stays silent.
             debug!(%refused, "the media plane was not asked for sound");
+        }
+    }
+
+    /// A PBX that was started anew sends no sound, and has forgotten the call; it says so when it is asked.
+    fn ask_for_the_call(&mut self, now: Instant) {
+        if !legs::may_ask(self.phone.asked, now) {
+            return;
+        }
+        self.phone.asked = Some(now);
+        let leg = legs::sip_leg(self.phone.id);
+        if let Err(refused) = self.peers.phones.send(leg, sip::Command::Check) {
+            debug!(%refused, "a silent telephone was not asked for its call");
         }
     }
 

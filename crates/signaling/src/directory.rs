@@ -3,9 +3,19 @@
 use std::collections::HashMap;
 
 use mxtrunk_media_io::Priority;
+use mxtrunk_sip::{AccountName, TrunkName};
 use ruma::{OwnedUserId, UserId};
 
 use crate::numbers::{Number, NumberPlan};
+
+/// An account at a PBX that a line registers at, as a desk phone does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The trunk whose PBX it is.
+    pub trunk: TrunkName,
+    /// Its name in the SIP user agent, the line's extension.
+    pub name: AccountName,
+}
 
 /// One person's telephone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +30,9 @@ pub struct Line {
     pub caller_id: Number,
     /// The name that called telephones are shown.
     pub name: Option<String>,
+    /// The account whose calls are this line's, both ways; without one a
+    /// trunk brings calls by number, and any trunk takes them.
+    pub account: Option<Account>,
 }
 
 /// A directory that cannot be.
@@ -52,6 +65,7 @@ pub struct Directory {
     lines: Vec<Line>,
     by_user: HashMap<OwnedUserId, usize>,
     by_number: HashMap<Number, usize>,
+    by_account: HashMap<AccountName, usize>,
 }
 
 impl Directory {
@@ -62,11 +76,15 @@ impl Directory {
     pub fn new(plan: NumberPlan, lines: Vec<Line>) -> Result<Self, DirectoryError> {
         let mut by_user = HashMap::new();
         let mut by_number: HashMap<Number, usize> = HashMap::new();
+        let mut by_account = HashMap::new();
         for (index, line) in lines.iter().enumerate() {
             if by_user.insert(line.user.clone(), index).is_some() {
                 return Err(DirectoryError::SameUser {
                     user: line.user.clone(),
                 });
+            }
+            if let Some(account) = &line.account {
+                by_account.insert(account.name.clone(), index);
             }
             for number in std::iter::once(&line.extension).chain(&line.did) {
                 let first = by_number
@@ -86,6 +104,7 @@ impl Directory {
             lines,
             by_user,
             by_number,
+            by_account,
         })
     }
 
@@ -100,6 +119,20 @@ impl Directory {
     pub fn line_called(&self, raw: &str) -> Option<&Line> {
         let number = self.plan.normalise(raw)?;
         self.by_number.get(&number).map(|index| &self.lines[*index])
+    }
+
+    /// The line that a trunk calls: what is sent to a line's account is for that line, whatever number was dialled.
+    #[must_use]
+    pub fn line_called_as(&self, account: Option<&AccountName>, raw: &str) -> Option<&Line> {
+        let own = account.and_then(|account| self.line_of_account(account));
+        own.or_else(|| self.line_called(raw))
+    }
+
+    /// The line that registers at this account.
+    #[must_use]
+    pub fn line_of_account(&self, account: &AccountName) -> Option<&Line> {
+        let index = self.by_account.get(account)?;
+        Some(&self.lines[*index])
     }
 
     /// The name under which a number appears in Matrix: that of the line which has it, else the number.
@@ -146,6 +179,7 @@ mod tests {
             did: did.map(number),
             caller_id: number(extension),
             name: None,
+            account: None,
         }
     }
 
@@ -171,6 +205,28 @@ mod tests {
         );
         assert_eq!(directory.line_called("2003"), None);
         assert_eq!(directory.line_of(&user("@eve:x")), None);
+    }
+
+    #[test]
+    fn what_is_sent_to_a_lines_account_is_for_that_line_whatever_was_dialled() {
+        let mut alice = line("@alice:x", "2001", None);
+        let name = AccountName("2001".into());
+        alice.account = Some(Account {
+            trunk: TrunkName("pbx".into()),
+            name: name.clone(),
+        });
+        let lines = vec![alice, line("@bob:x", "2002", None)];
+        let directory = Directory::new(NumberPlan::french(), lines).unwrap();
+        let called = |account: Option<&AccountName>, raw| {
+            let line = directory.line_called_as(account, raw);
+            line.map(|line| line.user.to_string())
+        };
+        let (alice, bob) = (Some("@alice:x".to_owned()), Some("@bob:x".to_owned()));
+        assert_eq!(called(Some(&name), "alice-desk"), alice);
+        assert_eq!(called(Some(&name), "2002"), alice);
+        assert_eq!(called(None, "2001"), alice);
+        let stranger = AccountName("2009".into());
+        assert_eq!(called(Some(&stranger), "2002"), bob);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use mxtrunk_call::{Call, Leg, LegEvent, LegId, LegKind, Reason, Sdp, Side};
 use mxtrunk_matrix::RoomError;
 use mxtrunk_matrix::voip_v1::{self, Ids};
 use mxtrunk_media_io::{PhoneProfile, Priority};
-use mxtrunk_sip::{Caller, Command, TrunkName};
+use mxtrunk_sip::{AccountName, Caller, Command, TrunkName};
 use mxtrunk_store::{CallRecord, Direction, LiveCall, MatrixSide, Store};
 use ruma::OwnedRoomId;
 use tracing::{debug, info, warn};
@@ -35,6 +35,7 @@ pub(crate) struct Invite {
     pub(crate) trunk: TrunkName,
     pub(crate) from: Caller,
     pub(crate) to: String,
+    pub(crate) account: Option<AccountName>,
     pub(crate) sdp: Option<String>,
     pub(crate) call_id: String,
 }
@@ -125,7 +126,8 @@ pub(crate) fn refuse(router: &Router, leg: LegId, reason: Reason) {
 /// Who is called, and by whom.
 fn admit(router: &Router, invite: &Invite) -> Result<Admitted, Reason> {
     let directory = &router.peers.directory;
-    let line = directory.line_called(&invite.to).ok_or(Reason::NotFound)?;
+    let line = directory.line_called_as(invite.account.as_ref(), &invite.to);
+    let line = line.ok_or(Reason::NotFound)?;
     let rules = router.settings.rules_of(&invite.trunk);
     let caller = rules.caller(directory.plan(), &invite.from.number);
     let number = caller.map_or_else(|| ANONYMOUS.to_owned(), |(number, _)| number.to_string());
@@ -274,6 +276,7 @@ fn assemble(
             target: None,
             profile: admitted.profile.clone(),
             said: LastWord::default(),
+            asked: None,
         },
         priority: admitted.priority,
         record,

@@ -1,6 +1,6 @@
 //! The call machine's words in those of SIP and media, and back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mxtrunk_call::{
     Cause, LegAction, LegEvent, LegId, LegKind, MediaAction, MediaEvent, MediaFault, Reason,
@@ -11,6 +11,9 @@ use mxtrunk_sip::{self as sip, ReasonHeader};
 
 /// A telephone in a call sends 50 packets a second; this long without one, nobody hears anybody.
 const QUIET: Duration = Duration::from_secs(3);
+
+/// How soon after one question a PBX is asked again whether it knows a call.
+const ASKED_AGAIN: Duration = Duration::from_secs(30);
 
 /// What one SIP event means to its call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,6 +182,8 @@ pub(crate) struct SipTarget {
     pub(crate) trunk: sip::TrunkName,
     pub(crate) to: String,
     pub(crate) from: sip::Caller,
+    /// The account that the call is placed as.
+    pub(crate) account: Option<sip::AccountName>,
 }
 
 /// What the call machine asks of a SIP leg. `target` is there on legs that we call.
@@ -191,6 +196,7 @@ pub(crate) fn to_sip(action: LegAction, target: Option<&SipTarget>) -> Option<si
                 trunk: target.trunk.clone(),
                 to: target.to.clone(),
                 from: target.from.clone(),
+                account: target.account.clone(),
                 sdp: sdp.0,
                 replaces: None,
                 referred_by: None,
@@ -322,6 +328,12 @@ pub(crate) fn is_quiet(ago: Option<Duration>) -> bool {
     ago.is_none_or(|ago| ago > QUIET)
 }
 
+/// Whether a PBX that was last asked for a call then is asked again: a telephone may fall silent every few seconds,
+/// since it sends nothing while nobody speaks.
+pub(crate) fn may_ask(last: Option<Instant>, now: Instant) -> bool {
+    last.is_none_or(|last| now.saturating_duration_since(last) >= ASKED_AGAIN)
+}
+
 /// The same leg in the media plane.
 pub(crate) fn media_leg(leg: LegId) -> media::LegId {
     media::LegId(leg.0)
@@ -361,6 +373,15 @@ mod tests {
         assert!(!is_quiet(Some(Duration::from_millis(20))));
         assert!(is_quiet(Some(Duration::from_millis(3_001))));
         assert!(is_quiet(None));
+    }
+
+    #[test]
+    fn a_telephone_that_falls_silent_again_and_again_is_asked_for_now_and_then() {
+        let first = Instant::now();
+        let later = |seconds| first + Duration::from_secs(seconds);
+        assert!(may_ask(None, first));
+        assert!(!may_ask(Some(first), later(29)));
+        assert!(may_ask(Some(first), later(30)));
     }
 
     #[test]

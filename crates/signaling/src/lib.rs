@@ -49,7 +49,7 @@ use mxtrunk_sip::{TrunkName, UserAgent};
 use mxtrunk_store::Store;
 
 pub use admission::{Admission, AdmissionCounts};
-pub use directory::{Directory, Line};
+pub use directory::{Account, Directory, Line};
 pub use ids::LegIds;
 pub use numbers::{Number, NumberPlan};
 pub use recovery::recover;

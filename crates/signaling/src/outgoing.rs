@@ -7,7 +7,7 @@ use mxtrunk_matrix::IncomingCallEvent;
 use mxtrunk_matrix::call_events::Invite;
 use mxtrunk_matrix::voip_v1::{self, Ids};
 use mxtrunk_media_io::Priority;
-use mxtrunk_sip::{Caller, TrunkName};
+use mxtrunk_sip::{AccountName, Caller, TrunkName};
 use mxtrunk_store::{Direction, LiveCall, MatrixSide};
 use ruma::UserId;
 use tracing::info;
@@ -22,7 +22,7 @@ use crate::numbers::Number;
 use crate::record::OpenRecord;
 use crate::room_sender::{Address, Letter, RoomSender};
 use crate::router::{Router, lease_from_now};
-use crate::routes::{Route, TrunkStanding};
+use crate::routes::TrunkStanding;
 
 /// An `m.call.invite`, and the event that it came in.
 pub(crate) struct Invited {
@@ -97,13 +97,16 @@ struct Chosen {
     line: Line,
     number: Number,
     trunk: TrunkName,
+    /// The account that it is placed as.
+    account: Option<AccountName>,
     /// The number as the trunk wants it.
     sent: String,
     priority: Priority,
 }
 
 /// Who may call what, and over which trunk: the first that takes the number, is up and has room; where none is and
-/// has, the first that takes it, and what is in its way is in the call's.
+/// has, the first that takes it, and what is in its way is in the call's. A line that registers calls as a desk phone
+/// does: over the trunk where it has its account, and only a call for help over another one.
 fn choose(
     directory: &Directory,
     settings: &Settings,
@@ -114,15 +117,19 @@ fn choose(
     let plan = directory.plan();
     let number = plan.dialable(dialled).ok_or(Reason::NotFound)?;
     let for_help = plan.is_emergency(number.as_str());
-    let routes = settings.routes.of(number.as_str(), for_help);
-    let mut ways: Vec<(Chosen, TrunkStanding)> = routes
+    let own = line.account.as_ref();
+    let trunks = settings.routes.ways(own, number.as_str(), for_help);
+    let mut ways: Vec<(Chosen, TrunkStanding)> = trunks
         .into_iter()
-        .map(|Route { trunk, .. }| {
+        .map(|trunk| {
             let sent = settings.rules_of(trunk).dialled(plan, &number);
             let chosen = Chosen {
                 line: line.clone(),
                 number: number.clone(),
                 trunk: trunk.clone(),
+                account: own
+                    .filter(|own| own.trunk == *trunk)
+                    .map(|own| own.name.clone()),
                 // A rule may make an emergency number of what was dialled: "9911" where 9 gets the outside line.
                 priority: directory.priority_of(&sent),
                 sent,
@@ -151,6 +158,7 @@ fn place(router: &Router, invited: Invited, chosen: Chosen) {
         line,
         number,
         trunk,
+        account,
         sent,
         priority,
     } = chosen;
@@ -211,8 +219,10 @@ fn place(router: &Router, invited: Invited, chosen: Chosen) {
                     number: line.caller_id.to_string(),
                     display: line.name,
                 },
+                account,
             }),
             said: LastWord::default(),
+            asked: None,
         },
         priority,
         record,
@@ -236,8 +246,13 @@ impl Invited {
 
     /// The trunk that the call would take if nothing stood in its way, for the record of a refusal; `-` for none.
     fn first_trunk(&self, router: &Router) -> TrunkName {
-        let routes = router.settings.routes.of(&self.event.number, false);
-        let first = routes.first().map(|route| route.trunk.clone());
+        let line = router.peers.directory.line_of(&self.event.sender);
+        let account = line.and_then(|line| line.account.as_ref());
+        let ways = router
+            .settings
+            .routes
+            .ways(account, &self.event.number, false);
+        let first = ways.first().map(|trunk| (*trunk).clone());
         first.unwrap_or_else(|| TrunkName("-".to_owned()))
     }
 
@@ -277,8 +292,9 @@ mod tests {
     use super::*;
     use crate::admission::tests::standing;
     use crate::admission::{Admission, Standing};
+    use crate::directory::Account;
     use crate::numbers::NumberPlan;
-    use crate::routes::Routes;
+    use crate::routes::{Route, Routes};
     use crate::rules::{Rule, Rules, TrunkRules};
 
     /// Alice has a line, and may dial extensions that begin with 2 or 9.
@@ -295,8 +311,18 @@ mod tests {
             extension,
             did: None,
             name: None,
+            account: None,
         };
-        Directory::new(plan, vec![alice]).expect("one line")
+        let carol = Line {
+            user: UserId::parse("@carol:x").expect("a test user"),
+            extension: plan.normalise("2003").expect("a test number"),
+            account: Some(Account {
+                trunk: TrunkName("second".into()),
+                name: AccountName("2003".into()),
+            }),
+            ..alice.clone()
+        };
+        Directory::new(plan, vec![alice, carol]).expect("two lines")
     }
 
     /// Two trunks, of which the second wants a 9 before each number, and a third for 21XX.
@@ -382,6 +408,29 @@ mod tests {
         assert_eq!(takes("2100", [FREE; 3]), pair("third", "2100"));
         assert_eq!(takes("2100", [FREE, FREE, DOWN]), pair("first", "2100"));
         assert_eq!(takes("2002", [DOWN, DOWN, FREE]).0, "first");
+    }
+
+    #[test]
+    fn a_line_that_registers_calls_over_its_own_trunk_as_its_account() {
+        let chosen = |number, standings: [TrunkStanding; 3]| {
+            let user = UserId::parse("@carol:x").expect("a test user");
+            let standing_of = |trunk: &TrunkName| match trunk.0.as_str() {
+                "first" => standings[0],
+                "second" => standings[1],
+                _ => standings[2],
+            };
+            let way = choose(&directory(), &settings(), (&user, number), standing_of);
+            let (chosen, standing) = way.expect("a way");
+            let account = chosen.account.map(|account| account.0);
+            (chosen.trunk.0, account, standing)
+        };
+        let own = |standing| ("second".to_owned(), Some("2003".to_owned()), standing);
+        // Another trunk has the longer prefix, and its own does not answer: a desk phone would hear that, too.
+        assert_eq!(chosen("2100", [FREE; 3]), own(FREE));
+        assert_eq!(chosen("2100", [FREE, DOWN, FREE]), own(DOWN));
+        assert_eq!(chosen("112", [FREE; 3]), own(FREE));
+        let elsewhere = ("first".to_owned(), None, FREE);
+        assert_eq!(chosen("112", [FREE, DOWN, FREE]), elsewhere);
     }
 
     /// Whether the call is placed, with `standing` in its way.

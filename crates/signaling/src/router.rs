@@ -193,6 +193,7 @@ impl Router {
                 trunk,
                 from,
                 to,
+                account,
                 sdp,
                 call_id,
             } => {
@@ -203,6 +204,7 @@ impl Router {
                         trunk,
                         from,
                         to,
+                        account,
                         sdp,
                         call_id,
                     },

@@ -2,6 +2,8 @@
 
 use mxtrunk_sip::TrunkName;
 
+use crate::directory::Account;
+
 /// The trunks that calls may take, in the operator's order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Routes(pub Vec<Route>);
@@ -59,10 +61,32 @@ impl Routes {
         fitting.sort_by_key(|route| std::cmp::Reverse(length(route)));
         fitting
     }
+
+    /// The trunks that a call of a line takes, in order. One that registers
+    /// calls as a desk phone does, over the trunk of its account, whatever the
+    /// prefixes say; only a call for help takes another one where that is down.
+    #[must_use]
+    pub fn ways<'a>(
+        &'a self,
+        account: Option<&'a Account>,
+        number: &str,
+        for_help: bool,
+    ) -> Vec<&'a TrunkName> {
+        let own = account.map(|account| &account.trunk);
+        let fitting = match own.is_none() || for_help {
+            true => self.of(number, for_help),
+            false => Vec::new(),
+        };
+        let others = fitting.into_iter().map(|route| &route.trunk);
+        let others = others.filter(|trunk| own != Some(*trunk));
+        own.into_iter().chain(others).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use mxtrunk_sip::AccountName;
+
     use super::*;
 
     fn routes(some: &[(&str, &[&str])]) -> Routes {
@@ -91,6 +115,25 @@ mod tests {
         assert_eq!(all("+33177123456"), ["paris", "carrier", "pbx", "second"]);
         assert_eq!(all("+4930123"), ["carrier", "pbx", "second"]);
         assert_eq!(all("2001"), ["pbx", "second"]);
+    }
+
+    #[test]
+    fn a_line_that_registers_calls_over_its_own_trunk_and_for_help_over_others_too() {
+        let routes = routes(&[("pbx", &[]), ("carrier", &["+"]), ("rescue", &["112"])]);
+        let account = Account {
+            trunk: TrunkName("pbx".into()),
+            name: AccountName("2001".into()),
+        };
+        let ways = |account, number, for_help| {
+            let ways = routes.ways(account, number, for_help).into_iter();
+            ways.map(|trunk| trunk.0.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(ways(Some(&account), "+33177123456", false), ["pbx"]);
+        assert_eq!(
+            ways(Some(&account), "112", true),
+            ["pbx", "rescue", "carrier"]
+        );
+        assert_eq!(ways(None, "+33177123456", false), ["carrier"]);
     }
 
     #[test]

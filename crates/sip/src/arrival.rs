@@ -4,6 +4,7 @@ use rsipstack::sip::{Header, HeadersExt, Request, StatusCode};
 use rsipstack::transaction::make_tag;
 
 use crate::address;
+use crate::config::AccountName;
 use crate::core::Core;
 use crate::established::offer_of;
 use crate::event::Caller;
@@ -21,6 +22,7 @@ pub(crate) struct Arrival {
     pub(crate) cseq: u32,
     pub(crate) from: Caller,
     pub(crate) to: String,
+    pub(crate) account: Option<AccountName>,
     pub(crate) offer: Option<String>,
     pub(crate) session: Negotiated,
 }
@@ -45,12 +47,17 @@ pub(crate) fn examine(
         // §8.2.2.2: the same request by another way.
         return Err(plain(StatusCode::LoopDetected));
     }
+    let to = address::user_of(&address::raw_text(&request.uri));
+    let account = core.accounts.called(&trunk.config.name, &to);
+    let account = account.map(|account| account.config.contact.clone());
     let of_ours = DialogKey {
         call_id: call_id.clone(),
         local_tag: remote_tag.clone(),
     };
-    if core.legs.of_dialog(&of_ours, hop.address.ip()).is_some() {
-        // §16.3: an INVITE of our own that was sent back to us.
+    let is_ours = core.legs.of_dialog(&of_ours, hop.address.ip()).is_some();
+    if is_ours && account.is_none() {
+        // §16.3: an INVITE of our own that was sent back to us. By a registrar
+        // that is a proxy, one of our accounts calls another one so.
         return Err(plain(StatusCode::LoopDetected));
     }
     if request
@@ -85,10 +92,12 @@ pub(crate) fn examine(
             remote_target,
             route_set: snapshot::record_route(request),
             peer: hop.address,
+            account: account.clone(),
         },
         cseq,
         from: identity::caller(request, trunk.config.trust_identity),
-        to: address::user_of(&address::raw_text(&request.uri)),
+        to,
+        account,
         offer,
         session,
     })

@@ -24,6 +24,17 @@ impl fmt::Display for TrunkName {
     }
 }
 
+/// An account at a registrar, by the user part of its Contact: what calls to it
+/// arrive at, and whose calls of ours are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AccountName(pub String);
+
+impl fmt::Display for AccountName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// How SIP messages travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -96,7 +96,9 @@ impl Core {
         trunk: &'a Trunk,
         dialog: &DialogSnapshot,
     ) -> Option<&'a Credentials> {
-        let own = self.accounts.credentials(&trunk.config.name, &dialog.local);
+        let account = dialog.account.as_ref();
+        let own = account.and_then(|name| self.accounts.of(&trunk.config.name, name));
+        let own = own.map(|account| &account.config.credentials);
         own.or(trunk.config.auth.as_ref())
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::config::TrunkName;
+use crate::config::{AccountName, TrunkName};
 use crate::key::Key;
 use crate::refer::Replaces;
 use crate::snapshot::DialogSnapshot;
@@ -30,6 +30,9 @@ pub enum Command {
         to: String,
         /// Who calls.
         from: Caller,
+        /// The account of ours that calls: its address stands in From, its
+        /// password answers challenges, and `from` is what is asserted.
+        account: Option<AccountName>,
         /// The SDP offer.
         sdp: String,
         /// The dialog of the peer's that it takes the place of, where the call
@@ -89,6 +92,9 @@ pub enum Command {
         /// Which, and how long.
         key: Key,
     },
+    /// Established leg: ask the peer whether it still knows the call. One that
+    /// does not ends it ([`EndCause::Unknown`]); else nothing is told.
+    Check,
     /// End the leg: CANCEL, BYE or 480, whichever its state asks for. No
     /// event follows.
     HangUp {
@@ -128,6 +134,9 @@ pub enum Happened {
         from: Caller,
         /// User part of the Request-URI.
         to: String,
+        /// The account of ours that it is for, by its Contact or by its
+        /// address at the registrar, whatever To says.
+        account: Option<AccountName>,
         /// The SDP offer; `None` when the caller wants ours.
         sdp: Option<String>,
         /// Call-ID, for records and logs.

@@ -48,7 +48,7 @@ pub(crate) fn caller(request: &Request, trusted: bool) -> Caller {
     }
 }
 
-/// The headers that tell a trunk who calls; `own` is our From, as a name-addr.
+/// The headers that tell a trunk who calls; `own` is the caller, as a name-addr.
 /// A withheld number stands in none of them.
 pub(crate) fn headers(kind: IdentityHeaders, caller: &Caller, own: &str) -> Vec<Header> {
     if caller.number.is_empty() {

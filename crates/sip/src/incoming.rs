@@ -64,6 +64,7 @@ pub(crate) fn arrive(core: &Arc<Core>, trunk: &Arc<Trunk>, hop: Hop, tx: Transac
         core: core.clone(),
         trunk: trunk.clone(),
         hop,
+        account: arrived.account.clone(),
         place,
         inbox,
     };
@@ -78,6 +79,7 @@ async fn answer_call(leg: Leg, arrived: Arrival, tx: Transaction) {
         trunk: leg.trunk.config.name.clone(),
         from: arrived.from,
         to: arrived.to,
+        account: arrived.account,
         sdp: arrived.offer.clone(),
         call_id: arrived.dialog.call_id.clone(),
     })
@@ -205,7 +207,8 @@ impl Offered {
             Command::Invite { .. }
             | Command::Reoffer { .. }
             | Command::ReportTransfer { .. }
-            | Command::Press { .. } => self.leg.ignore(&command),
+            | Command::Press { .. }
+            | Command::Check => self.leg.ignore(&command),
         }
         Next::Wait
     }

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::debug;
 
+use crate::config::AccountName;
 use crate::core::Core;
 use crate::event::{Command, Event, Happened};
 use crate::legs::{Input, Place};
@@ -20,6 +21,8 @@ pub(crate) struct Leg {
     pub(crate) trunk: Arc<Trunk>,
     /// Where the dialog's peer is, or the target that is tried now.
     pub(crate) hop: Hop,
+    /// The account of ours whose call it is.
+    pub(crate) account: Option<AccountName>,
     pub(crate) place: Place,
     pub(crate) inbox: mpsc::Receiver<Input>,
 }
@@ -57,7 +60,8 @@ impl Leg {
 
     /// Headers of every response that makes or refreshes a dialog.
     pub(crate) fn dialog_headers(&self) -> Vec<Header> {
-        vec![self.core.sender(self.hop).contact(), message::allow()]
+        let contact = self.core.sender(self.hop).contact(self.account.as_ref());
+        vec![contact, message::allow()]
     }
 }
 
@@ -75,6 +79,7 @@ impl Command {
             Self::Reoffer { .. } => "reoffer",
             Self::ReportTransfer { .. } => "report transfer",
             Self::Press { .. } => "press",
+            Self::Check => "check",
             Self::HangUp { .. } => "hang up",
         }
     }

@@ -194,6 +194,17 @@ impl Legs {
         self.by_id.iter().map(|leg| leg.inbox.clone()).collect()
     }
 
+    /// The inboxes of all legs of a trunk with a dialog at a target.
+    pub(crate) fn at(&self, trunk: &Arc<Trunk>, target: &Arc<Target>) -> Vec<Inbox> {
+        let legs = self.by_id.iter();
+        let there = legs.filter(|leg| {
+            let peer = lock(&leg.dialog).peer;
+            let at = trunk.targets.of(peer);
+            Arc::ptr_eq(&leg.trunk, trunk) && at.is_none_or(|at| Arc::ptr_eq(&at, target))
+        });
+        there.map(|leg| leg.inbox.clone()).collect()
+    }
+
     /// Lets all legs of a trunk with a dialog at a target know that it does
     /// not answer. Those at no target know it when none does. One that is
     /// behind with its inbox hears it the next time.

@@ -52,8 +52,8 @@ mod undo;
 mod user_agent;
 
 pub use config::{
-    Credentials, DigestAlgorithm, Listener, RequiredAuth, SipConfig, Target, Timers, Transport,
-    TrunkConfig, TrunkName,
+    AccountName, Credentials, DigestAlgorithm, Listener, RequiredAuth, SipConfig, Target, Timers,
+    Transport, TrunkConfig, TrunkName,
 };
 pub use event::{Caller, Command, EndCause, Event, Happened, LegId, ReasonHeader};
 pub use extra_header::{ExtraHeader, HeaderError};

@@ -7,7 +7,7 @@ use rsipstack::sip::{Header, Headers, Method, Request, Response, StatusCode, Uri
 use rsipstack::transaction::random_text;
 
 use crate::address::{self, NameAddr};
-use crate::config::Transport;
+use crate::config::{AccountName, Transport};
 use crate::event::ReasonHeader;
 use crate::snapshot::DialogSnapshot;
 
@@ -70,10 +70,21 @@ impl Sender<'_> {
         )
     }
 
-    /// Our Contact header.
-    pub(crate) fn contact(&self) -> Header {
-        let param = self.transport.uri_parameter();
-        Header::Contact(format!("<sip:{}{param}>", self.local).into())
+    /// Our Contact header: in calls of an account what it has registered, as
+    /// some registrars want it.
+    pub(crate) fn contact(&self, account: Option<&AccountName>) -> Header {
+        let uri = match account {
+            Some(account) => self.contact_of(account),
+            None => format!("sip:{}{}", self.local, self.transport.uri_parameter()),
+        };
+        Header::Contact(format!("<{uri}>").into())
+    }
+
+    /// Where an account of ours is reached.
+    pub(crate) fn contact_of(&self, account: &AccountName) -> String {
+        let mut uri = address::sip_uri(&account.0, &self.local.to_string());
+        uri.push_str(self.transport.uri_parameter());
+        uri
     }
 
     /// A request inside a dialog (§12.2.1.1), `None` when the snapshot's

@@ -2,15 +2,18 @@
 //! while a call would hang if it were not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rsipstack::sip::Method;
 use rsipstack::transaction::{make_tag, make_uuid_v4};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::address;
 use crate::core::Core;
+use crate::event::Command;
+use crate::legs::Input;
 use crate::message::{self, Head};
 use crate::target::{Hop, Target};
 use crate::transact::{self, Outcome};
@@ -31,6 +34,9 @@ pub(crate) async fn watch(core: Arc<Core>, trunk: Arc<Trunk>, target: Arc<Target
         dialogs.mark_unchanged();
         let found = ask(&core, target.hop).await;
         let dialog_began = dialogs.has_changed().unwrap_or(false);
+        if vigil.blinked(found) {
+            look_after(&core, &trunk, &target);
+        }
         vigil.note(found, dialog_began);
         if let Some(up) = vigil.verdict(found) {
             report(&trunk, &target, up);
@@ -103,9 +109,34 @@ impl Vigil {
         }
     }
 
+    /// It left a question without an answer, or more, too few for an outage,
+    /// and answers now: it may have been started anew, and know nothing of
+    /// what was before.
+    fn blinked(&self, found: Found) -> bool {
+        found == Found::Life && (1..self.down_after).contains(&self.silent)
+    }
+
     fn is_outage(&self) -> bool {
         self.has_answered && self.silent >= self.down_after
     }
+}
+
+/// How many calls a second are asked for after a blink.
+const CHECKS_PER_SECOND: u32 = 100;
+
+/// What a target may have forgotten: accounts are registered anew, and each
+/// call is asked for.
+fn look_after(core: &Arc<Core>, trunk: &Arc<Trunk>, target: &Arc<Target>) {
+    debug!(trunk = %trunk.config.name, target = %target.hop.address, "target answers again");
+    trunk.note_back();
+    let legs = core.legs.at(trunk, target);
+    core.spawn(async move {
+        for leg in legs {
+            // One that is over or far behind has other news.
+            let _ = leg.try_send(Input::Command(Command::Check));
+            tokio::time::sleep(Duration::from_secs(1) / CHECKS_PER_SECOND).await;
+        }
+    });
 }
 
 fn report(trunk: &Trunk, target: &Target, up: bool) {
@@ -176,7 +207,7 @@ async fn exchange(core: &Core, hop: Hop) -> Option<Outcome> {
         call_id: &format!("{}@{host}", make_uuid_v4()),
         cseq: 1,
     });
-    request.headers.push(sender.contact());
+    request.headers.push(sender.contact(None));
     request.headers.push(message::accept());
     Some(transact::exchange(core, &path, request).await)
 }
@@ -227,6 +258,18 @@ mod tests {
         let verdicts = probes.map(&mut heard);
         let expected = [None, None, Some(false), None, None, None, Some(true)];
         assert_eq!(verdicts, expected);
+    }
+
+    #[test]
+    fn an_answer_after_a_silence_too_short_for_an_outage_is_a_blink() {
+        let (life, silence) = (Found::Life, Found::Silence);
+        let after = |probes: &[(Found, bool)]| vigil(probes).blinked(life);
+        assert!(after(&[(life, false), (silence, false)]));
+        assert!(after(&[(silence, false)]));
+        assert!(!after(&[(life, false)]));
+        // That is an outage, and its end is another matter.
+        assert!(!after(&[(life, false), (silence, false), (silence, false)]));
+        assert!(!vigil(&[(silence, false)]).blinked(silence));
     }
 
     #[test]

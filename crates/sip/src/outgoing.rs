@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::address;
 use crate::attempts::Attempts;
 use crate::calling::Calling;
-use crate::config::TrunkName;
+use crate::config::{AccountName, TrunkName};
 use crate::core::{Core, Path};
 use crate::event::{Caller, Happened, LegId};
 use crate::extra_header::ExtraHeader;
@@ -21,6 +21,7 @@ use crate::legs::NoEntry;
 use crate::message::{self, Head};
 use crate::refer::Replaces;
 use crate::refused::Refused;
+use crate::registration::{self, Account};
 use crate::session::{Asked, Timer};
 use crate::snapshot::DialogSnapshot;
 use crate::target::Hop;
@@ -32,6 +33,7 @@ pub(crate) struct Order {
     pub(crate) trunk: TrunkName,
     pub(crate) to: String,
     pub(crate) from: Caller,
+    pub(crate) account: Option<AccountName>,
     pub(crate) sdp: String,
     pub(crate) replaces: Option<Replaces>,
     pub(crate) referred_by: Option<String>,
@@ -44,6 +46,12 @@ pub(crate) fn start(core: &Arc<Core>, id: LegId, order: Order) -> Result<(), Ref
     };
     if order.to.is_empty() {
         return Err(Refused::NoNumber);
+    }
+    if let Some(account) = &order.account
+        && core.accounts.of(&order.trunk, account).is_none()
+    {
+        let (account, trunk) = (account.clone(), order.trunk);
+        return Err(Refused::UnknownAccount { account, trunk });
     }
     let priority = core.admission.priority_of(&order.to);
     if !trunk.may_be_called(priority) {
@@ -67,7 +75,8 @@ pub(crate) fn start(core: &Arc<Core>, id: LegId, order: Order) -> Result<(), Ref
     let leg = Leg {
         core: core.clone(),
         trunk,
-        hop: target.hop,
+        hop: dialog.hop(),
+        account: order.account.clone(),
         place,
         inbox,
     };
@@ -76,17 +85,16 @@ pub(crate) fn start(core: &Arc<Core>, id: LegId, order: Order) -> Result<(), Ref
 }
 
 fn first_snapshot(core: &Core, trunk: &Trunk, order: &Order, hop: Hop) -> DialogSnapshot {
-    let sender = core.sender(hop);
-    let own_host = address::host_of(sender.local.ip());
-    let domain = trunk.config.from_domain.as_deref().unwrap_or(&own_host);
-    let local = match order.from.number.is_empty() {
+    let account = account(core, trunk, order);
+    let proxy = account.and_then(|account| account.config.proxy);
+    let proxy = proxy.map(|address| Hop { address, ..hop });
+    let local = match (order.from.number.is_empty(), account) {
         // RFC 3323 §4.1.1.3.
-        true => "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_owned(),
-        false => {
-            let uri = address::sip_uri(&order.from.number, domain);
-            address::name_addr(order.from.display.as_deref(), &uri)
-        }
+        (true, _) => "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_owned(),
+        (false, Some(account)) => own_address(core, trunk, hop, order, &account.config.user),
+        (false, None) => own_address(core, trunk, hop, order, &order.from.number),
     };
+    let own_host = address::host_of(core.sender(hop).local.ip());
     let target = hop.uri(&order.to);
     DialogSnapshot {
         trunk: trunk.config.name.clone(),
@@ -98,9 +106,24 @@ fn first_snapshot(core: &Core, trunk: &Trunk, order: &Order, hop: Hop) -> Dialog
         remote_tag: String::new(),
         local_cseq: 0,
         remote_target: target,
-        route_set: Vec::new(),
-        peer: hop.address,
+        // §12.1.2: until the answer tells the dialog's own.
+        route_set: proxy.map(registration::route).into_iter().collect(),
+        peer: proxy.unwrap_or(hop).address,
+        account: order.account.clone(),
     }
+}
+
+fn account<'a>(core: &'a Core, trunk: &Trunk, order: &Order) -> Option<&'a Account> {
+    let account = order.account.as_ref()?;
+    core.accounts.of(&trunk.config.name, account)
+}
+
+/// This user at our own place, as a name-addr with the caller's name.
+fn own_address(core: &Core, trunk: &Trunk, hop: Hop, order: &Order, user: &str) -> String {
+    let own_host = address::host_of(core.sender(hop).local.ip());
+    let domain = trunk.config.from_domain.as_deref().unwrap_or(&own_host);
+    let uri = address::sip_uri(user, domain);
+    address::name_addr(order.from.display.as_deref(), &uri)
 }
 
 async fn place_call(mut leg: Leg, dialog: DialogSnapshot, order: Order, mut attempts: Attempts) {
@@ -139,8 +162,8 @@ pub(crate) async fn attempt_next(
 ) -> Option<(DialogSnapshot, InviteSent)> {
     while let Some(target) = attempts.next() {
         leg.core.admission.count_failover();
-        leg.hop = target.hop;
         let mut dialog = first_snapshot(&leg.core, &leg.trunk, order, target.hop);
+        leg.hop = dialog.hop();
         dialog.local_cseq = cseq - 1;
         leg.place.move_to(&dialog);
         if let Some(invite) =
@@ -194,9 +217,13 @@ pub(crate) fn send_invite(
         call_id: &dialog.call_id,
         cseq,
     });
+    for route in &dialog.route_set {
+        request.headers.push(Header::Route(route.as_str().into()));
+    }
     request.headers.extend(leg.dialog_headers());
     let kind = leg.trunk.config.identity;
-    let identity = identity::headers(kind, &order.from, &dialog.local);
+    let asserted = own_address(&leg.core, &leg.trunk, leg.hop, order, &order.from.number);
+    let identity = identity::headers(kind, &order.from, &asserted);
     request.headers.extend(identity);
     request.headers.push(message::supported());
     let extra = leg.trunk.config.headers.iter().map(ExtraHeader::header);

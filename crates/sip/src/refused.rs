@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::config::{Transport, TrunkName};
+use crate::config::{AccountName, Transport, TrunkName};
 use crate::event::LegId;
 
 /// Why a [`crate::UserAgent`] could not start.
@@ -31,13 +31,13 @@ pub enum StartError {
     /// An account is at a trunk that is not configured.
     #[error("account {account} registers at trunk {trunk}, which is not configured")]
     NoRegistrar {
-        /// Its user name.
-        account: String,
+        /// Its name.
+        account: AccountName,
         /// The trunk.
         trunk: TrunkName,
     },
-    /// Two accounts would answer the same challenges, or take the same calls.
-    #[error("two accounts of trunk {trunk} are called {user}, by user name or by contact")]
+    /// Two accounts would take the same calls.
+    #[error("two accounts of trunk {trunk} are called {user}, by user or by contact")]
     DuplicateAccount {
         /// What both are called.
         user: String,
@@ -64,6 +64,14 @@ pub enum Refused {
     /// No trunk of this name is configured.
     #[error("trunk {0} is not configured")]
     UnknownTrunk(TrunkName),
+    /// No account of this name registers at the trunk.
+    #[error("account {account} does not register at trunk {trunk}")]
+    UnknownAccount {
+        /// The account.
+        account: AccountName,
+        /// The trunk.
+        trunk: TrunkName,
+    },
     /// All calls, or all of the trunk, are taken.
     #[error("too many calls")]
     TooManyCalls,

@@ -7,7 +7,7 @@ use rsipstack::sip::{HasHeaders, Header, HeadersExt, Request, Response, StatusCo
 use serde::{Deserialize, Serialize};
 
 use crate::address::{self, NameAddr};
-use crate::config::{Transport, TrunkName};
+use crate::config::{AccountName, Transport, TrunkName};
 use crate::event::ReasonHeader;
 use crate::target::Hop;
 
@@ -38,6 +38,9 @@ pub struct DialogSnapshot {
     /// Where the dialog was set up with; used where the route names no
     /// address of the trunk (private or unresolvable Contacts behind NAT).
     pub peer: SocketAddr,
+    /// The account of ours whose call it is; its password answers challenges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountName>,
 }
 
 impl DialogSnapshot {
@@ -183,6 +186,7 @@ pub(crate) mod tests {
             remote_target: "sip:1001@192.0.2.1:5060".into(),
             route_set: Vec::new(),
             peer: ([192, 0, 2, 1], 5070).into(),
+            account: None,
         }
     }
 
@@ -218,5 +222,16 @@ pub(crate) mod tests {
         let text = serde_json::to_string(&sample()).expect("plain data");
         let back: DialogSnapshot = serde_json::from_str(&text).expect("our own JSON");
         assert_eq!(back, sample());
+    }
+
+    #[test]
+    fn a_snapshot_of_a_gateway_that_knew_no_accounts_is_read() {
+        let text = serde_json::to_string(&sample()).expect("plain data");
+        assert!(!text.contains("account"), "{text}");
+        let mut own = sample();
+        own.account = Some(AccountName("2001".into()));
+        let text = serde_json::to_string(&own).expect("plain data");
+        let back: DialogSnapshot = serde_json::from_str(&text).expect("our own JSON");
+        assert_eq!(back, own);
     }
 }

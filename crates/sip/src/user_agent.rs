@@ -112,6 +112,7 @@ impl UserAgent {
             trunk,
             to,
             from,
+            account,
             sdp,
             replaces,
             referred_by,
@@ -121,6 +122,7 @@ impl UserAgent {
                 trunk,
                 to,
                 from,
+                account,
                 sdp,
                 replaces,
                 referred_by,
@@ -263,7 +265,7 @@ fn accounts(config: &SipConfig, sockets: &[Socket]) -> Result<Accounts, StartErr
         let mut trunks = config.trunks.iter();
         let trunk = trunks.find(|trunk| trunk.name == account.trunk);
         let trunk = trunk.ok_or_else(|| StartError::NoRegistrar {
-            account: account.credentials.username.clone(),
+            account: account.contact.clone(),
             trunk: account.trunk.clone(),
         })?;
         let proxy = account.proxy.map(Target::from);
@@ -271,7 +273,7 @@ fn accounts(config: &SipConfig, sockets: &[Socket]) -> Result<Accounts, StartErr
         if !proxy.as_ref().is_none_or(is_served) {
             return Err(StartError::NoListener(account.trunk.clone()));
         }
-        let names = HashSet::from([&account.contact, &account.credentials.username]);
+        let names = HashSet::from([&account.contact.0, &account.user]);
         for user in names {
             if !users.insert((&account.trunk, user)) {
                 return Err(StartError::DuplicateAccount {

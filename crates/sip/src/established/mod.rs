@@ -266,6 +266,7 @@ impl Established {
             Command::ReportTransfer { status } => self.report_transfer(status),
             Command::Reoffer { sdp } => self.wish_for(sdp).await,
             Command::Press { key } => self.press(key),
+            Command::Check => return self.check().await,
             other => self.leg.ignore(&other),
         }
         Next::Wait

@@ -109,6 +109,15 @@ impl Established {
             .await
     }
 
+    /// Whether the peer still knows the call shows in its answer to a refresh;
+    /// one that offers just now does, and an answer that is due tells as well.
+    pub(super) async fn check(&mut self) -> Next {
+        match self.is_free() && self.wish.is_none() {
+            true => self.send_refresh().await,
+            false => Next::Wait,
+        }
+    }
+
     fn asked(&self) -> Asked {
         Asked::to_keep(self.session.timer, self.min_session())
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rsipstack::sip::Method;
 use rsipstack::transaction::{make_tag, make_uuid_v4};
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::machine::{Action, Answer, Input, Jitter, News, Registration};
 use super::registrar::{self, Identity};
@@ -112,7 +112,7 @@ impl Keeper {
     fn read(&mut self, outcome: &Outcome) -> Answer {
         let account = &self.account.config;
         match (
-            registrar::read(outcome, &account.contact, self.asked),
+            registrar::read(outcome, &account.contact.0, self.asked),
             outcome,
         ) {
             (Answer::Challenged { status, .. }, Outcome::Final(response)) => Answer::Challenged {
@@ -178,10 +178,14 @@ impl Keeper {
 
     /// One line for each change that a person may have to do something about.
     fn tell(&self, news: Option<News>) {
-        let account = &self.config().credentials.username;
+        let account = &self.config().contact;
         let trunk = &self.config().trunk;
         match news {
             None => {}
+            // The outage of the trunk was told, and holds for each of its lines.
+            Some(News::Failed { status: None, .. }) if !self.trunk.is_up() => {
+                debug!(%trunk, %account, "line could not be registered");
+            }
             Some(News::Registered) => info!(%trunk, %account, "line is registered"),
             Some(News::Rejected { status, again_in }) => warn!(
                 %trunk,
@@ -195,7 +199,7 @@ impl Keeper {
                 %account,
                 status,
                 again_in_seconds = again_in.as_secs(),
-                "line is not registered, and is tried again: see that the PBX answers at the trunk's target"
+                "line could not be registered, and is tried again: see that the PBX answers at the trunk's target"
             ),
         }
     }

@@ -366,7 +366,7 @@ impl Registration {
     ) -> (Action, Option<News>) {
         let longest = BACK_OFF_BASE
             .saturating_mul(2_u32.saturating_pow(self.failures.saturating_add(1)))
-            .min(LONGEST_WAIT);
+            .min(self.longest_back_off());
         let own = jitter.between(longest / 2, longest);
         let wait = own.max(retry_after.unwrap_or_default()).min(LONGEST_WAIT);
         let is_news = !self.failure_told;
@@ -377,6 +377,12 @@ impl Registration {
         };
         let action = self.after_failure(wait, Why::BackOff, then, now);
         (action, is_news.then_some(news))
+    }
+
+    /// Where nobody notices that an outage is over (a trunk that is not asked by
+    /// OPTIONS), a line is back as soon as its refresh would have come.
+    fn longest_back_off(&self) -> Duration {
+        LONGEST_WAIT.min(self.expires.max(SECOND_LOOK))
     }
 
     fn after_failure(&mut self, wait: Duration, why: Why, then: Then, now: Instant) -> Action {

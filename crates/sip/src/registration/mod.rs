@@ -11,27 +11,30 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::address::{self, NameAddr};
-use crate::config::{Credentials, TrunkName};
+use crate::config::{AccountName, Credentials, TrunkName};
 
 pub(crate) use keep::keep;
 pub use machine::Standing;
 pub(crate) use pace::Pace;
+pub(crate) use registrar::route;
 
 /// An account at a trunk's PBX at which we register.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistrationConfig {
     /// The trunk whose peer is the registrar.
     pub trunk: TrunkName,
-    /// Who we are there; the user name is the account's address, too.
+    /// User part of the account's address there: From and To of its REGISTER,
+    /// From of its calls.
+    pub user: String,
+    /// What its challenges are answered with.
     pub credentials: Credentials,
     /// User part of our Contact: what calls to the account arrive at. One
     /// account has it.
-    pub contact: String,
+    pub contact: AccountName,
     /// For how long each registration asks, whole seconds.
     pub expires: Duration,
-    /// By way of whom the REGISTER goes, instead of straight to a target of
-    /// the trunk; what comes from its address is the trunk's.
+    /// By way of whom its requests go, instead of straight to a target of the
+    /// trunk; what comes from its address is the trunk's.
     pub proxy: Option<SocketAddr>,
 }
 
@@ -40,8 +43,8 @@ pub struct RegistrationConfig {
 pub struct RegistrationState {
     /// The trunk at whose peer it is registered.
     pub trunk: TrunkName,
-    /// User part of its Contact.
-    pub contact: String,
+    /// Which account.
+    pub account: AccountName,
     /// How it stands there.
     pub standing: Standing,
 }
@@ -61,7 +64,7 @@ impl Account {
     fn state(&self) -> RegistrationState {
         RegistrationState {
             trunk: self.config.trunk.clone(),
-            contact: self.config.contact.clone(),
+            account: self.config.contact.clone(),
             standing: *self.standing.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
@@ -71,8 +74,8 @@ impl Account {
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
     all: Vec<Arc<Account>>,
-    /// By trunk and by who they are in From and To: the user name in calls of
-    /// ours, our Contact in those of the PBX.
+    /// By trunk and by what calls to them arrive at: our Contact, or the
+    /// account's address where a registrar does not look at that.
     by_user: HashMap<(TrunkName, String), usize>,
 }
 
@@ -80,7 +83,7 @@ impl Accounts {
     pub(crate) fn new(configs: &[RegistrationConfig]) -> Self {
         let mut accounts = Self::default();
         for (at, config) in configs.iter().enumerate() {
-            for user in [&config.contact, &config.credentials.username] {
+            for user in [&config.contact.0, &config.user] {
                 let key = (config.trunk.clone(), user.clone());
                 accounts.by_user.insert(key, at);
             }
@@ -100,15 +103,19 @@ impl Accounts {
         self.all.iter().map(|account| account.state()).collect()
     }
 
-    /// The credentials of whoever we are in a dialog: `local` is our side of
-    /// it, as a name-addr.
-    pub(crate) fn credentials(&self, trunk: &TrunkName, local: &str) -> Option<&Credentials> {
+    /// The account of this name.
+    pub(crate) fn of(&self, trunk: &TrunkName, name: &AccountName) -> Option<&Account> {
+        let account = self.called(trunk, &name.0)?;
+        (account.config.contact == *name).then_some(account)
+    }
+
+    /// The account that a call of the trunk to this user is for.
+    pub(crate) fn called(&self, trunk: &TrunkName, user: &str) -> Option<&Account> {
         if self.all.is_empty() {
             return None;
         }
-        let user = address::user_of(&NameAddr::parse(local)?.uri);
-        let at = self.by_user.get(&(trunk.clone(), user))?;
-        Some(&self.all[*at].config.credentials)
+        let at = self.by_user.get(&(trunk.clone(), user.to_owned()))?;
+        Some(&self.all[*at])
     }
 }
 
@@ -116,31 +123,34 @@ impl Accounts {
 pub(crate) mod tests {
     use super::*;
 
-    pub(crate) fn config(contact: &str, username: &str) -> RegistrationConfig {
+    pub(crate) fn config(contact: &str, user: &str) -> RegistrationConfig {
         RegistrationConfig {
             trunk: TrunkName("pbx".into()),
+            user: user.into(),
             credentials: Credentials {
-                username: username.into(),
+                username: format!("auth-{user}"),
                 password: "secret".into(),
                 realm: None,
             },
-            contact: contact.into(),
+            contact: AccountName(contact.into()),
             expires: Duration::from_secs(3_600),
             proxy: None,
         }
     }
 
     #[test]
-    fn a_dialog_has_the_credentials_of_its_account_and_of_no_other() {
+    fn a_call_is_for_the_account_whose_contact_or_address_it_is_sent_to() {
         let accounts = Accounts::new(&[config("2001", "alice"), config("2002", "bob")]);
         let pbx = TrunkName("pbx".into());
-        let who = |trunk: &TrunkName, local: &str| {
-            let credentials = accounts.credentials(trunk, local);
-            credentials.map(|credentials| credentials.username.clone())
+        let who = |trunk: &TrunkName, user: &str| {
+            let account = accounts.called(trunk, user);
+            account.map(|account| account.config.contact.0.clone())
         };
-        assert_eq!(who(&pbx, "\"B\" <sip:bob@h>").as_deref(), Some("bob"));
-        assert_eq!(who(&pbx, "<sip:2001@h:5070>").as_deref(), Some("alice"));
-        assert_eq!(who(&pbx, "<sip:2003@h>"), None);
-        assert_eq!(who(&TrunkName("other".into()), "<sip:bob@h>"), None);
+        assert_eq!(who(&pbx, "bob").as_deref(), Some("2002"));
+        assert_eq!(who(&pbx, "2001").as_deref(), Some("2001"));
+        assert_eq!(who(&pbx, "2003"), None);
+        assert_eq!(who(&TrunkName("other".into()), "bob"), None);
+        let named = |name: &str| accounts.of(&pbx, &AccountName(name.into())).is_some();
+        assert!(named("2002") && !named("bob"));
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn request(
     // §10.2: the Request-URI names no user, and what is registered is no port.
     let own_host = address::host_of(registrar.address.ip());
     let aor_host = domain.unwrap_or(&own_host);
-    let aor = address::sip_uri(&account.credentials.username, aor_host);
+    let aor = address::sip_uri(&account.user, aor_host);
     let mut request = sender.request(Head {
         method: Method::Register,
         uri: address::parse_uri(&format!("sip:{host}"))?,
@@ -44,11 +44,13 @@ pub(super) fn request(
         cseq: identity.cseq,
     });
     if let Some(proxy) = account.proxy {
-        let transport = registrar.transport.uri_parameter();
-        let route = format!("<sip:{proxy}{transport};lr>");
+        let route = route(Hop {
+            address: proxy,
+            ..registrar
+        });
         request.headers.push(Header::Route(route.into()));
     }
-    let contact = format!("<{}>", contact_uri(sender, account));
+    let contact = format!("<{}>", sender.contact_of(&account.contact));
     request.headers.push(Header::Contact(contact.into()));
     let expires = expires.as_secs().to_string();
     request.headers.push(Header::Expires(expires.into()));
@@ -56,10 +58,10 @@ pub(super) fn request(
     Some(request)
 }
 
-fn contact_uri(sender: &Sender<'_>, account: &RegistrationConfig) -> String {
-    let mut uri = address::sip_uri(&account.contact, &sender.local.to_string());
-    uri.push_str(sender.transport.uri_parameter());
-    uri
+/// The way by a proxy, as a Route (§8.1.2, §16.12).
+pub(crate) fn route(proxy: Hop) -> String {
+    let (address, transport) = (proxy.address, proxy.transport.uri_parameter());
+    format!("<sip:{address}{transport};lr>")
 }
 
 /// What came of a REGISTER that asked for `asked`; a challenge is the

@@ -17,6 +17,7 @@ async fn a_call_is_set_up_and_ended(transport: Transport) {
         trunk,
         from,
         to,
+        account: None,
         sdp,
         call_id,
     } = event.what
@@ -186,6 +187,7 @@ async fn a_withheld_number_arrives_empty() {
         sdp: OFFER.into(),
         replaces: None,
         referred_by: None,
+        account: None,
     };
     left.tell(LegId(1), invite);
     let event = right.next().await;
@@ -217,6 +219,7 @@ async fn commands_that_cannot_be_taken_are_refused() {
         sdp: OFFER.into(),
         replaces: None,
         referred_by: None,
+        account: None,
     };
     let again = left.agent.send(out, invite("peer", "1001"));
     assert_eq!(again, Err(Refused::LegInUse(out)));
@@ -248,6 +251,7 @@ async fn a_full_trunk_refuses_calls_both_ways() {
         sdp: OFFER.into(),
         replaces: None,
         referred_by: None,
+        account: None,
     };
     assert_eq!(
         right.agent.send(LegId(9), invite),
@@ -276,6 +280,7 @@ async fn calls_over_a_trunks_rate_are_refused_on_their_way_out() {
             sdp: OFFER.into(),
             replaces: None,
             referred_by: None,
+            account: None,
         };
         let refused = left.agent.send(LegId(3), invite("1001"));
         assert_eq!(refused, Err(Refused::TooManyCalls));
@@ -319,6 +324,7 @@ async fn a_call_to_an_emergency_number_goes_out_over_every_limit() {
         sdp: OFFER.into(),
         replaces: None,
         referred_by: None,
+        account: None,
     };
     let other = right.agent.send(LegId(8), invite("1001"));
     assert_eq!(other, Err(Refused::TooManyCalls));

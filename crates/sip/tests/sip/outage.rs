@@ -148,3 +148,39 @@ async fn a_trunk_without_calls_is_asked_seldom() {
     }
     panic!("it is asked as if there were a call");
 }
+
+#[tokio::test]
+async fn a_peer_that_was_away_for_a_moment_is_asked_whether_it_knows_its_calls() {
+    let (phone, mut agent) = Phone::with(|config| {
+        seldom_asked(config);
+        // However long the test takes to answer again, it is no outage.
+        config.trunks[0].options_down_after = 1_000;
+    })
+    .await;
+    answer_options(&phone).await;
+    let leg = agent.call(1, "1001");
+    let invite = phone.hear_some("INVITE ").await;
+    let allow = "Allow: INVITE, ACK, BYE, UPDATE\r\n";
+    phone.reply(&invite, "200 OK", "p", allow, ANSWER).await;
+    phone.hear_some("ACK ").await;
+    assert!(matches!(agent.on(leg).await, Happened::Answered { .. }));
+    // One question is left without an answer: another one follows.
+    let unanswered = phone.hear_some("OPTIONS ").await;
+    let question = loop {
+        let options = phone.hear_some("OPTIONS ").await;
+        if options.header("Call-ID") != unanswered.header("Call-ID") {
+            break options;
+        }
+    };
+    phone.reply(&question, "200 OK", "o", "", "").await;
+    let update = phone.hear_some("UPDATE ").await;
+    phone
+        .reply(&update, "481 Call/Transaction Does Not Exist", "", "", "")
+        .await;
+    phone.hear_some("BYE ").await;
+    let ended = Happened::Ended {
+        reason: None,
+        cause: EndCause::Unknown,
+    };
+    assert_eq!(agent.on(leg).await, ended);
+}

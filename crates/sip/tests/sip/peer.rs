@@ -110,6 +110,7 @@ impl Peer {
             sdp: OFFER.into(),
             replaces: None,
             referred_by: None,
+            account: None,
         };
         self.agent.send(LegId(leg), invite).unwrap();
         LegId(leg)

@@ -195,3 +195,38 @@ async fn a_caller_that_would_have_us_refresh_is_refreshed() {
     phone.reply(&update, "200 OK", "", &ours(""), "").await;
     phone.hear_some("UPDATE ").await;
 }
+
+#[tokio::test]
+async fn a_peer_that_is_asked_whether_it_knows_the_call_keeps_it_or_ends_it() {
+    let (phone, mut agent) = Phone::with(|_| {}).await;
+    let (leg, _) = established(&phone, &mut agent, UPDATES).await;
+    agent.tell(leg, Command::Check);
+    let update = phone.hear_some("UPDATE ").await;
+    assert_eq!(update.body(), "");
+    phone.reply(&update, "200 OK", "", "", "").await;
+    agent.tell(leg, Command::Reoffer { sdp: OFFER.into() });
+    let offer = phone.hear_some("INVITE ").await;
+    assert_eq!(offer.header("CSeq"), Some("3 INVITE"));
+    phone.reply(&offer, "200 OK", "", "", ANSWER).await;
+    assert!(matches!(agent.on(leg).await, Happened::Reanswered { .. }));
+    agent.tell(leg, Command::Check);
+    let update = phone.hear_some("UPDATE ").await;
+    assert_eq!(update.header("CSeq"), Some("4 UPDATE"));
+    phone
+        .reply(&update, "481 Call/Transaction Does Not Exist", "", "", "")
+        .await;
+    ends(&phone, &mut agent, leg, EndCause::Unknown).await;
+}
+
+#[tokio::test]
+async fn a_peer_without_update_is_asked_by_invite_whether_it_knows_the_call() {
+    let (phone, mut agent) = Phone::with(|_| {}).await;
+    let (leg, _) = established(&phone, &mut agent, "").await;
+    agent.tell(leg, Command::Check);
+    let invite = phone.hear_some("INVITE ").await;
+    assert_eq!(invite.body(), OFFER);
+    phone
+        .reply(&invite, "481 Call/Transaction Does Not Exist", "", "", "")
+        .await;
+    ends(&phone, &mut agent, leg, EndCause::Unknown).await;
+}

@@ -244,6 +244,7 @@ async fn the_call_that_a_transfer_asks_for_names_the_replaced_dialog_and_who_ref
         sdp: OFFER.into(),
         replaces,
         referred_by: Some("<sip:1001@pbx>".into()),
+        account: None,
     };
     scene.agent.agent.send(LegId(2), invite).unwrap();
     let invite = scene.hear("INVITE sip:1002@").await;

@@ -8,7 +8,7 @@ use crate::layout;
 use crate::run::Run;
 
 /// Writes all files; returns the path of `asterisk.conf`.
-pub(super) fn write(run: &Run, sockets: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn write(run: &Run, sockets: &Path, lines: &[&str]) -> anyhow::Result<PathBuf> {
     for folder in ["etc", "lib", "spool", "log", "cache"] {
         run.subfolder(&format!("asterisk/{folder}"))?;
     }
@@ -17,8 +17,8 @@ pub(super) fn write(run: &Run, sockets: &Path) -> anyhow::Result<PathBuf> {
         ("modules.conf", modules()),
         ("logger.conf", LOGGER.to_owned()),
         ("rtp.conf", RTP.to_owned()),
-        ("pjsip.conf", pjsip()),
-        ("extensions.conf", EXTENSIONS.to_owned()),
+        ("pjsip.conf", pjsip(lines)),
+        ("extensions.conf", extensions(lines)),
     ];
     let etc = run.path("asterisk/etc");
     for (name, contents) in files {
@@ -71,7 +71,7 @@ fn modules() -> String {
         res_pjsip_caller_id res_pjsip_diversion res_pjsip_dtmf_info res_pjsip_header_funcs \
         res_pjsip_logger res_pjsip_nat res_pjsip_refer res_pjsip_rfc3326 res_pjsip_dlg_options \
         res_pjsip_pubsub res_pjsip_outbound_publish res_pjsip_exten_state \
-        res_rtp_asterisk res_srtp res_timing_timerfd res_musiconhold res_format_attr_opus \
+        res_clioriginate res_rtp_asterisk res_srtp res_timing_timerfd res_musiconhold res_format_attr_opus \
         chan_pjsip codec_ulaw codec_alaw codec_g722 codec_resample \
         codec_opus_open_source format_wav format_pcm bridge_simple bridge_native_rtp \
         bridge_softmix bridge_holding bridge_builtin_features pbx_config \
@@ -90,9 +90,19 @@ const LOGGER: &str = "[general]\n[logfiles]\nconsole => notice,warning,error,ver
 /// Away from the gateway's 20000 to 29999 on the same address.
 const RTP: &str = "[general]\nrtpstart=10000\nrtpend=10999\nstrictrtp=yes\n";
 
-fn pjsip() -> String {
+/// A line that registers is a desk phone like any other.
+fn extensions(lines: &[&str]) -> String {
+    let mut file = String::from(EXTENSIONS);
+    for line in lines {
+        file.push_str(&format!("\nexten => {line},1,Dial(PJSIP/{line},60)\n"));
+        file.push_str(" same => n,Hangup(${HANGUPCAUSE})\n");
+    }
+    file
+}
+
+fn pjsip(lines: &[&str]) -> String {
     let mut file = String::from(PJSIP);
-    for phone in PHONES {
+    for phone in PHONES.iter().chain(lines) {
         file.push_str(&format!(
             "
 [{phone}]

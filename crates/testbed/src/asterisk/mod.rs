@@ -61,20 +61,26 @@ pub struct Asterisk {
     // Ended first: its control socket lies in `_sockets`.
     peer: Peer,
     config: PathBuf,
+    database: PathBuf,
     _sockets: TempDir,
 }
 
 impl Asterisk {
     /// Starts Asterisk and waits until it is fully booted.
     pub async fn start(run: &Run) -> anyhow::Result<Self> {
+        Self::start_with_lines(run, &[]).await
+    }
+
+    /// The same, where these extensions of the gateway are accounts that it registers at (password
+    /// [`PHONE_PASSWORD`]), instead of numbers of its trunk.
+    pub async fn start_with_lines(run: &Run, lines: &[&str]) -> anyhow::Result<Self> {
         // A socket's path may have 107 characters, and the run's folder can be longer.
         let sockets = tempfile::Builder::new().prefix("mxtrunk").tempdir()?;
-        let config = config::write(run, sockets.path())?;
-        let mut command = asterisk();
-        command.arg("-C").arg(&config).arg("-f");
+        let config = config::write(run, sockets.path(), lines)?;
         let mut asterisk = Self {
-            peer: Peer::start(run, "asterisk", command)?,
+            peer: launch(run, &config)?,
             config,
+            database: run.path("asterisk/lib/astdb.sqlite3"),
             _sockets: sockets,
         };
         asterisk.booted().await?;
@@ -124,6 +130,30 @@ impl Asterisk {
         self.cli(&command).map(drop)
     }
 
+    /// Starts it again after its end.
+    pub async fn start_again(&mut self, run: &Run) -> anyhow::Result<()> {
+        self.peer = launch(run, &self.config)?;
+        self.booted().await?;
+        self.cli("pjsip set logger on").map(drop)
+    }
+
+    /// Forgets who has registered, as a PBX whose disk was lost. It has to have ended.
+    pub fn forget(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.database.exists(),
+            "{} is not there: nothing would be forgotten",
+            self.database.display()
+        );
+        Ok(std::fs::remove_file(&self.database)?)
+    }
+
+    /// The endpoints and numbers whose channels are up or ringing, such as `PJSIP/1001-00000000`.
+    pub fn channel_names(&self) -> anyhow::Result<Vec<String>> {
+        let printed = self.cli("core show channels concise")?;
+        let names = printed.lines().filter_map(|line| line.split_once('!'));
+        Ok(names.map(|(name, _)| name.to_owned()).collect())
+    }
+
     /// The process, to stop or kill it in a test.
     pub fn peer(&mut self) -> &mut Peer {
         &mut self.peer
@@ -148,6 +178,12 @@ impl Asterisk {
             })
             .await
     }
+}
+
+fn launch(run: &Run, config: &Path) -> anyhow::Result<Peer> {
+    let mut command = asterisk();
+    command.arg("-C").arg(config).arg("-f");
+    Peer::start(run, "asterisk", command)
 }
 
 /// Asterisk through its prefix's own loader.

@@ -344,3 +344,18 @@ fn a_stop_during_an_attempt_takes_back_what_it_brings() {
     lab.on(Input::Stop);
     assert_eq!(lab.answer(Answer::Silence).0, Action::Finish);
 }
+
+#[test]
+fn a_back_off_is_no_longer_than_what_is_asked_for_but_a_minute_at_least() {
+    for (expires, longest) in [(300, 300), (30, 60), (7_200, 1_800)] {
+        let mut lab = Lab::new();
+        lab.registration = Registration::new(secs(expires), lab.start);
+        lab.due();
+        for _ in 0..12 {
+            lab.on_with(Input::Answer(Answer::Silence), 1.0);
+            lab.due();
+        }
+        lab.on_with(Input::Answer(Answer::Silence), 1.0);
+        assert_eq!(lab.waits().0, secs(longest), "{expires}");
+    }
+}
