@@ -11,6 +11,7 @@ mod rules;
 mod secret;
 pub(crate) mod sip;
 mod targets;
+mod tls;
 
 use std::fmt;
 use std::ops::RangeInclusive;

@@ -49,7 +49,7 @@ pub(crate) fn examine(
         call_id: call_id.clone(),
         local_tag: remote_tag.clone(),
     };
-    if core.legs.of_dialog(&of_ours, hop.address.ip()).is_some() {
+    if core.legs.of_dialog(&of_ours, hop).is_some() {
         // §16.3: an INVITE of our own that was sent back to us.
         return Err(plain(StatusCode::LoopDetected));
     }

@@ -27,9 +27,12 @@ pub(crate) async fn watch(core: Arc<Core>, trunk: Arc<Trunk>, target: Arc<Target
         trunk.config.options_up_after,
     );
     loop {
+        if target.is_left() {
+            return;
+        }
         let asked = Instant::now();
         dialogs.mark_unchanged();
-        let found = ask(&core, target.hop).await;
+        let found = ask(&core, &trunk, target.hop).await;
         let dialog_began = dialogs.has_changed().unwrap_or(false);
         vigil.note(found, dialog_began);
         if let Some(up) = vigil.verdict(found) {
@@ -150,9 +153,9 @@ async fn pause(
     tokio::time::sleep_until(asked + often).await;
 }
 
-async fn ask(core: &Core, hop: Hop) -> Found {
+async fn ask(core: &Core, trunk: &Trunk, hop: Hop) -> Found {
     let within = core.config.timers.probe_within;
-    let answer = tokio::time::timeout(within, exchange(core, hop));
+    let answer = tokio::time::timeout(within, exchange(core, trunk, hop));
     match answer.await {
         Ok(Some(Outcome::Final(response))) if response.status_code.code() == 503 => {
             Found::Unavailable
@@ -163,16 +166,18 @@ async fn ask(core: &Core, hop: Hop) -> Found {
 }
 
 /// One OPTIONS and what came of it; `None` where it could not be sent.
-async fn exchange(core: &Core, hop: Hop) -> Option<Outcome> {
-    let target = hop.address;
-    let path = core.path(hop, core.config.timers.probe_within).await.ok()?;
+async fn exchange(core: &Core, trunk: &Trunk, hop: Hop) -> Option<Outcome> {
+    let target = format!("sip:{}{}", hop.address, hop.transport.uri_parameter());
+    // A little less than the whole may take, so that it is known what failed.
+    let within = core.config.timers.probe_within * 4 / 5;
+    let path = core.path(trunk, hop, within).await.ok()?;
     let sender = core.sender(hop);
     let host = address::host_of(sender.local.ip());
     let mut request = sender.request(Head {
         method: Method::Options,
-        uri: address::parse_uri(&format!("sip:{target}"))?,
+        uri: address::parse_uri(&target)?,
         from: format!("<sip:mxtrunk@{host}>;tag={}", make_tag()),
-        to: format!("<sip:{target}>"),
+        to: format!("<{target}>"),
         call_id: &format!("{}@{host}", make_uuid_v4()),
         cseq: 1,
     });

@@ -23,7 +23,7 @@ use crate::refer::Replaces;
 use crate::refused::Refused;
 use crate::session::{Asked, Timer};
 use crate::snapshot::DialogSnapshot;
-use crate::target::Hop;
+use crate::target::Target;
 use crate::transact::{self, InviteSent};
 use crate::trunk::Trunk;
 
@@ -52,7 +52,7 @@ pub(crate) fn start(core: &Arc<Core>, id: LegId, order: Order) -> Result<(), Ref
     }
     let mut attempts = Attempts::of(&trunk, priority, Instant::now());
     let target = attempts.next().ok_or(Refused::NoTarget)?;
-    let dialog = first_snapshot(core, &trunk, &order, target.hop);
+    let dialog = first_snapshot(core, &trunk, &order, &target);
     let entered = core
         .legs
         .enter(id, priority, &trunk, dialog.clone(), None, &core.events);
@@ -75,10 +75,12 @@ pub(crate) fn start(core: &Arc<Core>, id: LegId, order: Order) -> Result<(), Ref
     Ok(())
 }
 
-fn first_snapshot(core: &Core, trunk: &Trunk, order: &Order, hop: Hop) -> DialogSnapshot {
+fn first_snapshot(core: &Core, trunk: &Trunk, order: &Order, target: &Target) -> DialogSnapshot {
+    let hop = target.hop;
     let sender = core.sender(hop);
     let own_host = address::host_of(sender.local.ip());
-    let domain = trunk.config.from_domain.as_deref().unwrap_or(&own_host);
+    let named = trunk.config.from_domain.as_deref();
+    let domain = named.unwrap_or(&own_host);
     let local = match order.from.number.is_empty() {
         // RFC 3323 §4.1.1.3.
         true => "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_owned(),
@@ -87,7 +89,7 @@ fn first_snapshot(core: &Core, trunk: &Trunk, order: &Order, hop: Hop) -> Dialog
             address::name_addr(order.from.display.as_deref(), &uri)
         }
     };
-    let target = hop.uri(&order.to);
+    let target = target.uri(&order.to, named);
     DialogSnapshot {
         trunk: trunk.config.name.clone(),
         transport: hop.transport,
@@ -140,7 +142,7 @@ pub(crate) async fn attempt_next(
     while let Some(target) = attempts.next() {
         leg.core.admission.count_failover();
         leg.hop = target.hop;
-        let mut dialog = first_snapshot(&leg.core, &leg.trunk, order, target.hop);
+        let mut dialog = first_snapshot(&leg.core, &leg.trunk, order, &target);
         dialog.local_cseq = cseq - 1;
         leg.place.move_to(&dialog);
         if let Some(invite) =
@@ -160,7 +162,7 @@ async fn attempt(
     within: Duration,
     asked: &Asked,
 ) -> Option<InviteSent> {
-    let path = leg.core.path(leg.hop, within).await.ok()?;
+    let path = leg.core.path(&leg.trunk, leg.hop, within).await.ok()?;
     let cseq = dialog.local_cseq + 1;
     send_invite(leg, dialog, order, path, cseq, asked.headers(Timer::Off))
 }

@@ -71,7 +71,10 @@ async fn a_flood_gets_503_then_silence_and_leaves_nothing_behind() {
     // Tokens come back while the loop runs.
     assert!((5..=30).contains(&counters.calls_in), "{counters:?}");
     // Ten times as many are told so.
-    assert!((50..=140).contains(&counters.over_call_limit), "{counters:?}");
+    assert!(
+        (50..=140).contains(&counters.over_call_limit),
+        "{counters:?}"
+    );
     assert!(counters.over_call_limit_dropped >= 30, "{counters:?}");
     assert_eq!(agent.agent.legs() as u64, counters.calls_in);
     for _ in 0..counters.calls_in {
