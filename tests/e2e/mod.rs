@@ -10,6 +10,7 @@ mod limits;
 mod outages;
 mod pressure;
 mod restart;
+mod secure;
 mod sip;
 mod site;
 mod trace;
