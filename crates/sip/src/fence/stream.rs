@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rsipstack::sip::{SipMessage, Transport};
@@ -12,6 +13,7 @@ use rsipstack::transport::stream::StreamConnection;
 use rsipstack::transport::tcp::TcpConnection;
 use rsipstack::transport::{PlatformTlsConnection, SipAddr, SipConnection, TransportEvent};
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::Semaphore;
 use tokio_util::bytes::{Buf, Bytes, BytesMut};
 use tracing::debug;
 
@@ -34,6 +36,9 @@ pub(crate) struct FencedStream {
     pub(crate) transport: Transport,
     /// Where the stack takes messages.
     pub(crate) stack: TransportSender,
+    /// One is taken for each of them, and comes back when the stack is at it:
+    /// its queue has no bound of its own.
+    pub(crate) turns: Arc<Semaphore>,
     /// When we ping it where nothing comes (RFC 5626 §4.4.1): who opened a
     /// connection does.
     pub(crate) ping: Option<Duration>,
@@ -113,7 +118,7 @@ impl FencedStream {
         };
         let verdict = screen::screen(&message);
         if verdict == Verdict::Pass && after == Next::GoOn {
-            return self.pass_on(&message);
+            return self.pass_on(&message).await;
         }
         if !admission.may_send(self.source.ip()) {
             count(&counters.over_message_rate);
@@ -137,7 +142,7 @@ impl FencedStream {
         after
     }
 
-    fn pass_on(&self, message: &[u8]) -> Next {
+    async fn pass_on(&self, message: &[u8]) -> Next {
         let mended = mend::mended(message);
         let message = mended.as_deref().unwrap_or(message);
         let Ok(message) = SipMessage::try_from(message) else {
@@ -150,6 +155,10 @@ impl FencedStream {
             return Next::GoOn;
         };
         let from = SipAddr::new(self.transport, self.source.into());
+        let Ok(turn) = self.turns.acquire().await else {
+            return Next::Close;
+        };
+        turn.forget();
         let event = TransportEvent::Incoming(message, self.connection.clone(), from);
         match self.stack.send(event) {
             Ok(()) => Next::GoOn,

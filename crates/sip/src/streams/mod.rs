@@ -36,8 +36,11 @@ use crate::tls::{Failed, Judge, Tls};
 pub(crate) use open::OpenStreams;
 use open::{Found, Stream, Whose};
 
-/// Connections that peers opened, at a time; a trunk needs one.
+/// Connections that peers opened from one address, at a time; a trunk needs one.
 const MAX_STREAMS: usize = 256;
+/// Messages of one connection that wait for the stack. A peer that sends faster
+/// than they are dealt with is slowed down by TCP.
+const WAITING: usize = 64;
 /// When a silent peer is asked by the kernel whether it is there.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 /// How often it is asked again.
@@ -48,7 +51,7 @@ const PING_AFTER: Duration = Duration::from_secs(95);
 
 /// What connections may take.
 pub(crate) struct Limits {
-    /// Connections that peers opened, at a time.
+    /// Connections that peers opened from one address, at a time.
     places: usize,
     /// How long a write may go unacknowledged.
     patience: Duration,
@@ -98,7 +101,8 @@ struct Opened {
 /// Opens and accepts connections.
 pub(crate) struct Streams {
     open: Arc<OpenStreams>,
-    places: Arc<Semaphore>,
+    /// Of each known address.
+    places: DashMap<IpAddr, Arc<Semaphore>>,
     /// Where the stack takes what we read.
     stack: TransportSender,
     admission: Arc<Admission>,
@@ -129,7 +133,7 @@ impl Streams {
         Ok(Self {
             stack,
             open: admission.streams.clone(),
-            places: Arc::new(Semaphore::new(limits.places)),
+            places: DashMap::new(),
             admission,
             limits,
             tls,
@@ -251,7 +255,10 @@ impl Streams {
     /// A place for a connection from `ip`; a peer that does not close what it
     /// does not use makes room from its own.
     fn place_for(&self, ip: IpAddr) -> Option<OwnedSemaphorePermit> {
-        let free = self.places.clone().try_acquire_owned().ok();
+        let places = self.places.entry(ip);
+        let new = || Arc::new(Semaphore::new(self.limits.places));
+        let places = places.or_insert_with(new).clone();
+        let free = places.try_acquire_owned().ok();
         let place = free.or_else(|| self.open.make_room(ip, self.limits.idle));
         let was_full = self.full.swap(place.is_none(), Ordering::Relaxed);
         if place.is_none() && !was_full {
@@ -303,20 +310,23 @@ impl Streams {
         let peer = opened.peer;
         let is_ours = opened.place.is_none();
         let whose = opened.whose.clone();
+        let turns = Arc::new(Semaphore::new(WAITING));
         let taken = Stream {
             connection: connection.clone(),
             socket: opened.socket,
             heard: Instant::now(),
             place: opened.place,
             whose: opened.whose,
+            turns: turns.clone(),
         };
-        self.open.0.insert(peer, taken);
+        self.open.keep(peer, taken);
         let fenced = FencedStream {
             connection: connection.clone(),
             raw,
             source: peer.address,
             transport: peer.transport.into(),
             stack: self.stack.clone(),
+            turns,
             ping: is_ours.then_some(self.limits.ping),
         };
         let token = connection.cancel_token().unwrap_or_default();

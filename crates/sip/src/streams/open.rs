@@ -1,12 +1,13 @@
 //! The connections that are open.
 
 use std::net::{IpAddr, Shutdown};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
 use rsipstack::transport::SipConnection;
 use socket2::Socket;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -28,6 +29,9 @@ pub(super) struct Stream {
     /// Held by the connections that peers opened.
     pub(super) place: Option<OwnedSemaphorePermit>,
     pub(super) whose: Whose,
+    /// Taken by its reader for each message that it hands the stack, and given
+    /// back when the stack comes to it.
+    pub(super) turns: Arc<Semaphore>,
 }
 
 /// Whose connection it is.
@@ -62,10 +66,20 @@ pub(super) enum Found {
 }
 
 impl OpenStreams {
-    /// A message came over a connection.
+    /// Keeps a connection, in the place of an older one to the same peer.
+    pub(super) fn keep(&self, peer: Hop, stream: Stream) {
+        let older = self.0.insert(peer, stream);
+        // Its reader would wait for turns that are given back to this one.
+        if let Some(token) = older.and_then(|older| older.connection.cancel_token()) {
+            token.cancel();
+        }
+    }
+
+    /// The stack comes to a message of a connection.
     pub(crate) fn note_heard(&self, peer: Hop) {
         if let Some(mut stream) = self.0.get_mut(&peer) {
             stream.heard = Instant::now();
+            stream.turns.add_permits(1);
         }
     }
 

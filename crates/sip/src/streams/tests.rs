@@ -29,9 +29,10 @@ async fn with_two_places(idle: Duration) -> (Arc<Streams>, SocketAddr) {
         idle,
         ping: Duration::from_millis(100),
     };
+    let endpoint = EndpointBuilder::new().build();
     let streams = Arc::new(
         Streams::new(
-            &EndpointBuilder::new().build().inner,
+            &endpoint.inner,
             Arc::new(admission),
             limits,
             Tls::new(None),
@@ -41,6 +42,11 @@ async fn with_two_places(idle: Duration) -> (Arc<Streams>, SocketAddr) {
         .await
         .expect("a stack"),
     );
+    // Without it nobody takes what is read.
+    tokio::spawn(async move {
+        std::future::pending::<()>().await;
+        drop(endpoint);
+    });
     let listener = TcpListener::bind((PEER, 0)).await.expect("a port");
     let at = listener.local_addr().expect("an address");
     tokio::spawn(streams.clone().accept(listener, Transport::Tcp, at));
@@ -139,12 +145,52 @@ async fn a_stream_in_use_makes_no_room() {
 }
 
 #[tokio::test]
-async fn an_address_makes_no_room_for_another() {
-    let (streams, at) = with_two_places(Duration::ZERO).await;
+async fn the_connections_of_one_address_leave_room_for_those_of_others() {
+    let (streams, at) = with_two_places(DEADLINE * 10).await;
     let first = taken(&streams, at, 1).await;
     let second = taken(&streams, at, 2).await;
-    assert_closed(connect(OTHER_PEER, at).await).await;
+    assert_closed(connect(PEER, at).await).await;
+    let other = connect(OTHER_PEER, at).await;
+    let start = Instant::now();
+    while !is_taken(&streams, &other) {
+        assert!(start.elapsed() < DEADLINE, "not taken");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
     assert!(is_taken(&streams, &first) && is_taken(&streams, &second));
+}
+
+#[tokio::test]
+async fn a_peer_that_sends_faster_than_it_is_read_is_slowed_down_by_tcp() {
+    // Nobody runs the stack: its queue takes whatever it is given.
+    let (streams, at) = with_two_places(DEADLINE).await;
+    let mut peer = taken(&streams, at, 1).await;
+    let own = hop(peer.local_addr().expect("an address"));
+    let turns = streams.open.0.get(&own).expect("it is open").turns.clone();
+    let text = format!(
+        "OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bK1\r\nFrom: <sip:a@h>;tag=1\r\n\
+         To: <sip:x>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nSubject: {}\r\n\
+         Content-Length: 0\r\n\r\n",
+        "x".repeat(4_000)
+    );
+    // Much more than all buffers between hold.
+    let mut written = 0;
+    loop {
+        let write = tokio::io::AsyncWriteExt::write_all(&mut peer, text.as_bytes());
+        match tokio::time::timeout(Duration::from_millis(500), write).await {
+            Ok(sent) => sent.expect("a connection"),
+            Err(_) => break,
+        }
+        written += 1;
+        assert!(written < 20_000, "all of it was read");
+    }
+    assert_eq!(turns.available_permits(), 0);
+    // It is read on as the stack comes to what it has.
+    streams.open.note_heard(own);
+    let start = Instant::now();
+    while turns.available_permits() > 0 {
+        assert!(start.elapsed() < DEADLINE, "nothing more was read");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 #[tokio::test]

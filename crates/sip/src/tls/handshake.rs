@@ -201,3 +201,6 @@ impl Failed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,12 +39,22 @@ impl Authority {
         names: Vec<SanType>,
         common: &str,
     ) -> (Vec<CertificateDer<'static>>, String) {
+        self.issue_until(names, common, 2090)
+    }
+
+    /// The same, that expires with the beginning of a year.
+    pub(crate) fn issue_until(
+        &self,
+        names: Vec<SanType>,
+        common: &str,
+        year: i32,
+    ) -> (Vec<CertificateDer<'static>>, String) {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
         params.subject_alt_names = names;
         params.distinguished_name = common_name(common);
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(2090, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let signed = params.signed_by(&key, &self.issuer).expect("a certificate");
         (
             vec![signed.der().clone()],

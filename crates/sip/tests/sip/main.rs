@@ -19,6 +19,7 @@ mod registrations;
 mod reliable;
 mod reoffers;
 mod sessions;
+mod slow;
 mod tls;
 mod torture;
 mod transfers;
