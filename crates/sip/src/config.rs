@@ -345,7 +345,8 @@ pub struct Timers {
     /// The shortest session interval accepted from a peer (RFC 4028 §5):
     /// 90 s, the RFC's own lower bound.
     pub min_session: Duration,
-    /// How often a trunk with calls is asked by OPTIONS: 2 s.
+    /// How often a trunk with calls is asked by OPTIONS, or one that does not
+    /// answer (over a stream after five times more and more seldom): 2 s.
     pub probe_every: Duration,
     /// How long an OPTIONS, its retransmissions included, may stay without a
     /// final answer: 2.5 s. Two such in a row are an outage, so that one in

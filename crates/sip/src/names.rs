@@ -30,6 +30,9 @@ const LONGEST_RETRY: Duration = Duration::from_secs(60);
 pub(crate) async fn keep(core: Arc<Core>, trunk: Arc<Trunk>, resolver: Resolver) {
     let names = trunk.config.names.iter();
     let mut known: Vec<_> = names.cloned().map(Known::new).collect();
+    if known.is_empty() {
+        return;
+    }
     loop {
         for name in &mut known {
             if name.due <= Instant::now() {

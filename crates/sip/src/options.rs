@@ -2,6 +2,7 @@
 //! while a call would hang if it were not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rsipstack::sip::Method;
 use rsipstack::transaction::{make_tag, make_uuid_v4};
@@ -10,11 +11,15 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::address;
+use crate::config::Transport;
 use crate::core::Core;
 use crate::message::{self, Head};
 use crate::target::{Hop, Target};
 use crate::transact::{self, Outcome};
 use crate::trunk::Trunk;
+
+/// How many probes in a row without an answer may be followed by a quick one.
+const QUICK_TRIES: u32 = 5;
 
 /// Sends OPTIONS to a target of a trunk for as long as the user agent lives.
 pub(crate) async fn watch(core: Arc<Core>, trunk: Arc<Trunk>, target: Arc<Target>) {
@@ -42,7 +47,14 @@ pub(crate) async fn watch(core: Arc<Core>, trunk: Arc<Trunk>, target: Arc<Target
             core.legs.tell_silence(&trunk, &target);
         }
         let at_ease = vigil.silent == 0 && (target.is_up() || vigil.lively == 0);
-        pause(&core, &trunk, at_ease, &mut dialogs, asked).await;
+        let seldom = trunk.config.options_every;
+        let often = core.config.timers.probe_every.min(seldom);
+        let pace = Pace {
+            seldom,
+            often,
+            anew: vigil.reconnects_after(target.hop.transport, often, seldom),
+        };
+        pause(pace, at_ease, &mut dialogs, asked).await;
     }
 }
 
@@ -106,6 +118,22 @@ impl Vigil {
         }
     }
 
+    /// How soon a target that is silent is asked again where that opens a
+    /// connection: a peer that is gone, or does not accept us, is not to be
+    /// bothered every other second for days.
+    fn reconnects_after(
+        &self,
+        transport: Transport,
+        often: Duration,
+        seldom: Duration,
+    ) -> Duration {
+        if transport == Transport::Udp {
+            return often;
+        }
+        let doublings = self.silent.saturating_sub(QUICK_TRIES).min(16);
+        often.saturating_mul(1 << doublings).min(seldom)
+    }
+
     fn is_outage(&self) -> bool {
         self.has_answered && self.silent >= self.down_after
     }
@@ -133,24 +161,29 @@ fn report(trunk: &Trunk, target: &Target, up: bool) {
     }
 }
 
+/// How often a target is asked.
+struct Pace {
+    /// While all is well and it has no calls.
+    seldom: Duration,
+    /// While it has calls, or is in doubt.
+    often: Duration,
+    /// While it is silent and has no calls.
+    anew: Duration,
+}
+
 /// Waits until the next probe is due, counted from when the last was `asked`.
-async fn pause(
-    core: &Core,
-    trunk: &Trunk,
-    at_ease: bool,
-    dialogs: &mut watch::Receiver<usize>,
-    asked: Instant,
-) {
-    let seldom = trunk.config.options_every;
-    let often = core.config.timers.probe_every.min(seldom);
-    let in_dialog = *dialogs.borrow() > 0;
-    if at_ease && !in_dialog {
+async fn pause(pace: Pace, at_ease: bool, dialogs: &mut watch::Receiver<usize>, asked: Instant) {
+    if *dialogs.borrow() == 0 {
+        let unhurried = match at_ease {
+            true => pace.seldom,
+            false => pace.anew,
+        };
         tokio::select! {
-            () = tokio::time::sleep_until(asked + seldom) => return,
+            () = tokio::time::sleep_until(asked + unhurried) => return,
             _ = dialogs.changed() => {}
         }
     }
-    tokio::time::sleep_until(asked + often).await;
+    tokio::time::sleep_until(asked + pace.often).await;
 }
 
 async fn ask(core: &Core, trunk: &Trunk, hop: Hop) -> Found {
@@ -232,6 +265,20 @@ mod tests {
         let verdicts = probes.map(&mut heard);
         let expected = [None, None, Some(false), None, None, None, Some(true)];
         assert_eq!(verdicts, expected);
+    }
+
+    #[test]
+    fn a_connection_to_a_silent_peer_is_tried_more_and_more_seldom() {
+        let (often, seldom) = (Duration::from_secs(2), Duration::from_secs(30));
+        let mut vigil = vigil(&[(Found::Life, false)]);
+        for (over_tls, seconds) in [2, 2, 2, 2, 2, 4, 8, 16, 30, 30].into_iter().enumerate() {
+            vigil.note(Found::Silence, false);
+            let waits = |transport| vigil.reconnects_after(transport, often, seldom).as_secs();
+            assert_eq!(waits(Transport::Tls), seconds, "{over_tls}");
+            assert_eq!(waits(Transport::Udp), 2);
+        }
+        vigil.note(Found::Life, false);
+        assert_eq!(vigil.reconnects_after(Transport::Tcp, often, seldom), often);
     }
 
     #[test]

@@ -56,7 +56,10 @@ impl UserAgent {
             sockets.push(listen::bind(listener, config.dscp).await?);
         }
         let trunks = trunks(&config, &sockets)?;
-        let resolver = Resolver::new(&config.nameservers)?;
+        // A site without names needs no DNS, and may have none.
+        let has_names = trunks.iter().any(|trunk| !trunk.config.names.is_empty());
+        let resolver = has_names.then(|| Resolver::new(&config.nameservers));
+        let resolver = resolver.transpose()?;
         let accounts = accounts(&config, &sockets)?;
         let legs = Arc::new(Legs::new(config.max_calls));
         let admission = Admission::new(
@@ -95,7 +98,7 @@ impl UserAgent {
             for target in trunk.targets.all().iter().cloned() {
                 core.spawn(options::watch(core.clone(), trunk.clone(), target));
             }
-            if !trunk.config.names.is_empty() {
+            if let Some(resolver) = &resolver {
                 core.spawn(names::keep(core.clone(), trunk.clone(), resolver.clone()));
             }
         }
