@@ -235,6 +235,9 @@ fn sip_config(
     sip.max_calls = config.sip.max_calls;
     sip.dscp = config.sip.dscp;
     sip.registrations = config.registrations().map_err(problems)?;
+    sip.nameservers.clone_from(&config.sip.nameservers);
+    let identity = config.sip.tls_identity();
+    sip.tls = identity.map_err(|problem| problems(vec![problem]))?;
     let directory = directory.clone();
     sip.is_emergency = Arc::new(move |called| directory.plan().is_emergency(called));
     let traces = traces.clone();
@@ -246,10 +249,9 @@ pub(crate) fn trunk_config(trunk: &sip::Trunk) -> anyhow::Result<TrunkConfig> {
     let password = trunk
         .password()
         .map_err(|problem| problems(vec![problem]))?;
-    let targets = trunk.targets();
-    let first = targets.first().context("a trunk without a target")?;
-    let mut config = TrunkConfig::new(&trunk.name, first.address);
-    config.targets = targets;
+    let mut config = TrunkConfig::nowhere(&trunk.name);
+    (config.targets, config.names) = trunk.targets();
+    config.tls = trunk.tls().map_err(|problem| problems(vec![problem]))?;
     config.transport = transport(trunk.transport);
     if !trunk.allow.is_empty() {
         config.allow.clone_from(&trunk.allow);
@@ -312,6 +314,7 @@ fn transport(transport: Transport) -> mxtrunk_sip::Transport {
     match transport {
         Transport::Udp => mxtrunk_sip::Transport::Udp,
         Transport::Tcp => mxtrunk_sip::Transport::Tcp,
+        Transport::Tls => mxtrunk_sip::Transport::Tls,
     }
 }
 

@@ -12,6 +12,7 @@ mod rules;
 mod secret;
 pub(crate) mod sip;
 mod targets;
+mod tls;
 
 use std::fmt;
 use std::ops::RangeInclusive;

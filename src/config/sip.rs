@@ -15,7 +15,7 @@ use super::Problem;
 use super::required_auth::RequiredAuth;
 use super::rules::{self, WrittenRule};
 use super::secret::{self, Secret};
-use super::targets::Target;
+use super::targets::{Location, Target};
 
 /// `[sip]`
 #[derive(Debug, Clone, Deserialize)]
@@ -29,9 +29,13 @@ pub(crate) struct Sip {
     pub(crate) max_calls: usize,
     #[serde(default = "default_dscp")]
     pub(crate) dscp: u8,
+    #[serde(default)]
+    pub(crate) nameservers: Vec<SocketAddr>,
+    pub(super) tls_certificate: Option<PathBuf>,
+    pub(super) tls_key: Option<PathBuf>,
 }
 
-/// One `udp:…` or `tcp:…`.
+/// One `udp:…`, `tcp:…` or `tls:…`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Listen {
     pub(crate) transport: Transport,
@@ -44,6 +48,7 @@ pub(crate) struct Listen {
 pub(crate) enum Transport {
     Udp,
     Tcp,
+    Tls,
 }
 
 /// `[[trunk]]`
@@ -51,12 +56,18 @@ pub(crate) enum Transport {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Trunk {
     pub(crate) name: String,
-    pub(super) target: Option<SocketAddr>,
+    pub(super) target: Option<Location>,
     #[serde(default)]
     pub(super) targets: Vec<Target>,
     pub(super) prefixes: Option<Vec<String>>,
     #[serde(default = "default_transport")]
     pub(crate) transport: Transport,
+    pub(super) tls_ca: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) tls_pins: Vec<String>,
+    pub(super) tls_name: Option<String>,
+    #[serde(default = "yes")]
+    pub(super) tls_mutual: bool,
     #[serde(default)]
     pub(crate) allow: Vec<IpAddr>,
     pub(crate) username: Option<String>,
@@ -89,6 +100,8 @@ pub(crate) struct Trunk {
     pub(crate) codecs: Vec<Codec>,
     #[serde(default)]
     pub(crate) srtp: Srtp,
+    #[serde(default)]
+    srtp_without_tls: bool,
     #[serde(default)]
     pub(crate) nat: bool,
     #[serde(default)]
@@ -150,6 +163,10 @@ fn default_dscp() -> u8 {
     24
 }
 
+fn yes() -> bool {
+    true
+}
+
 fn default_transport() -> Transport {
     Transport::Udp
 }
@@ -199,12 +216,12 @@ impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("{text:?} is no listener: write udp:ADDRESS:PORT or tcp:ADDRESS:PORT");
+        let wrong = || format!("{text:?} is no listener: write udp:ADDRESS:PORT, tcp:… or tls:…");
         let (transport, address) = text.split_once(':').ok_or_else(wrong)?;
         let transport = match transport {
             "udp" => Transport::Udp,
             "tcp" => Transport::Tcp,
+            "tls" => Transport::Tls,
             _ => return Err(wrong()),
         };
         let address = address.parse().map_err(|_| wrong())?;
@@ -242,6 +259,18 @@ impl Sip {
                     "listen on and advertise IPv4 with IPv4, or IPv6 with IPv6",
                 )];
             }
+        }
+        let has_tls = self.listen.iter().any(|l| l.transport == Transport::Tls);
+        match self.tls_identity() {
+            Err(problem) => return vec![problem],
+            Ok(None) if has_tls => {
+                return vec![Problem::new(
+                    "sip.listen",
+                    "has tls:…, and there is no certificate to show",
+                    "set sip.tls_certificate and sip.tls_key, the PEM files of the certificate and its key",
+                )];
+            }
+            Ok(_) => {}
         }
         if self.listen.is_empty() {
             return vec![Problem::new(
@@ -299,7 +328,8 @@ impl Trunk {
     /// Where its calls and, behind NAT, its audio may come from.
     pub(crate) fn addresses(&self) -> Vec<IpAddr> {
         let mut addresses = self.allow.clone();
-        for target in self.targets() {
+        let (targets, _) = self.targets();
+        for target in targets {
             let ip = target.address.ip();
             if !addresses.contains(&ip) {
                 addresses.push(ip);
@@ -347,6 +377,18 @@ impl Trunk {
             ));
         }
         problems.extend(self.target_problems(&place, listen));
+        problems.extend(self.tls_problems(&place));
+        let is_in_clear = self.srtp != Srtp::Off && self.transport != Transport::Tls;
+        if is_in_clear && !self.srtp_without_tls {
+            problems.push(Problem::new(
+                &place,
+                format!(
+                    "has srtp, and sends its keys over {:?}, where whoever reads along can hear the calls",
+                    self.transport
+                ),
+                "use transport = \"tls\", or set srtp_without_tls = true where the way to the PBX is protected otherwise",
+            ));
+        }
         let twice = |(n, codec)| self.codecs[..n].contains(codec);
         if self.codecs.is_empty() || self.codecs.iter().enumerate().any(twice) {
             problems.push(Problem::new(

@@ -1,25 +1,91 @@
 //! Where a trunk is, which calls it takes, and what it is sent besides.
 
 use std::net::SocketAddr;
+use std::str::FromStr;
 
 use mxtrunk_signaling::Route;
-use mxtrunk_sip::{ExtraHeader, TrunkName};
+use mxtrunk_sip::{ExtraHeader, NamedTarget, TrunkName};
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
 use super::Problem;
 use super::sip::{Listen, Trunk};
 
-/// One of `targets`: `"ADDRESS:PORT"`, or a table with its priority and weight.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Target(mxtrunk_sip::Target);
+/// Where a target is: an address, or a name that leads to some.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Location {
+    Address(SocketAddr),
+    Name(String, Option<u16>),
+}
+
+/// One of `targets`: a location, or a table with its priority and weight.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    location: Location,
+    priority: u16,
+    weight: u16,
+}
+
+impl From<Location> for Target {
+    fn from(location: Location) -> Self {
+        Self {
+            location,
+            priority: 0,
+            weight: 1,
+        }
+    }
+}
+
+impl FromStr for Location {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Address(address));
+        }
+        let wrong = || {
+            format!(
+                "{text:?} is no target: write ADDRESS:PORT (IPv6 as [ADDRESS]:PORT), a name that DNS knows, or NAME:PORT"
+            )
+        };
+        let (name, port) = match text.split_once(':') {
+            Some((name, port)) => (name, Some(port.parse().map_err(|_| wrong())?)),
+            None => (text, None),
+        };
+        let name = name.trim_end_matches('.');
+        match is_host_name(name) {
+            true => Ok(Self::Name(name.to_owned(), port)),
+            false => Err(wrong()),
+        }
+    }
+}
+
+/// Whether DNS may know it; an address without a port is none.
+fn is_host_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    let last = name.rsplit('.').next().unwrap_or_default();
+    name.len() <= 253 && name.split('.').all(is_label) && !last.bytes().all(|b| b.is_ascii_digit())
+}
+
+impl<'de> Deserialize<'de> for Location {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
 
 impl<'de> Deserialize<'de> for Target {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Table {
-            address: SocketAddr,
+            address: Location,
             #[serde(default)]
             priority: u16,
             #[serde(default = "one")]
@@ -31,30 +97,44 @@ impl<'de> Deserialize<'de> for Target {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Written {
-            Address(SocketAddr),
+            Location(Location),
             Table(Table),
         }
-        let expected = "a target is \"ADDRESS:PORT\", or { address = \"ADDRESS:PORT\", priority = 0, weight = 1 }";
+        let expected = "a target is \"ADDRESS:PORT\", \"NAME\" or \"NAME:PORT\", or { address = \"ADDRESS:PORT\", priority = 0, weight = 1 }";
         let written = Written::deserialize(deserializer);
-        Ok(Target(
-            match written.map_err(|_| de::Error::custom(expected))? {
-                Written::Address(address) => address.into(),
-                Written::Table(table) => mxtrunk_sip::Target {
-                    address: table.address,
-                    priority: table.priority,
-                    weight: table.weight,
-                },
+        Ok(match written.map_err(|_| de::Error::custom(expected))? {
+            Written::Location(location) => location.into(),
+            Written::Table(table) => Target {
+                location: table.address,
+                priority: table.priority,
+                weight: table.weight,
             },
-        ))
+        })
     }
 }
 
 impl Trunk {
-    /// Where calls are sent, `target` first.
-    pub(crate) fn targets(&self) -> Vec<mxtrunk_sip::Target> {
-        let listed = self.targets.iter().map(|target| target.0);
-        let single = self.target.map(mxtrunk_sip::Target::from);
-        single.into_iter().chain(listed).collect()
+    /// Where calls are sent, `target` first: addresses, and names.
+    pub(crate) fn targets(&self) -> (Vec<mxtrunk_sip::Target>, Vec<NamedTarget>) {
+        let single = self.target.clone().map(Target::from);
+        let (mut addresses, mut names) = (Vec::new(), Vec::new());
+        for target in single.into_iter().chain(self.targets.iter().cloned()) {
+            let (priority, weight) = (target.priority, target.weight);
+            match target.location {
+                Location::Address(address) => addresses.push(mxtrunk_sip::Target {
+                    address,
+                    priority,
+                    weight,
+                }),
+                Location::Name(name, port) => names.push(NamedTarget {
+                    name,
+                    port,
+                    priority,
+                    weight,
+                }),
+            }
+        }
+        (addresses, names)
     }
 
     /// What its INVITEs carry besides.
@@ -81,12 +161,13 @@ impl Trunk {
 
     pub(super) fn target_problems(&self, place: &str, listen: &[Listen]) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let targets = self.targets();
-        if targets.is_empty() || self.target.is_some() && !self.targets.is_empty() {
+        let (targets, names) = self.targets();
+        let count = targets.len() + names.len();
+        if count == 0 || self.target.is_some() && !self.targets.is_empty() {
             problems.push(Problem::new(
                 place,
                 "has no target, or both target and targets",
-                "write target = \"ADDRESS:PORT\" for one, or targets = [ … ] for several",
+                "write target = \"ADDRESS:PORT\" or \"NAME\" for one, or targets = [ … ] for several",
             ));
         }
         for (n, target) in targets.iter().enumerate() {
@@ -120,6 +201,21 @@ impl Trunk {
                 ));
             }
         }
+        let over_transport = listen.iter().any(|l| l.transport == self.transport);
+        if !names.is_empty() && !over_transport {
+            problems.push(Problem::new(
+                place,
+                format!("uses {:?}, and nothing listens on that", self.transport),
+                "add such an entry to sip.listen, or change the trunk's transport",
+            ));
+        }
+        if !names.is_empty() && self.nat && self.allow.is_empty() {
+            problems.push(Problem::new(
+                place,
+                "has nat = true and a target that is a name, so that nobody knows where its audio may come from",
+                "name the addresses that the audio comes from in allow",
+            ));
+        }
         let digits = |prefix: &str| {
             prefix
                 .bytes()
@@ -152,6 +248,7 @@ impl Trunk {
 
 #[cfg(test)]
 mod tests {
+    use super::Location;
     use crate::config::Config;
     use crate::config::check::tests::{SHIPPED, complaints};
 
@@ -161,11 +258,41 @@ mod tests {
             "targets = [\"127.0.0.1:5060\", { address = \"127.0.0.2:5070\", priority = 3 }]";
         let text = SHIPPED.replace("target = \"127.0.0.1:5060\"", several);
         let config = Config::parse(&text).unwrap();
-        let targets = config.trunks[0].targets();
+        let (targets, _) = config.trunks[0].targets();
         let told = targets
             .iter()
             .map(|t| (t.address.port(), t.priority, t.weight));
         assert_eq!(told.collect::<Vec<_>>(), [(5060, 0, 1), (5070, 3, 1)]);
+    }
+
+    #[test]
+    fn a_target_may_be_a_name() {
+        let several =
+            "targets = [\"sip.example.org\", { address = \"pbx.example.:5070\", weight = 3 }]";
+        let text = SHIPPED.replace("target = \"127.0.0.1:5060\"", several);
+        let config = Config::parse(&text).unwrap();
+        let (targets, names) = config.trunks[0].targets();
+        assert!(targets.is_empty());
+        let told = names.iter().map(|t| (t.name.as_str(), t.port, t.weight));
+        let expected = [("sip.example.org", None, 1), ("pbx.example", Some(5070), 3)];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn what_is_neither_an_address_with_its_port_nor_a_name_is_no_target() {
+        for wrong in [
+            "",
+            "192.0.2.1",
+            "::1",
+            "[::1]",
+            "a b",
+            "pbx:x",
+            "pbx:99999",
+            "sip:pbx",
+            "a..b",
+        ] {
+            assert!(wrong.parse::<Location>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

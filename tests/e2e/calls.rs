@@ -55,7 +55,7 @@ fn a_trunk_over_tcp_and_ice_lite_carry_a_call_too() {
 fn encrypted() -> String {
     format!(
         "[sip]\nuser_agent = \"mxtrunk-secure\"\n\
-         [[trunk]]\nname = \"pbx\"\ntarget = \"{}\"\nsrtp = \"required\"\n",
+         [[trunk]]\nname = \"pbx\"\ntarget = \"{}\"\nsrtp = \"required\"\nsrtp_without_tls = true\n",
         asterisk::SIP
     )
 }

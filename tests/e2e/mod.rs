@@ -13,6 +13,7 @@ mod outages;
 mod pbx_restart;
 mod pressure;
 mod restart;
+mod secure;
 mod sip;
 mod site;
 mod trace;

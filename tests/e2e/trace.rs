@@ -45,7 +45,7 @@ fn a_call_is_told_as_a_ladder_from_invite_to_bye_without_its_keys() {
     namespace::test(async |run| {
         let (_folder, control) = socket()?;
         let encrypted = format!(
-            "[[trunk]]\nname = \"pbx\"\ntarget = \"{}\"\nsrtp = \"offered\"\n{control}",
+            "[[trunk]]\nname = \"pbx\"\ntarget = \"{}\"\nsrtp = \"offered\"\nsrtp_without_tls = true\n{control}",
             asterisk::SIP
         );
         let site = Site::start(&run, &encrypted).await?;

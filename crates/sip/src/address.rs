@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use rsipstack::sip::uri::{Auth, HostWithPort, Scheme};
 use rsipstack::sip::{Uri, parse_params};
 
+use crate::config::Transport;
 use crate::event::split_unquoted;
 
 /// A name-addr or addr-spec with its header parameters.
@@ -129,13 +130,17 @@ pub(crate) fn raw_text(uri: &Uri) -> String {
     unescape(&uri.to_string())
 }
 
-/// The socket address in a SIP URI, if its host is an address and not a name.
-pub(crate) fn socket_addr(uri: &str) -> Option<SocketAddr> {
+/// The socket address in a SIP URI, if its host is an address and not a name;
+/// what comes there comes over this transport.
+pub(crate) fn socket_addr(uri: &str, transport: Transport) -> Option<SocketAddr> {
     let uri = parse_uri(uri)?;
     let rsipstack::sip::Host::IpAddr(ip) = uri.host_with_port.host else {
         return None;
     };
-    let port = uri.host_with_port.port.map_or(5060, u16::from);
+    let port = uri
+        .host_with_port
+        .port
+        .map_or(transport.default_port(), u16::from);
     Some(SocketAddr::new(ip, port))
 }
 
@@ -298,11 +303,15 @@ mod tests {
     #[test]
     fn only_a_literal_address_gives_a_socket_address() {
         assert_eq!(
-            socket_addr("sip:x@192.0.2.1"),
+            socket_addr("sip:x@192.0.2.1", Transport::Udp),
             Some(([192, 0, 2, 1], 5060).into())
         );
-        assert_eq!(socket_addr("sip:x@host.example"), None);
-        assert_eq!(socket_addr("<<<"), None);
+        assert_eq!(
+            socket_addr("sip:x@192.0.2.1;transport=tls", Transport::Tls),
+            Some(([192, 0, 2, 1], 5061).into())
+        );
+        assert_eq!(socket_addr("sip:x@host.example", Transport::Udp), None);
+        assert_eq!(socket_addr("<<<", Transport::Udp), None);
     }
 
     #[test]

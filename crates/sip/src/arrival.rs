@@ -54,7 +54,7 @@ pub(crate) fn examine(
         call_id: call_id.clone(),
         local_tag: remote_tag.clone(),
     };
-    let is_ours = core.legs.of_dialog(&of_ours, hop.address.ip()).is_some();
+    let is_ours = core.legs.of_dialog(&of_ours, hop).is_some();
     if is_ours && account.is_none() {
         // §16.3: an INVITE of our own that was sent back to us. By a registrar
         // that is a proxy, one of our accounts calls another one so.

@@ -1,5 +1,7 @@
 //! What the operator sets: sockets, trunks, timers and limits.
 
+mod accounts;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -7,12 +9,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::address;
 use crate::event::LegId;
 use crate::extra_header::ExtraHeader;
 use crate::identity::IdentityHeaders;
 use crate::registration::RegistrationConfig;
 use crate::tap::Tap;
-use crate::target::Hop;
+use crate::tls::{TlsIdentity, TlsPeer};
+
+pub use accounts::{Credentials, DigestAlgorithm, RequiredAuth};
 
 /// The name an operator gave a trunk; it appears in events, records and logs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -43,6 +48,8 @@ pub enum Transport {
     Udp,
     /// A stream; at most one connection per peer address is kept open.
     Tcp,
+    /// The same with TLS, 1.2 or 1.3.
+    Tls,
 }
 
 impl Transport {
@@ -51,6 +58,17 @@ impl Transport {
         match self {
             Self::Udp => "",
             Self::Tcp => ";transport=tcp",
+            // RFC 3261 §26.2.2 deprecates it, and every PBX writes it: a
+            // `sips:` URI would ask for TLS on all of the way behind it, too.
+            Self::Tls => ";transport=tls",
+        }
+    }
+
+    /// Where a peer listens that names no port (§19.1.2).
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
         }
     }
 }
@@ -60,6 +78,7 @@ impl fmt::Display for Transport {
         f.write_str(match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
+            Self::Tls => "TLS",
         })
     }
 }
@@ -72,6 +91,9 @@ pub struct SipConfig {
     pub listeners: Vec<Listener>,
     /// The peers; nobody else is answered.
     pub trunks: Vec<TrunkConfig>,
+    /// Who we are in TLS: what a listener with TLS needs, and what we show to
+    /// peers that ask for it.
+    pub tls: Option<TlsIdentity>,
     /// The accounts at which we register.
     pub registrations: Vec<RegistrationConfig>,
     /// Value of the User-Agent header.
@@ -79,6 +101,9 @@ pub struct SipConfig {
     /// Source of the ids of incoming legs, shared with whoever numbers the
     /// outgoing ones so that no id is given twice.
     pub leg_ids: Arc<dyn Fn() -> LegId + Send + Sync>,
+    /// The DNS servers that names are looked up at; the system's where there
+    /// are none.
+    pub nameservers: Vec<SocketAddr>,
     /// Transaction timers (RFC 3261 §17).
     pub timers: Timers,
     /// Calls in all, both directions; above it a trunk gets 503.
@@ -111,9 +136,11 @@ impl SipConfig {
         Self {
             listeners,
             trunks,
+            tls: None,
             registrations: Vec::new(),
             user_agent: format!("mxtrunk/{}", env!("CARGO_PKG_VERSION")),
             leg_ids,
+            nameservers: Vec::new(),
             timers: Timers::default(),
             max_calls: 1_000,
             messages_per_second: 1_000,
@@ -129,6 +156,7 @@ impl fmt::Debug for SipConfig {
         f.debug_struct("SipConfig")
             .field("listeners", &self.listeners)
             .field("trunks", &self.trunks)
+            .field("tls", &self.tls)
             .field("registrations", &self.registrations)
             .field("user_agent", &self.user_agent)
             .field("timers", &self.timers)
@@ -174,15 +202,44 @@ impl From<SocketAddr> for Target {
     }
 }
 
+/// A name whose addresses are targets: those that its NAPTR and SRV records
+/// lead to, by their priority and weight, else its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedTarget {
+    /// The name.
+    pub name: String,
+    /// Where it is set, NAPTR and SRV are not asked (RFC 3263 §4.2).
+    pub port: Option<u16>,
+    /// As for [`Target::priority`]; that of SRV decides among its own.
+    pub priority: u16,
+    /// As for [`Target::weight`], of each address; that of SRV goes before.
+    pub weight: u16,
+}
+
+impl NamedTarget {
+    /// `name` or `name:port`.
+    pub(crate) fn authority(&self) -> String {
+        match self.port {
+            Some(port) => format!("{}:{port}", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
 /// One peer: a PBX or a carrier, known by its addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrunkConfig {
     /// The operator's name for it; unique.
     pub name: TrunkName,
-    /// Where requests for it are sent; at least one.
+    /// Where requests for it are sent; at least one, of these or of `names`.
     pub targets: Vec<Target>,
-    /// How they are sent.
+    /// The names that lead to more of them (RFC 3263).
+    pub names: Vec<NamedTarget>,
+    /// How they are sent. Over TLS, nothing that comes without it is taken for
+    /// this trunk's, whatever its address.
     pub transport: Transport,
+    /// Over TLS: how the peer shows who it is.
+    pub tls: TlsPeer,
     /// Addresses whose requests are this trunk's; empty means the targets'.
     pub allow: Vec<IpAddr>,
     /// Digest credentials for its challenges (401, 407).
@@ -190,7 +247,8 @@ pub struct TrunkConfig {
     /// What its own INVITEs have to be answered to, where its address alone is
     /// not enough.
     pub require_auth: Option<RequiredAuth>,
-    /// Host part of our From and P-Asserted-Identity; our own address if unset.
+    /// Host part of our From and P-Asserted-Identity, our own address if unset;
+    /// and of the URI that is called, the target's name or address if unset.
     pub from_domain: Option<String>,
     /// How often its health is asked by OPTIONS; zero never asks. While calls
     /// are up, or it does not answer, [`Timers::probe_every`] is used instead
@@ -236,9 +294,19 @@ impl TrunkConfig {
     /// it asserts about callers is not believed.
     pub fn new(name: impl Into<String>, target: SocketAddr) -> Self {
         Self {
-            name: TrunkName(name.into()),
             targets: vec![target.into()],
+            ..Self::nowhere(name)
+        }
+    }
+
+    /// The same without a target, which is still to be set.
+    pub fn nowhere(name: impl Into<String>) -> Self {
+        Self {
+            name: TrunkName(name.into()),
+            targets: Vec::new(),
+            names: Vec::new(),
             transport: Transport::Udp,
+            tls: TlsPeer::default(),
             allow: Vec::new(),
             auth: None,
             require_auth: None,
@@ -259,77 +327,17 @@ impl TrunkConfig {
     /// The Request-URI of a call to `to` over this trunk, at the target that is
     /// tried first; what cannot stand in one is escaped. `None` without targets.
     pub fn request_uri(&self, to: &str) -> Option<String> {
-        let first = self.targets.iter().min_by_key(|target| target.priority)?;
-        let hop = Hop {
-            transport: self.transport,
-            address: first.address,
-        };
-        Some(hop.uri(to))
-    }
-}
-
-/// Digest credentials (RFC 3261 §22). The password is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// User name of the account at the peer.
-    pub username: String,
-    /// Its password.
-    pub password: String,
-    /// The only realm the password is used for; any realm if unset.
-    pub realm: Option<String>,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("username", &self.username)
-            .field("password", &"…")
-            .field("realm", &self.realm)
-            .finish()
-    }
-}
-
-/// The account by which a trunk shows that it is who it seems to be. The
-/// password is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RequiredAuth {
-    /// Its user name.
-    pub username: String,
-    /// Its password.
-    pub password: String,
-    /// What we call ourselves in the challenge; holds no quote.
-    pub realm: String,
-    /// How the password is hashed.
-    pub algorithm: DigestAlgorithm,
-}
-
-impl fmt::Debug for RequiredAuth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequiredAuth")
-            .field("username", &self.username)
-            .field("password", &"…")
-            .field("realm", &self.realm)
-            .field("algorithm", &self.algorithm)
-            .finish()
-    }
-}
-
-/// How digest authentication hashes (RFC 8760).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DigestAlgorithm {
-    /// What every PBX knows.
-    #[default]
-    Md5,
-    /// SHA-256.
-    Sha256,
-}
-
-impl fmt::Display for DigestAlgorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Md5 => "MD5",
-            Self::Sha256 => "SHA-256",
-        })
+        let addresses = self.targets.iter();
+        let addresses = addresses.map(|target| (target.priority, target.address.to_string()));
+        let names = self.names.iter();
+        let names = names.map(|target| (target.priority, target.authority()));
+        let (_, first) = addresses
+            .chain(names)
+            .min_by_key(|(priority, _)| *priority)?;
+        let host = self.from_domain.as_ref().unwrap_or(&first);
+        let mut uri = address::sip_uri(to, host);
+        uri.push_str(self.transport.uri_parameter());
+        Some(uri)
     }
 }
 
@@ -348,7 +356,8 @@ pub struct Timers {
     /// The shortest session interval accepted from a peer (RFC 4028 §5):
     /// 90 s, the RFC's own lower bound.
     pub min_session: Duration,
-    /// How often a trunk with calls is asked by OPTIONS: 2 s.
+    /// How often a trunk with calls is asked by OPTIONS, or one that does not
+    /// answer (over a stream after five times more and more seldom): 2 s.
     pub probe_every: Duration,
     /// How long an OPTIONS, its retransmissions included, may stay without a
     /// final answer: 2.5 s. Two such in a row are an outage, so that one in
@@ -402,15 +411,19 @@ mod tests {
             uri.as_deref(),
             Some("sip:1001@192.0.2.2:5070;transport=tcp")
         );
-    }
-
-    #[test]
-    fn the_password_is_not_printed() {
-        let credentials = Credentials {
-            username: "gw".into(),
-            password: "hunter2".into(),
-            realm: None,
-        };
-        assert!(!format!("{credentials:?}").contains("hunter2"));
+        trunk.names.push(NamedTarget {
+            name: "sip.example.org".into(),
+            port: None,
+            priority: 0,
+            weight: 1,
+        });
+        let uri = trunk.request_uri("1001");
+        assert_eq!(
+            uri.as_deref(),
+            Some("sip:1001@sip.example.org;transport=tcp")
+        );
+        trunk.from_domain = Some("example.org".into());
+        let uri = trunk.request_uri("1001");
+        assert_eq!(uri.as_deref(), Some("sip:1001@example.org;transport=tcp"));
     }
 }

@@ -20,7 +20,7 @@ use crate::legs::Legs;
 use crate::message::Sender;
 use crate::registration::Accounts;
 use crate::snapshot::DialogSnapshot;
-use crate::streams::Streams;
+use crate::streams::{Streams, Way};
 use crate::tap;
 use crate::target::Hop;
 use crate::trunk::Trunk;
@@ -124,8 +124,13 @@ impl Core {
         }
     }
 
-    /// A way over a hop, opened in time.
-    pub(crate) async fn path(&self, hop: Hop, within: Duration) -> Result<Path, Unreachable> {
+    /// A way to a trunk over a hop, opened in time.
+    pub(crate) async fn path(
+        &self,
+        trunk: &Trunk,
+        hop: Hop,
+        within: Duration,
+    ) -> Result<Path, Unreachable> {
         let to = hop.address;
         let destination = SipAddr::new(hop.transport.into(), to.into());
         let listener = self.listener(hop).ok_or(Unreachable)?;
@@ -135,25 +140,30 @@ impl Core {
                 destination,
             });
         }
-        let opened = self.streams.to(to, listener.from, listener.local);
-        match tokio::time::timeout(within, opened).await {
-            Ok(Ok(connection)) => Ok(Path {
+        let opened = self.streams.to(Way {
+            hop,
+            from: listener.from,
+            local: listener.local,
+            judge: (hop.transport == Transport::Tls).then(|| trunk.judge_at(to)),
+            trunk: &trunk.config.name,
+            within,
+        });
+        match opened.await {
+            Ok(connection) => Ok(Path {
                 connection,
                 destination,
             }),
-            Ok(Err(error)) => {
+            Err(error) => {
                 debug!(%to, %error, "no connection");
-                Err(Unreachable)
-            }
-            Err(_) => {
-                debug!(%to, "no connection in time");
                 Err(Unreachable)
             }
         }
     }
 
     /// The way for the next request of a dialog. Over TCP the peer's Contact
-    /// may not be open to us; then the connection the dialog came over is.
+    /// may not be open to us; then the connection the dialog came over is. Over
+    /// TLS that one is taken first: the peer has shown there who it is (RFC
+    /// 5923), and need not listen anywhere.
     pub(crate) async fn path_in_dialog(
         &self,
         trunk: &Trunk,
@@ -161,8 +171,20 @@ impl Core {
     ) -> Result<Path, Unreachable> {
         let within = trunk.config.answer_within;
         let hop = dialog.next_hop(|ip| trunk.allows(ip));
-        match self.path(hop, within).await {
-            Err(_) if hop != dialog.hop() => self.path(dialog.hop(), within).await,
+        let own = dialog.hop();
+        let is_same_host = hop.address.ip() == own.address.ip();
+        if hop.transport == Transport::Tls && is_same_host {
+            let name = &trunk.config.name;
+            if let Some(connection) = self.streams.of_dialog(own, name) {
+                let destination = SipAddr::new(own.transport.into(), own.address.into());
+                return Ok(Path {
+                    connection,
+                    destination,
+                });
+            }
+        }
+        match self.path(trunk, hop, within).await {
+            Err(_) if hop != own => self.path(trunk, own, within).await,
             found => found,
         }
     }
@@ -210,6 +232,7 @@ impl From<Transport> for rsipstack::sip::Transport {
         match transport {
             Transport::Udp => Self::Udp,
             Transport::Tcp => Self::Tcp,
+            Transport::Tls => Self::Tls,
         }
     }
 }

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use rsipstack::sip::{Header, Method, StatusCode};
 use rsipstack::transaction::{Transaction, TransactionReceiver};
-use rsipstack::transport::{SipAddr, SipConnection};
+use rsipstack::transport::SipAddr;
 use tokio::sync::mpsc::error::TrySendError;
 use tracing::debug;
 
 use crate::arrival;
-use crate::config::Transport;
 use crate::core::Core;
 use crate::established::offer_of;
 use crate::incoming;
@@ -30,11 +29,11 @@ pub(crate) async fn serve(core: Arc<Core>, mut transactions: TransactionReceiver
 }
 
 fn take(core: &Arc<Core>, mut tx: Transaction) {
-    let Some(hop) = tx.connection.as_ref().and_then(hop_of) else {
+    let Some(hop) = tx.connection.as_ref().and_then(Hop::of) else {
         return;
     };
     let source = hop.address;
-    let Some(trunk) = core.admission.trunk_of(source).cloned() else {
+    let Some(trunk) = core.admission.trunk_of(hop).cloned() else {
         return;
     };
     // Answers go where the request came from (RFC 3581), whatever its Via
@@ -46,9 +45,7 @@ fn take(core: &Arc<Core>, mut tx: Transaction) {
     let Some(local_tag) = local_tag else {
         return outside_of_dialogs(core, &trunk, hop, tx);
     };
-    let inbox = core
-        .legs
-        .of_dialog(&DialogKey { call_id, local_tag }, source.ip());
+    let inbox = core.legs.of_dialog(&DialogKey { call_id, local_tag }, hop);
     let Some(inbox) = inbox else {
         let status = StatusCode::CallTransactionDoesNotExist;
         return transact::reply(core, tx, status, Vec::new());
@@ -62,16 +59,6 @@ fn take(core: &Arc<Core>, mut tx: Transaction) {
         debug!(method = %tx.original.method, %status, "leg takes no request");
         transact::reply(core, *tx, status, Vec::new());
     }
-}
-
-/// Where a connection comes from.
-fn hop_of(connection: &SipConnection) -> Option<Hop> {
-    let address = connection.get_remote_addr()?.get_socketaddr().ok()?;
-    let transport = match connection.is_reliable() {
-        true => Transport::Tcp,
-        false => Transport::Udp,
-    };
-    Some(Hop { transport, address })
 }
 
 fn outside_of_dialogs(core: &Arc<Core>, trunk: &Arc<Trunk>, hop: Hop, tx: Transaction) {

@@ -1,6 +1,5 @@
 //! The register of live legs: by id for commands, by dialog for requests.
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::event::{Command, EndCause, Event, Happened, LegId};
 use crate::snapshot::DialogSnapshot;
-use crate::target::Target;
+use crate::target::{Hop, Target};
 use crate::trunk::Trunk;
 
 /// How many inputs may wait for one leg.
@@ -172,10 +171,10 @@ impl Legs {
 
     /// The leg of a dialog, provided its trunk allows the address that asks:
     /// another peer that learnt the tags has no say in it.
-    pub(crate) fn of_dialog(&self, key: &DialogKey, source: IpAddr) -> Option<Inbox> {
+    pub(crate) fn of_dialog(&self, key: &DialogKey, source: Hop) -> Option<Inbox> {
         let id = *self.by_dialog.get(key)?;
         let leg = self.by_id.get(&id)?;
-        leg.trunk.allows(source).then(|| leg.inbox.clone())
+        leg.trunk.is_from(source).then(|| leg.inbox.clone())
     }
 
     pub(crate) fn has_arrived(&self, invite: &InviteKey) -> bool {
@@ -302,8 +301,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
-    use crate::config::TrunkConfig;
+    use crate::config::{Transport, TrunkConfig};
     use crate::snapshot::tests::sample;
 
     const PBX: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
@@ -311,6 +312,13 @@ mod tests {
     fn trunk() -> Arc<Trunk> {
         let config = TrunkConfig::new("pbx", (PBX, 5060).into());
         Arc::new(Trunk::new(config))
+    }
+
+    fn from(ip: IpAddr) -> Hop {
+        Hop {
+            transport: Transport::Udp,
+            address: (ip, 5060).into(),
+        }
     }
 
     fn key() -> DialogKey {
@@ -326,12 +334,12 @@ mod tests {
         let (legs, trunk) = (Arc::new(Legs::new(1)), trunk());
         let entered = legs.enter(LegId(1), Priority::Normal, &trunk, sample(), None, &events);
         let (place, _inbox) = entered.expect("the first place");
-        assert!(legs.of_dialog(&key(), PBX).is_some());
+        assert!(legs.of_dialog(&key(), from(PBX)).is_some());
         assert_eq!(legs.dialog(LegId(1)), Some(sample()));
         let second = legs.enter(LegId(2), Priority::Normal, &trunk, sample(), None, &events);
         assert!(matches!(second, Err(NoEntry::Full)));
         drop(place);
-        assert!(legs.of_dialog(&key(), PBX).is_none());
+        assert!(legs.of_dialog(&key(), from(PBX)).is_none());
         assert_eq!(legs.len(), 0);
     }
 
@@ -358,7 +366,22 @@ mod tests {
         let (legs, trunk) = (Arc::new(Legs::new(9)), trunk());
         let _leg = legs.enter(LegId(1), Priority::Normal, &trunk, sample(), None, &events);
         let elsewhere = IpAddr::from([192, 0, 2, 2]);
-        assert!(legs.of_dialog(&key(), elsewhere).is_none());
+        assert!(legs.of_dialog(&key(), from(elsewhere)).is_none());
+    }
+
+    #[test]
+    fn a_dialog_over_tls_is_not_reached_without() {
+        let (events, _reader) = mpsc::channel(4);
+        let mut config = TrunkConfig::new("pbx", (PBX, 5061).into());
+        config.transport = Transport::Tls;
+        let (legs, trunk) = (Arc::new(Legs::new(9)), Arc::new(Trunk::new(config)));
+        let _leg = legs.enter(LegId(1), Priority::Normal, &trunk, sample(), None, &events);
+        assert!(legs.of_dialog(&key(), from(PBX)).is_none());
+        let over_tls = Hop {
+            transport: Transport::Tls,
+            ..from(PBX)
+        };
+        assert!(legs.of_dialog(&key(), over_tls).is_some());
     }
 
     #[test]

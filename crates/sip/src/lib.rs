@@ -35,6 +35,7 @@ mod leg;
 mod legs;
 mod listen;
 mod message;
+mod names;
 mod options;
 mod outgoing;
 mod refer;
@@ -46,14 +47,15 @@ mod snapshot;
 mod streams;
 mod tap;
 mod target;
+mod tls;
 mod transact;
 mod trunk;
 mod undo;
 mod user_agent;
 
 pub use config::{
-    AccountName, Credentials, DigestAlgorithm, Listener, RequiredAuth, SipConfig, Target, Timers,
-    Transport, TrunkConfig, TrunkName,
+    AccountName, Credentials, DigestAlgorithm, Listener, NamedTarget, RequiredAuth, SipConfig,
+    Target, Timers, Transport, TrunkConfig, TrunkName,
 };
 pub use event::{Caller, Command, EndCause, Event, Happened, LegId, ReasonHeader};
 pub use extra_header::{ExtraHeader, HeaderError};
@@ -65,6 +67,7 @@ pub use refused::{OrphanError, Refused, StartError};
 pub use registration::{RegistrationConfig, RegistrationState, Standing};
 pub use snapshot::DialogSnapshot;
 pub use tap::{Seen, Tap};
+pub use tls::{Fingerprint, TlsError, TlsIdentity, TlsPeer, Trust};
 pub use user_agent::UserAgent;
 
 /// The `tracing` filter directive that a binary must add to its own: the

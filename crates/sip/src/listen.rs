@@ -18,7 +18,8 @@ use crate::core::Bound;
 use crate::dscp;
 use crate::fence::{Admission, FencedUdp, Gate};
 use crate::refused::StartError;
-use crate::streams::{Limits, OpenStreams, Streams};
+use crate::streams::{Limits, Streams};
+use crate::tls::Tls;
 use crate::transact::Marker;
 
 /// Bytes of datagrams that may wait to be read.
@@ -56,7 +57,7 @@ pub(crate) async fn bind(listener: &Listener, dscp: u8) -> Result<Socket, StartE
             let local = socket.local_addr().map_err(failed)?;
             (BoundSocket::Udp(socket), local)
         }
-        Transport::Tcp => {
+        Transport::Tcp | Transport::Tls => {
             let socket = TcpListener::bind(listener.bind).await.map_err(failed)?;
             // Also its SYN-ACKs; connections are marked again by themselves.
             dscp::mark(&socket, listener.bind.ip(), dscp);
@@ -95,8 +96,7 @@ pub(crate) async fn open(
     let transports =
         TransportLayer::new_with_domain_resolver(stop.child_token(), Box::new(NoNames));
     let own_endpoint = Arc::new(OnceLock::new());
-    let open = Arc::new(OpenStreams::default());
-    let gate = Gate::new(admission.clone(), own_endpoint.clone(), open.clone());
+    let gate = Gate::new(admission.clone(), own_endpoint.clone());
     let endpoint = EndpointBuilder::new()
         .with_transport_layer(transports)
         .with_cancel_token(stop.child_token())
@@ -110,9 +110,9 @@ pub(crate) async fn open(
     let transactions = endpoint.incoming_transactions().map_err(stack)?;
     let streams = Streams::new(
         &endpoint.inner,
-        open,
         admission.clone(),
         Limits::of(&config.timers),
+        Tls::new(config.tls.clone()),
         config.dscp,
         stop.clone(),
     );
@@ -129,7 +129,7 @@ pub(crate) async fn open(
                 Some(udp)
             }
             BoundSocket::Tcp(tcp) => {
-                tokio::spawn(streams.clone().accept(tcp, socket.local));
+                tokio::spawn(streams.clone().accept(tcp, socket.transport, socket.local));
                 None
             }
         };
@@ -212,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_listener_sends_is_marked() {
-        for transport in [Transport::Udp, Transport::Tcp] {
+        for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
             let four = octet(transport, Ipv4Addr::LOCALHOST.into()).await;
             assert_eq!(four, Some(0x60), "{transport}");
             // Where there is IPv6 at all.

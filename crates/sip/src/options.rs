@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::address;
+use crate::config::Transport;
 use crate::core::Core;
 use crate::event::Command;
 use crate::legs::Input;
@@ -18,6 +19,9 @@ use crate::message::{self, Head};
 use crate::target::{Hop, Target};
 use crate::transact::{self, Outcome};
 use crate::trunk::Trunk;
+
+/// How many probes in a row without an answer may be followed by a quick one.
+const QUICK_TRIES: u32 = 5;
 
 /// Sends OPTIONS to a target of a trunk for as long as the user agent lives.
 pub(crate) async fn watch(core: Arc<Core>, trunk: Arc<Trunk>, target: Arc<Target>) {
@@ -30,9 +34,12 @@ pub(crate) async fn watch(core: Arc<Core>, trunk: Arc<Trunk>, target: Arc<Target
         trunk.config.options_up_after,
     );
     loop {
+        if target.is_left() {
+            return;
+        }
         let asked = Instant::now();
         dialogs.mark_unchanged();
-        let found = ask(&core, target.hop).await;
+        let found = ask(&core, &trunk, target.hop).await;
         let dialog_began = dialogs.has_changed().unwrap_or(false);
         if vigil.blinked(found) {
             look_after(&core, &trunk, &target);
@@ -45,7 +52,14 @@ pub(crate) async fn watch(core: Arc<Core>, trunk: Arc<Trunk>, target: Arc<Target
             core.legs.tell_silence(&trunk, &target);
         }
         let at_ease = vigil.silent == 0 && (target.is_up() || vigil.lively == 0);
-        pause(&core, &trunk, at_ease, &mut dialogs, asked).await;
+        let seldom = trunk.config.options_every;
+        let often = core.config.timers.probe_every.min(seldom);
+        let pace = Pace {
+            seldom,
+            often,
+            anew: vigil.reconnects_after(target.hop.transport, often, seldom),
+        };
+        pause(pace, at_ease, &mut dialogs, asked).await;
     }
 }
 
@@ -116,6 +130,22 @@ impl Vigil {
         found == Found::Life && (1..self.down_after).contains(&self.silent)
     }
 
+    /// How soon a target that is silent is asked again where that opens a
+    /// connection: a peer that is gone, or does not accept us, is not to be
+    /// bothered every other second for days.
+    fn reconnects_after(
+        &self,
+        transport: Transport,
+        often: Duration,
+        seldom: Duration,
+    ) -> Duration {
+        if transport == Transport::Udp {
+            return often;
+        }
+        let doublings = self.silent.saturating_sub(QUICK_TRIES).min(16);
+        often.saturating_mul(1 << doublings).min(seldom)
+    }
+
     fn is_outage(&self) -> bool {
         self.has_answered && self.silent >= self.down_after
     }
@@ -161,29 +191,34 @@ fn report(trunk: &Trunk, target: &Target, up: bool) {
     }
 }
 
+/// How often a target is asked.
+struct Pace {
+    /// While all is well and it has no calls.
+    seldom: Duration,
+    /// While it has calls, or is in doubt.
+    often: Duration,
+    /// While it is silent and has no calls.
+    anew: Duration,
+}
+
 /// Waits until the next probe is due, counted from when the last was `asked`.
-async fn pause(
-    core: &Core,
-    trunk: &Trunk,
-    at_ease: bool,
-    dialogs: &mut watch::Receiver<usize>,
-    asked: Instant,
-) {
-    let seldom = trunk.config.options_every;
-    let often = core.config.timers.probe_every.min(seldom);
-    let in_dialog = *dialogs.borrow() > 0;
-    if at_ease && !in_dialog {
+async fn pause(pace: Pace, at_ease: bool, dialogs: &mut watch::Receiver<usize>, asked: Instant) {
+    if *dialogs.borrow() == 0 {
+        let unhurried = match at_ease {
+            true => pace.seldom,
+            false => pace.anew,
+        };
         tokio::select! {
-            () = tokio::time::sleep_until(asked + seldom) => return,
+            () = tokio::time::sleep_until(asked + unhurried) => return,
             _ = dialogs.changed() => {}
         }
     }
-    tokio::time::sleep_until(asked + often).await;
+    tokio::time::sleep_until(asked + pace.often).await;
 }
 
-async fn ask(core: &Core, hop: Hop) -> Found {
+async fn ask(core: &Core, trunk: &Trunk, hop: Hop) -> Found {
     let within = core.config.timers.probe_within;
-    let answer = tokio::time::timeout(within, exchange(core, hop));
+    let answer = tokio::time::timeout(within, exchange(core, trunk, hop));
     match answer.await {
         Ok(Some(Outcome::Final(response))) if response.status_code.code() == 503 => {
             Found::Unavailable
@@ -194,16 +229,18 @@ async fn ask(core: &Core, hop: Hop) -> Found {
 }
 
 /// One OPTIONS and what came of it; `None` where it could not be sent.
-async fn exchange(core: &Core, hop: Hop) -> Option<Outcome> {
-    let target = hop.address;
-    let path = core.path(hop, core.config.timers.probe_within).await.ok()?;
+async fn exchange(core: &Core, trunk: &Trunk, hop: Hop) -> Option<Outcome> {
+    let target = format!("sip:{}{}", hop.address, hop.transport.uri_parameter());
+    // A little less than the whole may take, so that it is known what failed.
+    let within = core.config.timers.probe_within * 4 / 5;
+    let path = core.path(trunk, hop, within).await.ok()?;
     let sender = core.sender(hop);
     let host = address::host_of(sender.local.ip());
     let mut request = sender.request(Head {
         method: Method::Options,
-        uri: address::parse_uri(&format!("sip:{target}"))?,
+        uri: address::parse_uri(&target)?,
         from: format!("<sip:mxtrunk@{host}>;tag={}", make_tag()),
-        to: format!("<sip:{target}>"),
+        to: format!("<{target}>"),
         call_id: &format!("{}@{host}", make_uuid_v4()),
         cseq: 1,
     });
@@ -270,6 +307,20 @@ mod tests {
         // That is an outage, and its end is another matter.
         assert!(!after(&[(life, false), (silence, false), (silence, false)]));
         assert!(!vigil(&[(silence, false)]).blinked(silence));
+    }
+
+    #[test]
+    fn a_connection_to_a_silent_peer_is_tried_more_and_more_seldom() {
+        let (often, seldom) = (Duration::from_secs(2), Duration::from_secs(30));
+        let mut vigil = vigil(&[(Found::Life, false)]);
+        for (over_tls, seconds) in [2, 2, 2, 2, 2, 4, 8, 16, 30, 30].into_iter().enumerate() {
+            vigil.note(Found::Silence, false);
+            let waits = |transport| vigil.reconnects_after(transport, often, seldom).as_secs();
+            assert_eq!(waits(Transport::Tls), seconds, "{over_tls}");
+            assert_eq!(waits(Transport::Udp), 2);
+        }
+        vigil.note(Found::Life, false);
+        assert_eq!(vigil.reconnects_after(Transport::Tcp, often, seldom), often);
     }
 
     #[test]

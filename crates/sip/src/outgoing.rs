@@ -24,7 +24,7 @@ use crate::refused::Refused;
 use crate::registration::{self, Account};
 use crate::session::{Asked, Timer};
 use crate::snapshot::DialogSnapshot;
-use crate::target::Hop;
+use crate::target::{Hop, Target};
 use crate::transact::{self, InviteSent};
 use crate::trunk::Trunk;
 
@@ -60,7 +60,7 @@ pub(crate) fn start(core: &Arc<Core>, id: LegId, order: Order) -> Result<(), Ref
     }
     let mut attempts = Attempts::of(&trunk, priority, Instant::now());
     let target = attempts.next().ok_or(Refused::NoTarget)?;
-    let dialog = first_snapshot(core, &trunk, &order, target.hop);
+    let dialog = first_snapshot(core, &trunk, &order, &target);
     let entered = core
         .legs
         .enter(id, priority, &trunk, dialog.clone(), None, &core.events);
@@ -84,7 +84,8 @@ pub(crate) fn start(core: &Arc<Core>, id: LegId, order: Order) -> Result<(), Ref
     Ok(())
 }
 
-fn first_snapshot(core: &Core, trunk: &Trunk, order: &Order, hop: Hop) -> DialogSnapshot {
+fn first_snapshot(core: &Core, trunk: &Trunk, order: &Order, target: &Target) -> DialogSnapshot {
+    let hop = target.hop;
     let account = account(core, trunk, order);
     let proxy = account.and_then(|account| account.config.proxy);
     let proxy = proxy.map(|address| Hop { address, ..hop });
@@ -95,7 +96,7 @@ fn first_snapshot(core: &Core, trunk: &Trunk, order: &Order, hop: Hop) -> Dialog
         (false, None) => own_address(core, trunk, hop, order, &order.from.number),
     };
     let own_host = address::host_of(core.sender(hop).local.ip());
-    let target = hop.uri(&order.to);
+    let target = target.uri(&order.to, trunk.config.from_domain.as_deref());
     DialogSnapshot {
         trunk: trunk.config.name.clone(),
         transport: hop.transport,
@@ -162,7 +163,7 @@ pub(crate) async fn attempt_next(
 ) -> Option<(DialogSnapshot, InviteSent)> {
     while let Some(target) = attempts.next() {
         leg.core.admission.count_failover();
-        let mut dialog = first_snapshot(&leg.core, &leg.trunk, order, target.hop);
+        let mut dialog = first_snapshot(&leg.core, &leg.trunk, order, &target);
         leg.hop = dialog.hop();
         dialog.local_cseq = cseq - 1;
         leg.place.move_to(&dialog);
@@ -183,7 +184,7 @@ async fn attempt(
     within: Duration,
     asked: &Asked,
 ) -> Option<InviteSent> {
-    let path = leg.core.path(leg.hop, within).await.ok()?;
+    let path = leg.core.path(&leg.trunk, leg.hop, within).await.ok()?;
     let cseq = dialog.local_cseq + 1;
     send_invite(leg, dialog, order, path, cseq, asked.headers(Timer::Off))
 }

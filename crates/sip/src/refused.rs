@@ -21,6 +21,12 @@ pub enum StartError {
     /// Bound to all interfaces, with nothing to tell peers.
     #[error("{0} is no address that peers could answer to: set `advertise`")]
     NothingToAdvertise(SocketAddr),
+    /// A listener with TLS, and no certificate to show.
+    #[error("listening on TLS {0} takes a certificate and its key")]
+    NoCertificate(SocketAddr),
+    /// The system's configuration of DNS cannot be read.
+    #[error("names cannot be looked up: {0}")]
+    NoResolver(String),
     /// A trunk has no target, or no listener of its transport and a target's
     /// address family.
     #[error("trunk {0} needs targets, and a listener of its transport and their address family")]

@@ -61,7 +61,7 @@ impl DialogSnapshot {
             None => Some(self.remote_target.clone()),
         };
         let address = first
-            .and_then(|uri| address::socket_addr(&uri))
+            .and_then(|uri| address::socket_addr(&uri, self.transport))
             .filter(|addr| trusted(addr.ip()));
         Hop {
             address: address.unwrap_or(self.peer),

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use rsipstack::transport::{SipAddr, SipConnection};
 use tokio::sync::watch;
 
 use crate::address;
-use crate::config::{self, Transport};
+use crate::config::{self, NamedTarget, Transport};
 use crate::legs::Priority;
 
 /// The longest that a 503 may keep us from a target: no peer knows its own
@@ -23,12 +24,53 @@ pub(crate) struct Hop {
     pub(crate) address: SocketAddr,
 }
 
+/// Where a trunk's peer is said to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) address: SocketAddr,
+    pub(crate) rank: Rank,
+    /// The name that led there, with its port where that is configured.
+    pub(crate) name: Option<NamedTarget>,
+}
+
+/// When it is a target's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rank {
+    /// The configured priority, and that of SRV within it.
+    pub(crate) priority: (u16, u16),
+    pub(crate) weight: u16,
+}
+
+impl From<&config::Target> for Place {
+    fn from(target: &config::Target) -> Self {
+        Self {
+            address: target.address,
+            rank: Rank {
+                priority: (target.priority, 0),
+                weight: target.weight,
+            },
+            name: None,
+        }
+    }
+}
+
 impl Hop {
-    /// The URI of somebody there.
-    pub(crate) fn uri(&self, user: &str) -> String {
-        let mut uri = address::sip_uri(user, &self.address.to_string());
-        uri.push_str(self.transport.uri_parameter());
-        uri
+    /// What a message came over that came from this address.
+    pub(crate) fn from(connection: &SipConnection, from: &SipAddr) -> Option<Self> {
+        let transport = match connection.transport() {
+            rsipstack::sip::Transport::Tcp => Transport::Tcp,
+            rsipstack::sip::Transport::Tls => Transport::Tls,
+            _ => Transport::Udp,
+        };
+        Some(Self {
+            transport,
+            address: from.get_socketaddr().ok()?,
+        })
+    }
+
+    /// Where a connection leads.
+    pub(crate) fn of(connection: &SipConnection) -> Option<Self> {
+        Self::from(connection, connection.get_remote_addr()?)
     }
 }
 
@@ -36,9 +78,12 @@ impl Hop {
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) hop: Hop,
-    priority: u16,
-    weight: u16,
+    /// The name that led here.
+    name: Option<NamedTarget>,
+    rank: Mutex<Rank>,
     up: AtomicBool,
+    /// No name leads here any more.
+    gone: AtomicBool,
     /// The peer asked us (503 with Retry-After) to call elsewhere until then.
     elsewhere_until: Mutex<Option<Instant>>,
     /// Dialogs, early ones included; each new one is announced, for the peer
@@ -47,19 +92,49 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(crate) fn new(target: config::Target, transport: Transport) -> Self {
+    pub(crate) fn new(place: Place, transport: Transport) -> Self {
         Self {
             hop: Hop {
                 transport,
-                address: target.address,
+                address: place.address,
             },
-            priority: target.priority,
-            weight: target.weight,
+            name: place.name,
+            rank: Mutex::new(place.rank),
+            gone: AtomicBool::new(false),
             // Unknown counts as up: the first OPTIONS must not hold up calls.
             up: AtomicBool::new(true),
             elsewhere_until: Mutex::new(None),
             dialogs: watch::Sender::new(0),
         }
+    }
+
+    /// Who it is, as its certificate has to say (RFC 5922 §7.4): the name that
+    /// is configured and not the one that SRV led to; else the address.
+    pub(crate) fn host(&self) -> String {
+        match &self.name {
+            Some(named) => named.name.clone(),
+            None => self.hop.address.ip().to_string(),
+        }
+    }
+
+    /// The URI of somebody there; `domain` is what the trunk calls itself.
+    pub(crate) fn uri(&self, user: &str, domain: Option<&str>) -> String {
+        let own = match &self.name {
+            Some(named) => named.authority(),
+            None => self.hop.address.to_string(),
+        };
+        let mut uri = address::sip_uri(user, domain.unwrap_or(&own));
+        uri.push_str(self.hop.transport.uri_parameter());
+        uri
+    }
+
+    fn rank(&self) -> Rank {
+        *lock(&self.rank)
+    }
+
+    /// Whether nobody has anything to do with it any more.
+    pub(crate) fn is_left(&self) -> bool {
+        self.gone.load(Ordering::Relaxed) && *self.dialogs.borrow() == 0
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -117,21 +192,84 @@ impl Drop for InDialog {
 
 /// All targets of a trunk.
 #[derive(Debug)]
-pub(crate) struct Targets(RwLock<Arc<[Arc<Target>]>>);
+pub(crate) struct Targets {
+    transport: Transport,
+    all: RwLock<Arc<[Arc<Target>]>>,
+    /// Those that are none any more, and have dialogs still.
+    leaving: Mutex<Vec<Arc<Target>>>,
+}
 
 impl Targets {
-    pub(crate) fn new(targets: impl Iterator<Item = Target>) -> Self {
-        Self(RwLock::new(targets.map(Arc::new).collect()))
+    pub(crate) fn new(places: impl Iterator<Item = Place>, transport: Transport) -> Self {
+        let all = places.map(|place| Arc::new(Target::new(place, transport)));
+        Self {
+            transport,
+            all: RwLock::new(all.collect()),
+            leaving: Mutex::default(),
+        }
     }
 
     pub(crate) fn all(&self) -> Arc<[Arc<Target>]> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
         all.clone()
     }
 
+    /// From now on the targets are at these places; those that stay keep what
+    /// is known of them. Returns the new ones.
+    pub(crate) fn move_to(&self, places: Vec<Place>) -> Vec<Arc<Target>> {
+        let mut leaving = lock(&self.leaving);
+        leaving.retain(|target| !target.is_left());
+        let mut known: Vec<_> = self.all().iter().chain(leaving.iter()).cloned().collect();
+        let (mut all, mut new) = (Vec::<Arc<Target>>::new(), Vec::new());
+        for place in places {
+            if all.iter().any(|target| target.hop.address == place.address) {
+                // Two names, or two records, lead to one place: the first does.
+                continue;
+            }
+            let is_there = |target: &Arc<Target>| {
+                target.hop.address == place.address && target.name == place.name
+            };
+            match known.iter().position(is_there) {
+                Some(at) => {
+                    let target = known.remove(at);
+                    *lock(&target.rank) = place.rank;
+                    target.gone.store(false, Ordering::Relaxed);
+                    all.push(target);
+                }
+                None => {
+                    let target = Arc::new(Target::new(place, self.transport));
+                    new.push(target.clone());
+                    all.push(target);
+                }
+            }
+        }
+        for target in &known {
+            target.gone.store(true, Ordering::Relaxed);
+        }
+        *leaving = known;
+        leaving.retain(|target| !target.is_left());
+        *self.all.write().unwrap_or_else(PoisonError::into_inner) = all.into();
+        new
+    }
+
+    /// Whether a target is at this address, or was when a call began that is
+    /// still up.
     pub(crate) fn has_ip(&self, ip: IpAddr) -> bool {
-        let all = self.all();
-        all.iter().any(|target| target.hop.address.ip() == ip)
+        let is_there = |target: &Arc<Target>| target.hop.address.ip() == ip;
+        self.all().iter().any(is_there) || self.leaves(ip)
+    }
+
+    /// The addresses that [`Self::has_ip`] knows.
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
+        let (all, leaving) = (self.all(), lock(&self.leaving));
+        let targets = all.iter().chain(leaving.iter());
+        targets.map(|target| target.hop.address.ip()).collect()
+    }
+
+    fn leaves(&self, ip: IpAddr) -> bool {
+        let leaving = lock(&self.leaving);
+        let mut left = leaving.iter().filter(|target| !target.is_left());
+        left.any(|target| target.hop.address.ip() == ip)
     }
 
     /// The target that speaks from this address: the one there, else the only
@@ -165,7 +303,7 @@ impl Targets {
             .into_iter()
             .flatten()
         {
-            while let Some(first) = left.iter().map(|target| target.priority).min() {
+            while let Some(first) = left.iter().map(|target| target.rank().priority).min() {
                 let at = draw(&left, first, &mut random);
                 order.push(left.remove(at));
             }
@@ -175,16 +313,18 @@ impl Targets {
 }
 
 /// One of those of a priority, of which there is one at least.
-fn draw(left: &[Arc<Target>], priority: u16, random: &mut impl FnMut(u32) -> u32) -> usize {
+fn draw(left: &[Arc<Target>], priority: (u16, u16), random: &mut impl FnMut(u32) -> u32) -> usize {
     let group = left.iter().enumerate();
-    let group: Vec<_> = group.filter(|(_, t)| t.priority == priority).collect();
-    let sum: u32 = group.iter().map(|(_, t)| u32::from(t.weight)).sum();
+    let group: Vec<_> = group
+        .filter(|(_, t)| t.rank().priority == priority)
+        .collect();
+    let sum: u32 = group.iter().map(|(_, t)| u32::from(t.rank().weight)).sum();
     let mut drawn = match sum {
         0 => 0,
         _ => random(sum),
     };
     for (at, target) in &group {
-        let weight = u32::from(target.weight);
+        let weight = u32::from(target.rank().weight);
         if drawn < weight {
             return *at;
         }
@@ -204,107 +344,4 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Targets at port 1, 2, … of one address, by priority and weight.
-    fn targets(some: &[(u16, u16)]) -> Targets {
-        let some = some.iter().zip(1..).map(|((priority, weight), port)| {
-            let target = config::Target {
-                address: ([192, 0, 2, 1], port).into(),
-                priority: *priority,
-                weight: *weight,
-            };
-            Target::new(target, Transport::Udp)
-        });
-        Targets::new(some)
-    }
-
-    fn ports(order: &[Arc<Target>]) -> Vec<u16> {
-        order.iter().map(|t| t.hop.address.port()).collect()
-    }
-
-    fn order_of(targets: &Targets, urgency: Priority, random: fn(u32) -> u32) -> Vec<u16> {
-        ports(&targets.order(urgency, Instant::now(), random))
-    }
-
-    #[test]
-    fn the_lowest_priority_goes_first_and_chance_decides_within_one() {
-        let targets = targets(&[(20, 1), (10, 1), (10, 3)]);
-        assert_eq!(order_of(&targets, Priority::Normal, |_| 0), [2, 3, 1]);
-        let highest = |below: u32| below - 1;
-        assert_eq!(order_of(&targets, Priority::Normal, highest), [3, 2, 1]);
-    }
-
-    #[test]
-    fn each_target_goes_first_as_often_as_its_weight_says() {
-        let targets = targets(&[(0, 1), (0, 3), (0, 0)]);
-        let mut firsts = [0; 3];
-        for drawn in 0..4 {
-            let order = targets.order(Priority::Normal, Instant::now(), |below| drawn % below);
-            assert_eq!(order.len(), 3);
-            firsts[usize::from(ports(&order)[0]) - 1] += 1;
-        }
-        assert_eq!(firsts, [1, 3, 0]);
-    }
-
-    #[test]
-    fn what_does_not_take_calls_is_left_out_except_by_a_call_for_help() {
-        let targets = targets(&[(0, 1), (1, 1), (2, 1)]);
-        let now = Instant::now();
-        targets.all()[0].set_up(false);
-        targets.all()[1].call_elsewhere_for(Duration::from_secs(7), now);
-        assert_eq!(order_of(&targets, Priority::Normal, |_| 0), [3]);
-        assert_eq!(order_of(&targets, Priority::Emergency, |_| 0), [3, 1, 2]);
-        targets.all()[2].set_up(false);
-        // With none it is no worse to try than not to.
-        assert_eq!(order_of(&targets, Priority::Normal, |_| 0), [1, 2, 3]);
-        assert!(targets.all()[1].takes_calls(now + Duration::from_secs(7)));
-    }
-
-    #[test]
-    fn no_503_shuts_a_target_off_for_hours() {
-        let targets = targets(&[(0, 1)]);
-        let (target, now) = (targets.all()[0].clone(), Instant::now());
-        target.call_elsewhere_for(Duration::from_secs(86_400), now);
-        assert!(!target.takes_calls(now + Duration::from_secs(299)));
-        assert!(target.takes_calls(now + Duration::from_secs(300)));
-    }
-
-    #[test]
-    fn a_peer_that_speaks_from_another_port_is_the_one_target_there() {
-        let target = |ip: [u8; 4], port| {
-            let target = config::Target::from(SocketAddr::from((ip, port)));
-            Target::new(target, Transport::Tcp)
-        };
-        let (one, other) = ([192, 0, 2, 1], [192, 0, 2, 2]);
-        let some = [target(one, 1), target(other, 1), target(other, 2)];
-        let targets = Targets::new(some.into_iter());
-        let of = |ip: [u8; 4], port| targets.of((ip, port).into()).map(|t| t.hop.address);
-        assert_eq!(of(one, 40_000), Some((one, 1).into()));
-        assert_eq!(of(other, 2), Some((other, 2).into()));
-        assert_eq!(of(other, 40_000), None);
-        assert_eq!(of([192, 0, 2, 3], 1), None);
-    }
-
-    #[test]
-    fn a_dialog_that_begins_is_news_and_one_that_ends_is_not() {
-        let target = targets(&[(0, 1)]).all()[0].clone();
-        let mut dialogs = target.dialogs();
-        let dialog = InDialog::with(Some(target));
-        assert!(dialogs.has_changed().expect("the target lives"));
-        assert_eq!(*dialogs.borrow_and_update(), 1);
-        drop(dialog);
-        assert!(!dialogs.has_changed().unwrap_or(false));
-        assert_eq!(*dialogs.borrow(), 0);
-    }
-
-    #[test]
-    fn only_a_change_of_health_is_news() {
-        let target = targets(&[(0, 1)]).all()[0].clone();
-        assert!(target.is_up());
-        assert!(!target.set_up(true));
-        assert!(target.set_up(false));
-        assert!(!target.is_up());
-    }
-}
+mod tests;

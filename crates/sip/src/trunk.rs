@@ -8,11 +8,12 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use crate::challenge::Challenger;
-use crate::config::TrunkConfig;
+use crate::config::{Transport, TrunkConfig};
 use crate::fence::Bucket;
 use crate::legs::Priority;
 use crate::registration::Pace;
-use crate::target::{InDialog, Target, Targets};
+use crate::target::{Hop, InDialog, Place, Targets};
+use crate::tls::Judge;
 
 /// One configured peer.
 #[derive(Debug)]
@@ -42,9 +43,9 @@ impl Trunk {
         let now = Instant::now();
         let times = |factor: u32| config.new_calls_per_second.saturating_mul(factor);
         let rate = || Mutex::new(Bucket::new(times(1), now));
-        let targets = config.targets.iter();
+        let places = config.targets.iter().map(Place::from);
         Self {
-            targets: Targets::new(targets.map(|t| Target::new(*t, config.transport))),
+            targets: Targets::new(places, config.transport),
             challenger: config
                 .require_auth
                 .clone()
@@ -85,13 +86,65 @@ impl Trunk {
         }
     }
 
+    /// Whether what comes from there belongs to this trunk: one over TLS has
+    /// nothing to do with what comes without.
+    pub(crate) fn is_from(&self, hop: Hop) -> bool {
+        self.takes(hop.transport) && self.allows(hop.address.ip())
+    }
+
+    /// Whether it is spoken to over this transport. UDP and TCP are one: who
+    /// sends long messages changes from one to the other (RFC 3261 §18.1.1).
+    pub(crate) fn takes(&self, transport: Transport) -> bool {
+        let is_tls = |transport| transport == Transport::Tls;
+        is_tls(self.config.transport) == is_tls(transport)
+    }
+
+    /// Whom the peer has to be where we connect to it.
+    pub(crate) fn judge_at(&self, address: SocketAddr) -> Judge {
+        let all = self.targets.all();
+        let mut at = all.iter().filter(|target| target.hop.address == address);
+        let names = match (&self.config.tls.name, at.next()) {
+            (Some(name), _) => vec![name.clone()],
+            (None, Some(target)) => vec![target.host()],
+            // A Contact elsewhere, or a proxy.
+            (None, None) => self.names_of_targets(address.ip()),
+        };
+        self.judge(names)
+    }
+
+    /// Whom the peer has to be that connects to us.
+    pub(crate) fn judge_of_caller(&self, ip: IpAddr) -> Judge {
+        let names = match &self.config.tls.name {
+            Some(name) => vec![name.clone()],
+            None => self.names_of_targets(ip),
+        };
+        self.judge(names)
+    }
+
+    fn names_of_targets(&self, ip: IpAddr) -> Vec<String> {
+        let all = self.targets.all();
+        let mut names: Vec<_> = all.iter().map(|target| target.host()).collect();
+        names.push(ip.to_string());
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn judge(&self, names: Vec<String>) -> Judge {
+        let tls = &self.config.tls;
+        Judge {
+            trust: tls.trust.clone(),
+            names,
+            shows_certificate: tls.shows_certificate,
+        }
+    }
+
     /// The addresses that [`Self::allows`] allows.
     pub(crate) fn allowed(&self) -> Vec<IpAddr> {
         if !self.config.allow.is_empty() {
             return self.config.allow.clone();
         }
-        let all = self.targets.all();
-        all.iter().map(|target| target.hop.address.ip()).collect()
+        self.targets.addresses()
     }
 
     /// When the next account may send its REGISTER.

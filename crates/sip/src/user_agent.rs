@@ -11,16 +11,18 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::config::{SipConfig, Target, TrunkConfig, TrunkName};
+use crate::config::{SipConfig, Target, Transport, TrunkConfig, TrunkName};
 use crate::core::Core;
 use crate::event::{Command, Event, LegId};
 use crate::fence::{Admission, CounterValues};
 use crate::legs::{Input, Legs};
 use crate::listen::{self, Socket};
+use crate::names::{self, Resolver};
 use crate::outgoing::Order;
 use crate::refused::{OrphanError, Refused, StartError};
 use crate::registration::{self, Accounts, RegistrationConfig, RegistrationState};
 use crate::snapshot::DialogSnapshot;
+use crate::tls::TlsIdentity;
 use crate::transact::Outcome;
 use crate::trunk::Trunk;
 use crate::{inbound, options, outgoing, transact};
@@ -48,9 +50,16 @@ impl UserAgent {
         let alive = Arc::new(stop.clone().drop_guard());
         let mut sockets = Vec::new();
         for listener in &config.listeners {
+            if listener.transport == Transport::Tls && config.tls.is_none() {
+                return Err(StartError::NoCertificate(listener.bind));
+            }
             sockets.push(listen::bind(listener, config.dscp).await?);
         }
         let trunks = trunks(&config, &sockets)?;
+        // A site without names needs no DNS, and may have none.
+        let has_names = trunks.iter().any(|trunk| !trunk.config.names.is_empty());
+        let resolver = has_names.then(|| Resolver::new(&config.nameservers));
+        let resolver = resolver.transpose()?;
         let accounts = accounts(&config, &sockets)?;
         let legs = Arc::new(Legs::new(config.max_calls));
         let admission = Admission::new(
@@ -88,6 +97,9 @@ impl UserAgent {
         for trunk in trunks {
             for target in trunk.targets.all().iter().cloned() {
                 core.spawn(options::watch(core.clone(), trunk.clone(), target));
+            }
+            if let Some(resolver) = &resolver {
+                core.spawn(names::keep(core.clone(), trunk.clone(), resolver.clone()));
             }
         }
         for account in core.accounts.all() {
@@ -187,6 +199,11 @@ impl UserAgent {
         self.core.admission.counters.values()
     }
 
+    /// Who we are in TLS, from the next handshake on.
+    pub fn become_known_as(&self, identity: TlsIdentity) {
+        self.core.streams.tls().become_known_as(identity);
+    }
+
     /// Legs alive, both directions.
     pub fn legs(&self) -> usize {
         self.core.legs.len()
@@ -235,7 +252,12 @@ fn trunks(config: &SipConfig, sockets: &[Socket]) -> Result<Vec<Arc<Trunk>>, Sta
             return Err(StartError::DuplicateTrunk(trunk.name.clone()));
         }
         let is_served = |target| sockets.iter().any(|socket| serves(socket, trunk, target));
-        if trunk.targets.is_empty() || !trunk.targets.iter().all(is_served) {
+        let has_targets = !trunk.targets.is_empty() || !trunk.names.is_empty();
+        let names_are_served = trunk.names.is_empty()
+            || sockets
+                .iter()
+                .any(|socket| socket.transport == trunk.transport);
+        if !has_targets || !names_are_served || !trunk.targets.iter().all(is_served) {
             return Err(StartError::NoListener(trunk.name.clone()));
         }
         let mut trunk = trunk.clone();

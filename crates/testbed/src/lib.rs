@@ -8,6 +8,7 @@
 pub mod asterisk;
 pub mod baresip;
 pub mod browser;
+pub mod certificates;
 pub mod demo;
 pub mod disturbance;
 pub mod gateway;

@@ -17,7 +17,7 @@ pub struct Scenario<'a> {
     pub name: &'a str,
     /// The scenario's XML text.
     pub xml: &'a str,
-    /// What SIPp talks to, `127.0.0.1:5070`.
+    /// What SIPp talks to, `127.0.0.1:5070`, or `[::1]:5070` from there.
     pub target: &'a str,
     /// The port it talks from.
     pub port: u16,
@@ -70,24 +70,36 @@ impl Scenario<'_> {
     }
 
     async fn listening(&self, mut peer: Peer, within: Duration) -> anyhow::Result<Peer> {
-        let port = format!("0100007F:{:04X} ", self.port);
+        let (file, own) = match self.is_over_ipv6() {
+            true => ("/proc/self/net/udp6", "00000000000000000000000001000000"),
+            false => ("/proc/self/net/udp", "0100007F"),
+        };
+        let port = format!("{own}:{:04X} ", self.port);
         peer.ready(within, async || {
-            let sockets = std::fs::read_to_string("/proc/self/net/udp").ok()?;
+            let sockets = std::fs::read_to_string(file).ok()?;
             sockets.contains(&port).then_some(())
         })
         .await?;
         Ok(peer)
     }
 
+    fn is_over_ipv6(&self) -> bool {
+        self.target.starts_with('[')
+    }
+
     fn command(&self, folder: &Path, file: &Path) -> Command {
         let line = layout::sid_command("usr/bin/sipp");
         let mut command = Command::new(&line[0]);
+        let own = match self.is_over_ipv6() {
+            true => "::1",
+            false => "127.0.0.1",
+        };
         command
             .args(&line[1..])
             .arg(self.target)
             .arg("-sf")
             .arg(file)
-            .args(["-i", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(["-i", own, "-p", &self.port.to_string()])
             .args(["-s", self.service])
             .args(["-m", &self.calls.to_string()])
             .args(["-recv_timeout", MESSAGE_WITHIN])

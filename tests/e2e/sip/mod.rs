@@ -3,6 +3,7 @@
 
 mod holds;
 mod identity;
+mod ipv6;
 mod keys;
 mod pbx_calls;
 mod person_calls;
@@ -160,9 +161,13 @@ struct Playing {
 
 impl Site {
     async fn start(run: &Run) -> anyhow::Result<Self> {
+        Self::start_with(run, "").await
+    }
+
+    async fn start_with(run: &Run, changes: &str) -> anyhow::Result<Self> {
         let people = People::start().await?;
         let binary = Path::new(env!("CARGO_BIN_EXE_mxtrunk"));
-        let mut gateway = Gateway::configure(run, binary, &[CONFIG])?;
+        let mut gateway = Gateway::configure(run, binary, &[CONFIG, changes])?;
         gateway.start().await?;
         Ok(Self {
             run: run.clone(),

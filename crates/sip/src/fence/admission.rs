@@ -1,9 +1,9 @@
 //! Who may speak to us and how much, asked before anything is answered.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rsipstack::sip::{Header, Request};
@@ -12,7 +12,10 @@ use tracing::warn;
 use super::counters::{Counters, count};
 use super::rate::Bucket;
 use crate::challenge::Shown;
+use crate::config::Transport;
 use crate::legs::{Legs, Priority};
+use crate::streams::OpenStreams;
+use crate::target::Hop;
 use crate::trunk::Trunk;
 
 /// How often the log says that calls are refused.
@@ -26,9 +29,12 @@ pub(crate) struct Admission {
     trunks: Vec<Arc<Trunk>>,
     pub(super) legs: Arc<Legs>,
     /// Message rates of the known addresses, and of no other: it cannot grow.
-    rates: HashMap<IpAddr, Mutex<Bucket>>,
+    rates: RwLock<HashMap<IpAddr, Arc<Mutex<Bucket>>>>,
+    messages_per_second: u32,
     is_emergency: IsEmergency,
     pub(crate) counters: Counters,
+    /// The connections that are open: over TLS they say whose they are.
+    pub(crate) streams: Arc<OpenStreams>,
     refused: Mutex<Refusals>,
     said_wrong_password: Mutex<Option<Instant>>,
     closing: AtomicBool,
@@ -48,31 +54,50 @@ impl Admission {
         messages_per_second: u32,
         is_emergency: IsEmergency,
     ) -> Self {
-        let now = Instant::now();
-        let addresses = trunks.iter().flat_map(|trunk| trunk.allowed());
-        let rates = addresses
-            .map(|ip| (ip, Mutex::new(Bucket::new(messages_per_second, now))))
-            .collect();
-        Self {
+        let admission = Self {
             trunks,
             legs,
-            rates,
+            rates: RwLock::default(),
+            messages_per_second,
             is_emergency,
             counters: Counters::default(),
+            streams: Arc::default(),
             refused: Mutex::default(),
             said_wrong_password: Mutex::default(),
             closing: AtomicBool::new(false),
+        };
+        admission.learn_addresses();
+        admission
+    }
+
+    /// The addresses of the trunks are others than before.
+    pub(crate) fn learn_addresses(&self) {
+        let mut rates = self.rates.write().unwrap_or_else(PoisonError::into_inner);
+        let known = std::mem::take(&mut *rates);
+        let now = Instant::now();
+        for ip in self.trunks.iter().flat_map(|trunk| trunk.allowed()) {
+            let new = || Arc::new(Mutex::new(Bucket::new(self.messages_per_second, now)));
+            rates.insert(ip, known.get(&ip).cloned().unwrap_or_else(new));
         }
     }
 
-    /// Whether requests from this address are any trunk's.
-    pub(crate) fn knows(&self, ip: IpAddr) -> bool {
-        self.rates.contains_key(&ip)
+    /// Whether requests from this address, over this transport, are any
+    /// trunk's.
+    pub(crate) fn knows(&self, ip: IpAddr, transport: Transport) -> bool {
+        let mut trunks = self.trunks.iter();
+        trunks.any(|trunk| trunk.takes(transport) && trunk.allows(ip))
+    }
+
+    /// The trunks that a peer at this address may be who comes over TLS.
+    pub(crate) fn trunks_over_tls(&self, ip: IpAddr) -> Vec<Arc<Trunk>> {
+        let trunks = self.trunks.iter();
+        let theirs = trunks.filter(|trunk| trunk.takes(Transport::Tls) && trunk.allows(ip));
+        theirs.cloned().collect()
     }
 
     /// Whether a stream from this address is accepted; counts it if not.
-    pub(crate) fn lets_connect(&self, ip: IpAddr) -> bool {
-        let known = self.knows(ip);
+    pub(crate) fn lets_connect(&self, ip: IpAddr, transport: Transport) -> bool {
+        let known = self.knows(ip, transport);
         if !known {
             count(&self.counters.unknown_source);
         }
@@ -81,7 +106,11 @@ impl Admission {
 
     /// Whether the address is within its message rate.
     pub(crate) fn may_send(&self, ip: IpAddr) -> bool {
-        self.rates.get(&ip).is_some_and(|bucket| {
+        let bucket = {
+            let rates = self.rates.read().unwrap_or_else(PoisonError::into_inner);
+            rates.get(&ip).cloned()
+        };
+        bucket.is_some_and(|bucket| {
             let mut bucket = bucket
                 .lock()
                 .unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -89,12 +118,18 @@ impl Admission {
         })
     }
 
-    /// The trunk of a source: the one that has a target at exactly this address
-    /// and port, else the first that allows the address.
-    pub(crate) fn trunk_of(&self, source: SocketAddr) -> Option<&Arc<Trunk>> {
-        let mut trunks = self.trunks.iter().filter(|trunk| trunk.allows(source.ip()));
+    /// The trunk of a source: over TLS the one that the peer has shown to be;
+    /// else the one that has a target at exactly this address and port, else
+    /// the first that allows the address.
+    pub(crate) fn trunk_of(&self, source: Hop) -> Option<&Arc<Trunk>> {
+        let mut trunks = self.trunks.iter().filter(|trunk| trunk.is_from(source));
+        if source.transport == Transport::Tls {
+            let shown = self.streams.trunk_at(source)?;
+            return trunks.find(|trunk| trunk.config.name == shown);
+        }
         let first = trunks.clone().next()?;
-        Some(trunks.find(|trunk| trunk.is_at(source)).unwrap_or(first))
+        let at = |trunk: &&Arc<Trunk>| trunk.is_at(source.address);
+        Some(trunks.find(at).unwrap_or(first))
     }
 
     /// Counts an outgoing call.
@@ -211,6 +246,8 @@ impl Admission {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use crate::config::TrunkConfig;
 
@@ -232,7 +269,11 @@ mod tests {
     #[test]
     fn trunks_at_one_address_are_told_apart_by_port() {
         let admission = admission(10);
-        let name = |source: SocketAddr| {
+        let name = |address: SocketAddr| {
+            let source = Hop {
+                transport: Transport::Udp,
+                address,
+            };
             let trunk = admission.trunk_of(source);
             trunk.map(|trunk| trunk.config.name.0.clone())
         };

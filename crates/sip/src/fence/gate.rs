@@ -16,7 +16,7 @@ use crate::address;
 use crate::legs::{DialogKey, Input};
 use crate::message;
 use crate::snapshot::{header_tag, request_tags};
-use crate::streams::OpenStreams;
+use crate::target::Hop;
 use crate::trunk::Trunk;
 
 /// The admission as the stack asks it, for every message.
@@ -24,28 +24,26 @@ pub(crate) struct Gate {
     admission: Arc<Admission>,
     /// Set once the endpoint is built, which the gate is a part of.
     endpoint: Arc<OnceLock<Weak<EndpointInner>>>,
-    streams: Arc<OpenStreams>,
 }
 
 impl Gate {
     pub(crate) fn new(
         admission: Arc<Admission>,
         endpoint: Arc<OnceLock<Weak<EndpointInner>>>,
-        streams: Arc<OpenStreams>,
     ) -> Self {
         Self {
             admission,
             endpoint,
-            streams,
         }
     }
 
     /// Whether the stack may see a request.
     fn lets_in(&self, request: &Request, connection: &SipConnection, from: &SipAddr) -> bool {
-        let Ok(source) = from.get_socketaddr() else {
+        let Some(hop) = Hop::from(connection, from) else {
             return false;
         };
-        let Some(trunk) = self.admission.trunk_of(source) else {
+        let source = hop.address;
+        let Some(trunk) = self.admission.trunk_of(hop) else {
             count(&self.admission.counters.unknown_source);
             return false;
         };
@@ -162,7 +160,7 @@ impl Gate {
 
     /// A 200 to an INVITE whose transaction is over (a retransmission, or
     /// another branch of a fork) still wants its ACK: §13.2.2.4.
-    fn pass_on_late_answer(&self, response: &Response, from: &SipAddr) -> Option<()> {
+    fn pass_on_late_answer(&self, response: &Response, from: Option<Hop>) -> Option<()> {
         let cseq = response.cseq_header().ok()?;
         if !(200..300).contains(&response.status_code.code())
             || cseq.method().ok()? != Method::Invite
@@ -178,8 +176,7 @@ impl Gate {
             call_id: response.call_id_header().ok()?.value().to_owned(),
             local_tag: header_tag(response.from_header().map(|from| from.value()))?,
         };
-        let source = from.get_socketaddr().ok()?.ip();
-        let inbox = self.admission.legs.of_dialog(&key, source)?;
+        let inbox = self.admission.legs.of_dialog(&key, from?)?;
         // Full: it will be retransmitted.
         let _ = inbox.try_send(Input::Response(cseq.seq().ok()?, response.clone()));
         Some(())
@@ -191,16 +188,16 @@ impl TransportEventInspector for Gate {
     async fn handle(&self, event: TransportEvent) -> Option<TransportEvent> {
         if let TransportEvent::Incoming(_, connection, from) = &event
             && connection.is_reliable()
-            && let Ok(peer) = from.get_socketaddr()
+            && let Some(peer) = Hop::from(connection, from)
         {
-            self.streams.note_heard(peer);
+            self.admission.streams.note_heard(peer);
         }
         let lets_in = match &event {
             TransportEvent::Incoming(SipMessage::Request(request), connection, from) => {
                 self.lets_in(request, connection, from)
             }
-            TransportEvent::Incoming(SipMessage::Response(response), _, from) => {
-                self.pass_on_late_answer(response, from);
+            TransportEvent::Incoming(SipMessage::Response(response), connection, from) => {
+                self.pass_on_late_answer(response, Hop::from(connection, from));
                 true
             }
             TransportEvent::New(connection) | TransportEvent::Closed(connection) => {

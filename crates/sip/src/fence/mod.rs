@@ -15,5 +15,5 @@ pub(crate) use admission::Admission;
 pub use counters::CounterValues;
 pub(crate) use gate::Gate;
 pub(crate) use rate::Bucket;
-pub(crate) use stream::FencedStream;
+pub(crate) use stream::{FencedStream, RawWriter};
 pub(crate) use udp::FencedUdp;

@@ -2,13 +2,18 @@
 //! own reader closes a connection over whatever it cannot parse, with no word
 //! to the peer, and holds 128 KiB for each.
 
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use rsipstack::sip::{SipMessage, Transport};
 use rsipstack::transport::connection::TransportSender;
 use rsipstack::transport::stream::StreamConnection;
-use rsipstack::transport::{SipAddr, SipConnection, TransportEvent};
+use rsipstack::transport::tcp::TcpConnection;
+use rsipstack::transport::{PlatformTlsConnection, SipAddr, SipConnection, TransportEvent};
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::Semaphore;
 use tokio_util::bytes::{Buf, Bytes, BytesMut};
 use tracing::debug;
 
@@ -26,11 +31,32 @@ const ROOM: usize = 4_096;
 pub(crate) struct FencedStream {
     pub(crate) connection: SipConnection,
     /// The same, to write answers that the stack knows nothing of.
-    pub(crate) raw: Box<dyn StreamConnection>,
+    pub(crate) raw: RawWriter,
     pub(crate) source: SocketAddr,
     pub(crate) transport: Transport,
     /// Where the stack takes messages.
     pub(crate) stack: TransportSender,
+    /// One is taken for each of them, and comes back when the stack is at it:
+    /// its queue has no bound of its own.
+    pub(crate) turns: Arc<Semaphore>,
+    /// When we ping it where nothing comes (RFC 5626 §4.4.1): who opened a
+    /// connection does.
+    pub(crate) ping: Option<Duration>,
+}
+
+/// The writing side of a connection, for what is no message.
+pub(crate) enum RawWriter {
+    Tcp(TcpConnection),
+    Tls(PlatformTlsConnection),
+}
+
+impl RawWriter {
+    async fn write(&self, bytes: &[u8]) -> rsipstack::Result<()> {
+        match self {
+            Self::Tcp(connection) => connection.send_raw(bytes).await,
+            Self::Tls(connection) => connection.send_raw(bytes).await,
+        }
+    }
 }
 
 /// Whether the connection can be read on.
@@ -43,19 +69,36 @@ enum Next {
 impl FencedStream {
     /// Hands the stack the well-formed messages until the connection ends, or
     /// says something after which nobody knows where the next message begins.
-    pub(crate) async fn read(&self, mut from: impl AsyncRead + Unpin, admission: &Admission) {
+    ///
+    /// # Errors
+    /// When it breaks.
+    pub(crate) async fn read(
+        &self,
+        mut from: impl AsyncRead + Unpin,
+        admission: &Admission,
+    ) -> io::Result<()> {
         let mut frames = Frames::default();
         loop {
             while let Some(frame) = frames.next() {
                 if self.take(frame, admission).await == Next::Close {
-                    return;
+                    return Ok(());
                 }
             }
             // What was handed on took the room with it.
             frames.buffer.reserve(ROOM);
-            match from.read_buf(&mut frames.buffer).await {
-                Ok(0) | Err(_) => return,
-                Ok(_) => {}
+            let read = tokio::select! {
+                read = from.read_buf(&mut frames.buffer) => read?,
+                () = silence(self.ping) => {
+                    // Its answer, one CRLF, is passed over like any filling. One
+                    // that is gone is found out by the unacknowledged write.
+                    if self.say(b"\r\n\r\n").await == Next::Close {
+                        return Ok(());
+                    }
+                    continue;
+                }
+            };
+            if read == 0 {
+                return Ok(());
             }
         }
     }
@@ -75,7 +118,7 @@ impl FencedStream {
         };
         let verdict = screen::screen(&message);
         if verdict == Verdict::Pass && after == Next::GoOn {
-            return self.pass_on(&message);
+            return self.pass_on(&message).await;
         }
         if !admission.may_send(self.source.ip()) {
             count(&counters.over_message_rate);
@@ -99,7 +142,7 @@ impl FencedStream {
         after
     }
 
-    fn pass_on(&self, message: &[u8]) -> Next {
+    async fn pass_on(&self, message: &[u8]) -> Next {
         let mended = mend::mended(message);
         let message = mended.as_deref().unwrap_or(message);
         let Ok(message) = SipMessage::try_from(message) else {
@@ -112,6 +155,10 @@ impl FencedStream {
             return Next::GoOn;
         };
         let from = SipAddr::new(self.transport, self.source.into());
+        let Ok(turn) = self.turns.acquire().await else {
+            return Next::Close;
+        };
+        turn.forget();
         let event = TransportEvent::Incoming(message, self.connection.clone(), from);
         match self.stack.send(event) {
             Ok(()) => Next::GoOn,
@@ -121,13 +168,21 @@ impl FencedStream {
     }
 
     async fn say(&self, bytes: &[u8]) -> Next {
-        match self.raw.send_raw(bytes).await {
+        match self.raw.write(bytes).await {
             Ok(()) => Next::GoOn,
             Err(error) => {
                 debug!(source = %self.source, %error, "answer not sent");
                 Next::Close
             }
         }
+    }
+}
+
+/// Waits so long; for ever where there is nothing to wait for.
+async fn silence(lasts: Option<Duration>) {
+    match lasts {
+        Some(lasts) => tokio::time::sleep(lasts).await,
+        None => std::future::pending().await,
     }
 }
 

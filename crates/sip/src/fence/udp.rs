@@ -12,6 +12,7 @@ use super::admission::Admission;
 use super::counters::count;
 use super::mend;
 use super::screen::{self, Verdict};
+use crate::config::Transport;
 
 /// Hands the stack only well-formed datagrams of known peers.
 pub(crate) struct FencedUdp {
@@ -28,7 +29,7 @@ impl FencedUdp {
     /// but the protocol wants an answer.
     async fn lets_in(&self, datagram: &[u8], truncated: bool, source: SocketAddr) -> bool {
         let counters = &self.admission.counters;
-        if !self.admission.knows(source.ip()) {
+        if !self.admission.knows(source.ip(), Transport::Udp) {
             count(&counters.unknown_source);
             trace!(%source, "datagram from an unknown address dropped");
             return false;

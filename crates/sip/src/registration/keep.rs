@@ -162,14 +162,15 @@ impl Keeper {
             .authorization
             .headers(Method::Register, &uri, &account.credentials);
         request.headers.extend(answers);
-        let (core, within) = (self.core.clone(), self.trunk.config.answer_within);
+        let (core, trunk) = (self.core.clone(), self.trunk.clone());
+        let within = trunk.config.answer_within;
         let wait = match expires.is_zero() {
             true => core.farewell_wait(),
             false => Duration::ZERO,
         };
         Some(Box::pin(async move {
             tokio::time::sleep(wait).await;
-            match core.path(next, within).await {
+            match core.path(&trunk, next, within).await {
                 Ok(path) => transact::exchange(&core, &path, request).await,
                 Err(_) => Outcome::Unreachable,
             }

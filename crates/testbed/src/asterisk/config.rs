@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{PHONE_PASSWORD, PHONES};
+use super::{PHONE_PASSWORD, PHONES, SECURE_PHONE};
+use crate::certificates::Certificates;
 use crate::layout;
 use crate::run::Run;
 
@@ -17,7 +18,7 @@ pub(super) fn write(run: &Run, sockets: &Path, lines: &[&str]) -> anyhow::Result
         ("modules.conf", modules()),
         ("logger.conf", LOGGER.to_owned()),
         ("rtp.conf", RTP.to_owned()),
-        ("pjsip.conf", pjsip(lines)),
+        ("pjsip.conf", pjsip(&Certificates::of(run)?, lines)),
         ("extensions.conf", extensions(lines)),
     ];
     let etc = run.path("asterisk/etc");
@@ -100,9 +101,33 @@ fn extensions(lines: &[&str]) -> String {
     file
 }
 
-fn pjsip(lines: &[&str]) -> String {
+fn pjsip(certificates: &Certificates, lines: &[&str]) -> String {
     let mut file = String::from(PJSIP);
-    for phone in PHONES.iter().chain(lines) {
+    file.push_str(&format!(
+        "
+[tls]
+type=transport
+protocol=tls
+bind={TLS}
+cert_file={certificate}
+priv_key_file={key}
+ca_list_file={authority}
+method=tlsv1_2
+verify_client=yes
+verify_server=yes
+require_client_cert=yes
+",
+        TLS = super::TLS,
+        certificate = certificates.certificate("asterisk").display(),
+        key = certificates.key("asterisk").display(),
+        authority = certificates.authority().display(),
+    ));
+    let phones = PHONES.into_iter().chain([SECURE_PHONE]);
+    for phone in phones.chain(lines.iter().copied()) {
+        let encryption = match phone {
+            SECURE_PHONE => "media_encryption=sdes\n",
+            _ => "",
+        };
         file.push_str(&format!(
             "
 [{phone}]
@@ -116,7 +141,7 @@ direct_media=no
 rewrite_contact=yes
 moh_passthrough=yes
 callerid=Desk {phone} <{phone}>
-
+{encryption}
 [{phone}]
 type=auth
 auth_type=userpass
@@ -137,7 +162,7 @@ remove_existing=yes
 pub const SHOWS: (&str, &str) = ("asterisk", "trunk-of-the-pbx");
 
 /// Phones and the trunk share 127.0.0.1, so who somebody is goes by name first. A gateway that names itself so is the
-/// same trunk, and talks over SRTP or not at all.
+/// same trunk, and talks over SRTP or not at all; another name is the trunk over TLS.
 const PJSIP: &str = "[global]
 type=global
 endpoint_identifier_order=auth_username,username,header,ip
@@ -201,6 +226,28 @@ media_encryption=sdes
 type=identify
 endpoint=secure
 match_header=User-Agent: mxtrunk-secure
+
+[over-tls]
+type=endpoint
+context=site
+transport=tls
+disallow=all
+allow=alaw,ulaw
+aors=over-tls
+direct_media=no
+send_pai=yes
+trust_id_inbound=yes
+moh_passthrough=yes
+media_encryption=sdes
+
+[over-tls]
+type=aor
+contact=sip:127.0.0.1:5071\\;transport=tls
+
+[over-tls]
+type=identify
+endpoint=over-tls
+match_header=User-Agent: mxtrunk-tls
 ";
 
 const EXTENSIONS: &str = "[general]
@@ -265,6 +312,9 @@ exten => _100X,1,Dial(PJSIP/${EXTEN},60)
  same => n,Hangup(${HANGUPCAUSE})
 
 exten => _2XXX,1,Dial(PJSIP/${EXTEN}@gateway,120)
+ same => n,Hangup(${HANGUPCAUSE})
+
+exten => _4XXX,1,Dial(PJSIP/2${EXTEN:1}@over-tls,120)
  same => n,Hangup(${HANGUPCAUSE})
 
 exten => _3XXX,1,Dial(PJSIP/2${EXTEN:1}@secure,120)

@@ -18,10 +18,14 @@ use crate::run::Run;
 
 /// Where Asterisk listens for SIP, UDP and TCP.
 pub const SIP: &str = "127.0.0.1:5060";
+/// Where it listens for SIP over TLS; whoever connects has to show a certificate of [`crate::certificates`].
+pub const TLS: &str = "127.0.0.1:5061";
 /// The passwords of the desk phones [`PHONES`] in digest authentication.
 pub const PHONE_PASSWORD: &str = "desk-phone";
 /// The extensions of the desk phones, which register under these names.
 pub const PHONES: [&str; 2] = ["1001", "1002"];
+/// One more, which registers over TLS and speaks SRTP alone.
+pub const SECURE_PHONE: &str = "1003";
 
 const START: Duration = Duration::from_secs(30);
 

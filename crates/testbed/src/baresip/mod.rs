@@ -13,6 +13,7 @@ use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
 use crate::asterisk::{self, Asterisk};
+use crate::certificates::Certificates;
 use crate::layout;
 use crate::process::{Peer, until};
 use crate::run::Run;
@@ -58,7 +59,7 @@ pub struct DeskPhone {
 }
 
 impl DeskPhone {
-    /// Starts one of [`asterisk::PHONES`] that says `clip` (8 kHz, mono, 16 bit) in each call,
+    /// Starts one of [`asterisk::PHONES`], or [`asterisk::SECURE_PHONE`], that says `clip` (8 kHz, mono, 16 bit) in each call,
     /// and waits until it has registered.
     pub async fn start(
         run: &Run,
@@ -78,7 +79,14 @@ impl DeskPhone {
         let short = shortcut.path().join("phone");
         std::os::unix::fs::symlink(&folder, &short)?;
         let (talks, hears) = (short.join("talk.wav"), short.join("heard"));
-        fs::write(folder.join("config"), config(&ports, &talks, &hears))?;
+        let mut settings = config(&ports, &talks, &hears);
+        if extension == asterisk::SECURE_PHONE {
+            let certificates = Certificates::of(run)?;
+            fs::copy(certificates.both("phone"), folder.join("own.pem"))?;
+            fs::copy(certificates.authority(), folder.join("ca.crt"))?;
+            settings.push_str(&secure(&short));
+        }
+        fs::write(folder.join("config"), settings)?;
         fs::write(folder.join("accounts"), account(extension, answering))?;
         // A newline at the end would become part of every SIP message's instance id.
         let uuid = format!("6d787472-756e-6b00-0000-00000000{extension}");
@@ -111,7 +119,7 @@ impl DeskPhone {
 
     /// Dials a number at Asterisk.
     pub async fn dial(&mut self, number: &str) -> anyhow::Result<()> {
-        let uri = format!("sip:{number}@{}", asterisk::SIP);
+        let uri = format!("sip:{number}@{}", server(self.extension));
         self.control.command("dial", &uri, COMMAND).await
     }
 
@@ -223,11 +231,29 @@ fn account(extension: &str, answering: Answering) -> String {
         Answering::Auto => "auto",
         Answering::OnCommand => "manual",
     };
-    let (server, password) = (asterisk::SIP, asterisk::PHONE_PASSWORD);
+    let (server, password) = (server(extension), asterisk::PHONE_PASSWORD);
+    let encryption = match extension {
+        asterisk::SECURE_PHONE => ";mediaenc=srtp-mand",
+        _ => "",
+    };
     format!(
-        "<sip:{extension}@{server};transport=udp>;auth_user={extension};auth_pass={password};\
-         answermode={mode};regint=120;audio_codecs=pcma/8000/1,pcmu/8000/1\n"
+        "<sip:{extension}@{server}>;auth_user={extension};auth_pass={password};\
+         answermode={mode};regint=120;audio_codecs=pcma/8000/1,pcmu/8000/1{encryption}\n"
     )
+}
+
+/// Where it registers and calls, and over what.
+fn server(extension: &str) -> String {
+    match extension {
+        asterisk::SECURE_PHONE => format!("{};transport=tls", asterisk::TLS),
+        _ => format!("{};transport=udp", asterisk::SIP),
+    }
+}
+
+/// What TLS and SRTP take besides.
+fn secure(folder: &Path) -> String {
+    let folder = folder.display();
+    format!("sip_certificate {folder}/own.pem\nsip_cafile {folder}/ca.crt\nmodule srtp.so\n")
 }
 
 /// Without a jitter buffer: when Asterisk starts to bridge natively its sequence numbers may
