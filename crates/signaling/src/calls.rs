@@ -26,6 +26,12 @@ pub(crate) struct Calls {
     ended: Mutex<VecDeque<MatrixCall>>,
 }
 
+/// One more leg of a call in the tables, until it is dropped.
+pub(crate) struct LegEntry {
+    calls: Arc<Calls>,
+    leg: LegId,
+}
+
 /// A call's entries in the tables; dropping it takes them out, whatever ended the call.
 pub(crate) struct Registration {
     calls: Arc<Calls>,
@@ -54,6 +60,13 @@ impl Calls {
             matrix: None,
             pair,
         })
+    }
+
+    /// Enters one more leg of a call that is in the tables.
+    pub(crate) fn add(self: &Arc<Self>, leg: LegId, inbox: &CallInbox) -> LegEntry {
+        self.by_leg.insert(leg, inbox.clone());
+        let calls = self.clone();
+        LegEntry { calls, leg }
     }
 
     /// The call of a room's call events.
@@ -111,6 +124,19 @@ impl Registration {
     }
 }
 
+impl LegEntry {
+    /// Which leg.
+    pub(crate) fn leg(&self) -> LegId {
+        self.leg
+    }
+}
+
+impl Drop for LegEntry {
+    fn drop(&mut self) {
+        self.calls.by_leg.remove(&self.leg);
+    }
+}
+
 impl Drop for Registration {
     fn drop(&mut self) {
         for leg in &self.legs {
@@ -153,6 +179,19 @@ mod tests {
         assert!(LEGS.iter().all(|leg| calls.of_leg(*leg).is_none()));
         assert!(calls.of_matrix(&key()).is_none());
         assert!(calls.is_empty());
+    }
+
+    #[test]
+    fn a_leg_that_comes_later_leads_to_the_same_call_until_it_goes() {
+        let calls = Arc::new(Calls::default());
+        let (inbox, _far_end) = CallInbox::new();
+        let _registration = calls.register(pair(), LEGS, &inbox);
+        let later = calls.add(LegId(3), &inbox);
+        assert!(calls.of_leg(LegId(3)).is_some());
+        assert_eq!(calls.len(), 1);
+        drop(later);
+        assert!(calls.of_leg(LegId(3)).is_none());
+        assert!(calls.of_leg(LEGS[1]).is_some());
     }
 
     #[test]

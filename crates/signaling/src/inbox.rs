@@ -20,8 +20,8 @@ pub(crate) enum Told {
     Matrix(IncomingCallEvent),
     /// What became of an event that it sent.
     Sent(SendOutcome),
-    /// News of its SIP leg.
-    Sip(sip::Happened),
+    /// News of one of its SIP legs.
+    Sip(LegId, sip::Happened),
     /// News of the media of a leg.
     Media(LegId, media::Happened),
     /// The gateway wants it to end.

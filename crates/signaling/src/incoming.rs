@@ -11,17 +11,19 @@ use mxtrunk_store::{CallRecord, Direction, LiveCall, MatrixSide, Store};
 use ruma::OwnedRoomId;
 use tracing::{debug, info, warn};
 
-use crate::call_task::{CallTask, MatrixLeg, PhoneLeg, in_time};
+use crate::call_task::{CallTask, MatrixLeg, in_time};
 use crate::calls::Registration;
 use crate::directory::Line;
 use crate::ids::random_text;
 use crate::inbox::{CallInbox, CallMail, Told};
 use crate::legs::{self, LastWord, SipNews};
-use crate::record::OpenRecord;
+use crate::phone_side::PhoneLeg;
+use crate::record::{Heard, OpenRecord};
 use crate::room_sender::{Address, RoomSender};
 use crate::router::{Router, contain, lease_from_now};
 use crate::routes::TrunkStanding;
 use crate::trace::CallTracer;
+use crate::transfer::Transfers;
 
 /// The number of a caller who withholds theirs.
 const ANONYMOUS: &str = "anonymous";
@@ -46,6 +48,7 @@ struct Admitted {
     number: String,
     display: String,
     offer: Option<Sdp>,
+    trunk: TrunkName,
     profile: PhoneProfile,
     priority: Priority,
 }
@@ -141,6 +144,7 @@ fn admit(router: &Router, invite: &Invite) -> Result<Admitted, Reason> {
         number,
         display,
         offer: invite.sdp.as_deref().map(Sdp::from),
+        trunk: invite.trunk.clone(),
         profile: router.settings.profile_of(&invite.trunk),
         priority: directory.priority_of(&invite.to),
     })
@@ -273,14 +277,17 @@ fn assemble(
         },
         phone: PhoneLeg {
             id: phone,
+            trunk: admitted.trunk.clone(),
             target: None,
             profile: admitted.profile.clone(),
             said: LastWord::default(),
             asked: None,
         },
+        transfers: Transfers::new(router, inbox, phone),
         priority: admitted.priority,
         record,
         trace,
+        heard: Heard::default(),
         live,
         inbox: far_end,
     }
@@ -323,7 +330,7 @@ async fn room_for(router: &Router, admitted: &Admitted) -> Result<OwnedRoomId, R
 async fn caller_gone(far_end: &mut CallMail) -> (Side, Reason) {
     while let Some(told) = far_end.queue.recv().await {
         match told {
-            Told::Sip(happened) => {
+            Told::Sip(_, happened) => {
                 if let SipNews::Event(LegEvent::Ended(reason)) = legs::from_sip(&happened) {
                     return (Side::Caller, reason);
                 }

@@ -182,7 +182,7 @@ impl Router {
     fn on_sip(&self, event: sip::Event, stopping: bool) {
         let leg = LegId(event.leg.0);
         if let Some(call) = self.calls.of_leg(leg) {
-            call.tell(Told::Sip(event.what));
+            call.tell(Told::Sip(leg, event.what));
             return;
         }
         match event.what {

@@ -49,6 +49,12 @@ impl Call {
         });
     }
 
+    /// The leg of a party that is being called, to take the place of one that asked for it.
+    #[must_use]
+    pub fn party(&self) -> Option<crate::LegId> {
+        self.transfer.as_ref().map(|transfer| transfer.party.leg.id)
+    }
+
     /// The new party's leg spoke, before it has taken the old one's place.
     pub(super) fn on_party(&mut self, now: Instant, event: LegEvent) {
         let Some(transfer) = &mut self.transfer else {
@@ -187,6 +193,7 @@ impl Call {
         let Some(Transfer { party, .. }) = self.transfer.take() else {
             return;
         };
+        self.story.failed_transfers += 1;
         if party.signalled == Signalled::Offered {
             self.leg_of(party.leg.id, LegAction::Cancel(reason));
         }
@@ -233,8 +240,7 @@ impl Call {
     }
 
     pub(super) fn is_party(&self, leg: crate::LegId) -> bool {
-        let transfer = self.transfer.as_ref();
-        transfer.is_some_and(|transfer| transfer.party.leg.id == leg)
+        self.party() == Some(leg)
     }
 
     fn report_transfer(&mut self, progress: TransferProgress) {

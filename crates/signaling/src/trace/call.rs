@@ -124,6 +124,11 @@ impl CallTracer {
         self.note(Flow::Phone, "bridged with the browser".into(), None);
     }
 
+    /// How the transfer stands that the telephone has asked for.
+    pub(crate) fn transfer(&self, what: &str) {
+        self.note(Flow::Phone, "transfer".into(), Some(what.to_owned()));
+    }
+
     /// The call is over.
     pub(crate) fn ended(&self, word: &str, by: Side) {
         let by = match by {

@@ -97,6 +97,8 @@ fn a_party_that_does_not_come_leaves_the_first_call_as_it_was() {
     let failed = report(Progress::Failed(Reason::Busy));
     assert_eq!(actions, [failed, close(PARTY)]);
     assert!(scene.call.is_talking());
+    let story = scene.call.story();
+    assert_eq!((story.transfers.len(), story.failed_transfers), (0, 1));
     assert_eq!(picks_up(&mut scene), []);
     let mut scene = offered();
     let (deadline, actions) = scene.wait();
