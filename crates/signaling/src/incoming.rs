@@ -6,7 +6,7 @@ use mxtrunk_call::{Call, Leg, LegEvent, LegId, LegKind, Reason, Sdp, Side};
 use mxtrunk_matrix::RoomError;
 use mxtrunk_matrix::voip_v1::{self, Ids};
 use mxtrunk_media_io::{PhoneProfile, Priority};
-use mxtrunk_sip::{AccountName, Caller, Command, TrunkName};
+use mxtrunk_sip::{AccountName, Caller, Command, Forwarded, TrunkName};
 use mxtrunk_store::{CallRecord, Direction, LiveCall, MatrixSide, Store};
 use ruma::OwnedRoomId;
 use tracing::{debug, info, warn};
@@ -36,6 +36,7 @@ const PREPARATION: Duration = Duration::from_secs(8);
 pub(crate) struct Invite {
     pub(crate) trunk: TrunkName,
     pub(crate) from: Caller,
+    pub(crate) forwarded: Option<Forwarded>,
     pub(crate) to: String,
     pub(crate) account: Option<AccountName>,
     pub(crate) sdp: Option<String>,
@@ -67,12 +68,18 @@ pub(crate) fn begin(router: &Router, leg: LegId, invite: Invite) {
     let (inbox, far_end) = CallInbox::new();
     let browser = router.leg_ids.next();
     let pair = (admitted.line.user.to_string(), admitted.number.clone());
-    let record = OpenRecord::begin(
+    let mut record = OpenRecord::begin(
         Direction::Incoming,
         admitted.line.user.as_str(),
         &admitted.number,
         &invite.trunk.0,
     );
+    if let Some(forwarded) = &invite.forwarded {
+        let rules = router.settings.rules_of(&invite.trunk);
+        let by = rules.caller(router.peers.directory.plan(), &forwarded.by.number);
+        let by = by.map_or_else(|| ANONYMOUS.to_owned(), |(number, _)| number.to_string());
+        record.was_forwarded(by, forwarded.why.as_deref());
+    }
     let trace = record.trace(&router.peers.traces);
     trace.dialog(&invite.call_id);
     let (store, instance) = (router.peers.store.clone(), router.settings.instance.clone());

@@ -20,6 +20,8 @@ pub(crate) struct OpenRecord {
     pub(crate) record: CallRecord,
     began: Instant,
     trunk: String,
+    /// Why it was forwarded, in one word.
+    forwarded: Option<String>,
 }
 
 /// What the media plane counted on both legs.
@@ -44,7 +46,14 @@ impl OpenRecord {
             ),
             began: Instant::now(),
             trunk: trunk.to_owned(),
+            forwarded: None,
         }
+    }
+
+    /// Another number had been called, and forwarded the call.
+    pub(crate) fn was_forwarded(&mut self, by: String, why: Option<&str>) {
+        self.record.forwarded_by = Some(by);
+        self.forwarded = Some(why.unwrap_or("unknown").to_owned());
     }
 
     /// Begins to trace the call.
@@ -125,6 +134,7 @@ impl OpenRecord {
             call = %self.record.id.0,
             direction = direction(self.record.direction),
             trunk = %self.trunk,
+            forwarded = self.forwarded.as_deref(),
             outcome = reason.word(),
             by = side(by),
             sip_status = said.status,
@@ -146,6 +156,7 @@ impl OpenRecord {
             call = %self.record.id.0,
             direction = direction(self.record.direction),
             trunk = %self.trunk,
+            forwarded = self.forwarded.as_deref(),
             outcome = reason.word(),
             by = side(Side::Gateway),
             "call ended by a fault of the gateway: which way audio flowed is not known"
@@ -167,6 +178,7 @@ impl OpenRecord {
             user = %record.user,
             number = %record.number,
             transferred_to = record.transferred_to.as_deref(),
+            forwarded_by = record.forwarded_by.as_deref(),
             device,
             "who it was"
         );
@@ -191,6 +203,7 @@ impl OpenRecord {
             call = %self.record.id.0,
             direction = direction(self.record.direction),
             trunk = %self.trunk,
+            forwarded = self.forwarded.as_deref(),
             outcome = reason.word(),
             by = side(by),
             sip_status = said.status,

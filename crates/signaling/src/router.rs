@@ -192,6 +192,7 @@ impl Router {
             sip::Happened::Incoming {
                 trunk,
                 from,
+                forwarded,
                 to,
                 account,
                 sdp,
@@ -203,6 +204,7 @@ impl Router {
                     incoming::Invite {
                         trunk,
                         from,
+                        forwarded,
                         to,
                         account,
                         sdp,

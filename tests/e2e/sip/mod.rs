@@ -84,6 +84,7 @@ conversations! {
     identity::a_withheld_number_shows_nowhere,
     identity::a_trusted_trunk_says_who_calls,
     identity::the_trunk_is_told_who_calls,
+    identity::a_forwarded_call_says_by_whom_and_why_unless_that_is_withheld,
     pbx_calls::a_call_from_the_pbx_is_answered_and_ends_from_either_side_with_its_reason,
     pbx_calls::a_call_from_the_pbx_is_refused_with_the_status_that_says_why,
     pbx_calls::a_caller_at_the_pbx_gives_up_and_the_browser_stops_ringing,
