@@ -164,6 +164,9 @@ impl CallTask {
                 self.trace.heard(&event.event);
                 let leg = &mut self.matrix.leg;
                 leg.handle_event(now, &event.sender, event.event);
+                if let Some(replacement) = leg.poll_replacement() {
+                    self.on_replacement(now, replacement).await;
+                }
             }
             Told::Sent(outcome) => {
                 if let SendOutcome::Failed(kind) = outcome {
@@ -173,6 +176,8 @@ impl CallTask {
             }
             Told::Sip(leg, happened) => self.take_sip(now, leg, happened).await,
             Told::Media(leg, happened) => self.take_media(now, leg, happened).await,
+            Told::Adopt(adopted) => self.adopt(now, adopted).await,
+            Told::Yield(user, to) => self.yield_phone(now, &user, &to),
             Told::Finish(reason) => self.call.handle(now, Input::Finish(reason)),
         }
     }

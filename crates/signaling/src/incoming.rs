@@ -343,7 +343,11 @@ async fn caller_gone(far_end: &mut CallMail) -> (Side, Reason) {
                 }
             }
             Told::Finish(reason) => return (Side::Gateway, reason),
-            Told::Matrix(_) | Told::Sent(_) | Told::Media(..) => {}
+            Told::Matrix(_)
+            | Told::Sent(_)
+            | Told::Media(..)
+            | Told::Adopt(_)
+            | Told::Yield(..) => {}
         }
     }
     (Side::Gateway, Reason::ShuttingDown)

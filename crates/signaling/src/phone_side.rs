@@ -26,6 +26,20 @@ pub(crate) struct PhoneLeg {
     pub(crate) asked: Option<Instant>,
 }
 
+impl PhoneLeg {
+    /// The same leg for another call; what it is called with was said here.
+    pub(crate) fn copy(&self) -> PhoneLeg {
+        PhoneLeg {
+            id: self.id,
+            trunk: self.trunk.clone(),
+            target: None,
+            profile: self.profile.clone(),
+            said: LastWord::default(),
+            asked: None,
+        }
+    }
+}
+
 impl CallTask {
     pub(crate) async fn take_sip(&mut self, now: Instant, leg: LegId, happened: sip::Happened) {
         match legs::from_sip(&happened) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashSet;
 use mxtrunk_call::{LegId, Reason};
-use mxtrunk_matrix::call_events::{CallEventIn, Invite};
+use mxtrunk_matrix::call_events::{CallEventIn, Invite, Replacement};
 use mxtrunk_matrix::{IncomingCallEvent, RoomEvent};
 use mxtrunk_media_io as media;
 use mxtrunk_sip as sip;
@@ -155,6 +155,15 @@ impl Router {
     fn on_call_event(&self, event: IncomingCallEvent, stopping: bool) {
         let key = (event.room.to_string(), event.event.call_id().to_owned());
         if let Some(call) = self.calls.of_matrix(&key) {
+            // Before its task hears it: the event that it waits for goes to another one.
+            if let CallEventIn::Replaces {
+                replacement: Replacement::Await { call: awaited },
+                ..
+            } = &event.event
+            {
+                let awaited = (event.sender.clone(), awaited.clone());
+                self.calls.remember_awaiting(awaited, &call);
+            }
             call.tell(Told::Matrix(event));
             return;
         }

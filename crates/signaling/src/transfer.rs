@@ -10,7 +10,7 @@ use mxtrunk_sip::{self as sip, Caller, Replaces};
 use tracing::debug;
 
 use crate::call_task::CallTask;
-use crate::calls::LegEntry;
+use crate::calls::{Awaited, LegEntry};
 use crate::inbox::CallInbox;
 use crate::legs::{self, LastWord, SipTarget};
 use crate::outgoing;
@@ -23,6 +23,8 @@ pub(crate) struct Transfers {
     router: Router,
     inbox: CallInbox,
     party: Option<Box<Party>>,
+    /// The telephone in the place of the person, who has handed the call on and left it.
+    in_persons_place: Option<LegId>,
     /// Of the legs that came after the first.
     entries: Vec<LegEntry>,
     phones: PhoneLegs,
@@ -34,6 +36,15 @@ pub(crate) struct Transfers {
 struct Party {
     phone: PhoneLeg,
     number: String,
+    /// Whose place it takes.
+    place: Place,
+}
+
+/// The two sides of a call between a person and a telephone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Person,
+    Telephone,
 }
 
 /// The telephone legs of a call that hold something, for whoever has to end them without it.
@@ -47,6 +58,7 @@ impl Transfers {
             router: router.clone(),
             inbox: inbox.clone(),
             party: None,
+            in_persons_place: None,
             entries: Vec::new(),
             phones: PhoneLegs(Arc::new(Mutex::new(vec![phone]))),
             numbers: Vec::new(),
@@ -67,6 +79,36 @@ impl Transfers {
     /// The numbers of those who took the place of others, in order; `None` where nobody did.
     pub(crate) fn numbers(&self) -> Option<String> {
         (!self.numbers.is_empty()).then(|| self.numbers.join(", "))
+    }
+
+    /// The call's own queue.
+    pub(crate) fn inbox(&self) -> CallInbox {
+        self.inbox.clone()
+    }
+
+    /// Nobody has taken anybody's place, and nobody is about to.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.party.is_none() && self.in_persons_place.is_none()
+    }
+
+    /// The call that a person wants to become this one.
+    pub(crate) fn take_awaiting(&self, awaited: Awaited) -> Option<CallInbox> {
+        self.router.calls.take_awaiting(&awaited)
+    }
+
+    /// A leg goes on in another call.
+    pub(crate) fn send_over(&mut self, leg: LegId, to: &CallInbox) -> LegEntry {
+        let entry = self.router.calls.add(leg, to);
+        self.forget(leg);
+        entry
+    }
+
+    /// A leg of another call stands in the person's place.
+    pub(crate) fn take_over(&mut self, leg: LegId, number: String, entry: LegEntry) {
+        self.entries.push(entry);
+        self.phones.locked().push(leg);
+        self.numbers.push(number);
+        self.in_persons_place = Some(leg);
     }
 
     /// A leg is closed: it is told nothing any more.
@@ -97,13 +139,18 @@ impl CallTask {
         replaces: Option<Replaces>,
         referred_by: Option<String>,
     ) {
-        let is_free = leg == self.phone.id && self.transfers.party.is_none() && !self.is_ending();
-        let way = match is_free {
-            true => self.way_to(to, replaces, referred_by),
-            false => Err(Reason::Unavailable),
+        let place = match leg {
+            leg if leg == self.phone.id => Some(Place::Telephone),
+            leg if Some(leg) == self.transfers.in_persons_place => Some(Place::Person),
+            _ => None,
         };
-        let party = match way {
-            Ok(party) => party,
+        let place = place.filter(|_| self.transfers.party.is_none() && !self.is_ending());
+        let way = match place {
+            Some(place) => self.way_to(place, to, replaces, referred_by),
+            None => Err(Reason::Unavailable),
+        };
+        match way {
+            Ok(party) => self.call_party(now, leg, party),
             Err(reason) => {
                 self.trace.transfer(&format!("refused: {}", reason.word()));
                 debug!(call = %self.record.id().0, reason = reason.word(), "a transfer was refused");
@@ -112,9 +159,11 @@ impl CallTask {
                 if let Err(refused) = self.peers.phones.send(legs::sip_leg(leg), refused) {
                     debug!(%refused, "a transfer was not declined");
                 }
-                return;
             }
-        };
+        }
+    }
+
+    fn call_party(&mut self, now: Instant, leg: LegId, party: Party) {
         self.trace.transfer(&format!("to {}", party.number));
         let to = Leg {
             id: party.phone.id,
@@ -130,11 +179,22 @@ impl CallTask {
         self.follow_transfer(now);
     }
 
+    /// The person's client has handed the call on to a number.
+    pub(crate) fn hand_on(&mut self, now: Instant, number: String) -> Result<(), Reason> {
+        if !self.transfers.is_at_rest() || !self.call.is_talking() {
+            return Err(Reason::Unavailable);
+        }
+        let party = self.way_to(Place::Person, number, None, None)?;
+        self.call_party(now, self.matrix.id, party);
+        Ok(())
+    }
+
     /// Where a REFER leads. Without Replaces the person's line must be allowed to dial the number, and it takes the trunk
     /// that asked where that takes the number. With it nothing is dialled: the call takes the place of one that the
     /// same PBX has, and is refused where it has none.
     fn way_to(
         &self,
+        place: Place,
         to: String,
         replaces: Option<Replaces>,
         referred_by: Option<String>,
@@ -185,6 +245,7 @@ impl CallTask {
                 asked: None,
             },
             number,
+            place,
         })
     }
 
@@ -202,7 +263,12 @@ impl CallTask {
         }
         self.trace.transfer("done");
         self.transfers.numbers.push(party.number);
-        self.phone = party.phone;
-        self.heard.another_telephone(now);
+        match party.place {
+            Place::Person => self.transfers.in_persons_place = Some(party.phone.id),
+            Place::Telephone => {
+                self.phone = party.phone;
+                self.heard.another_telephone(now);
+            }
+        }
     }
 }

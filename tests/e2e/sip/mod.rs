@@ -108,6 +108,9 @@ conversations! {
     transfers::a_telephone_transfers_to_a_number_and_the_browser_keeps_its_call,
     transfers::a_telephone_transfers_to_a_call_that_the_pbx_has_already,
     transfers::a_transfer_that_fails_or_may_not_be_leaves_the_call_as_it_was,
+    transfers::a_person_hands_a_call_on_to_a_number_and_the_two_telephones_talk,
+    transfers::a_person_who_hands_a_call_on_to_a_busy_number_ends_it,
+    transfers::a_person_joins_the_telephones_of_two_calls_and_leaves,
     protocol::what_the_rfc_has_refused_is_refused,
     protocol::a_question_is_answered_and_a_method_we_have_not_refused_with_those_we_have,
 }

@@ -87,3 +87,57 @@ async fn stays_and_is_hung_up(site: &Site, asks: Script) -> anyhow::Result<()> {
     ensure!(record.transferred_to.is_none(), "{record:?}");
     Ok(())
 }
+
+pub(super) async fn a_person_hands_a_call_on_to_a_number_and_the_two_telephones_talk(
+    site: &Site,
+) -> anyhow::Result<()> {
+    let phone = site.phone(script!("phone-is-called-for-a-person")).await?;
+    let asks = script!("pbx-calls-and-stays");
+    let (pbx, call) = site.alice_picks_up(asks).await?;
+    call.hears("m.call.select_answer").await?;
+    call.transfer_to("1002");
+    call.hears("m.call.hangup").await?;
+    // It hangs up by itself, and that ends the other one's call.
+    phone.ends_well().await?;
+    pbx.ends_well().await?;
+    let record = site.record().await?;
+    let to = record.transferred_to.as_deref();
+    ensure!(to == Some("1002"), "{record:?}");
+    Ok(())
+}
+
+pub(super) async fn a_person_who_hands_a_call_on_to_a_busy_number_ends_it(
+    site: &Site,
+) -> anyhow::Result<()> {
+    let busy = site.phone(script!("phone-is-busy")).await?;
+    let (pbx, call) = site.alice_picks_up(script!("pbx-calls-and-stays")).await?;
+    call.hears("m.call.select_answer").await?;
+    call.transfer_to("1002");
+    call.hears("m.call.hangup").await?;
+    busy.ends_well().await?;
+    pbx.ends_well().await?;
+
+    let (pbx, call) = site.alice_picks_up(script!("pbx-calls-and-stays")).await?;
+    call.hears("m.call.select_answer").await?;
+    call.transfer_to("6666");
+    call.hears("m.call.hangup").await?;
+    let sentence = call.reads().await?;
+    ensure!(sentence.contains("6666"), "{sentence}");
+    pbx.ends_well().await
+}
+
+pub(super) async fn a_person_joins_the_telephones_of_two_calls_and_leaves(
+    site: &Site,
+) -> anyhow::Result<()> {
+    let (pbx, first) = site.alice_picks_up(script!("pbx-calls-and-stays")).await?;
+    first.hears("m.call.select_answer").await?;
+    let script = script!("phone-is-consulted");
+    let phone = site.phone(script).await?;
+    let second = site.people.dial("alice", "1002").await?;
+    second.is_answered().await?;
+    first.transfer_into(&second);
+    first.hears("m.call.hangup").await?;
+    second.hears("m.call.hangup").await?;
+    phone.ends_well().await?;
+    pbx.ends_well().await
+}

@@ -82,7 +82,8 @@ impl Call {
             }
             LegEvent::Answered { .. }
             | LegEvent::Reanswered { .. }
-            | LegEvent::ReofferRefused { .. } => {}
+            | LegEvent::ReofferRefused { .. }
+            | LegEvent::Joined { .. } => {}
         }
     }
 
@@ -144,8 +145,43 @@ impl Call {
             ..
         } = transfer;
         party.signalled = Signalled::Answered;
+        let leg = party.leg.id;
+        self.media(MediaAction::ApplyAnswer { leg, sdp });
+        self.change_places(now, end, party, is_alone);
+    }
+
+    /// A party that is in another call of ours comes over, and the far end leaves.
+    pub(super) fn on_joined(&mut self, now: Instant, end: End, with: Leg) {
+        let is_known = self.end_of(with.id).is_some() || self.left.contains(&with.id);
+        if is_known {
+            return;
+        }
+        if !self.is_talking() || self.transfer.is_some() {
+            // Nobody is left who would end it.
+            self.leg_of(with.id, LegAction::HangUp(Reason::Unavailable));
+            self.media(MediaAction::Close { leg: with.id });
+            if self.state != State::Ended {
+                self.left.push(with.id);
+            }
+            return;
+        }
+        let party = CallSide::new(with, Signalled::Answered);
+        self.change_places(now, end, party, false);
+    }
+
+    /// A leg goes on elsewhere; the other one has nobody to talk to here.
+    pub(super) fn release(&mut self, now: Instant, leg: crate::LegId) {
+        let Some(end) = self.end_of(leg).filter(|_| self.is_talking()) else {
+            return;
+        };
+        let side = self.side_mut(end);
+        side.signalled = Signalled::Gone;
+        side.media_open = false;
+        self.end(now, end.other().into(), Reason::HungUp, None);
+    }
+
+    fn change_places(&mut self, now: Instant, end: End, party: CallSide, is_alone: bool) {
         let (other, new) = (self.side(end.other()).leg.id, party.leg.id);
-        self.media(MediaAction::ApplyAnswer { leg: new, sdp });
         self.media(MediaAction::Bridge { a: other, b: new });
         let old = std::mem::replace(self.side_mut(end), party);
         if !is_alone {
