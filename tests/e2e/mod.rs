@@ -17,3 +17,4 @@ mod secure;
 mod sip;
 mod site;
 mod trace;
+mod transfer;

@@ -114,6 +114,11 @@ pub enum LegEvent {
         /// The new party's leg, which is to be called.
         to: Leg,
     },
+    /// The far end leaves its place to a party that has already answered us, in another call.
+    Joined {
+        /// That party's leg.
+        with: Leg,
+    },
     /// The far end refused, hung up, or could not be reached. The leg is gone.
     Ended(Reason),
 }
@@ -293,6 +298,8 @@ pub enum Input {
     Leg(LegId, LegEvent),
     /// A leg's media spoke.
     Media(LegId, MediaEvent),
+    /// A leg goes on in another call: this one ends without ending it.
+    Release(LegId),
     /// The gateway itself wants the call to end (shut-down, the operator, a fault of ours).
     Finish(Reason),
 }

@@ -31,6 +31,8 @@ pub struct Story {
     pub device: Option<Device>,
     /// Which parties took the place of others, in order.
     pub transfers: Vec<Transferred>,
+    /// How many transfers came to nothing.
+    pub failed_transfers: u32,
     /// How it ended.
     pub ended: Option<Ended>,
 }
@@ -75,6 +77,7 @@ impl Story {
             answered: None,
             device: None,
             transfers: Vec::new(),
+            failed_transfers: 0,
             ended: None,
         }
     }

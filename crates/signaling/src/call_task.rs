@@ -15,11 +15,13 @@ use tracing::{debug, warn};
 
 use crate::Peers;
 use crate::inbox::{CallMail, Told};
-use crate::legs::{self, LastWord, SipNews, SipTarget};
+use crate::legs;
+use crate::phone_side::{self, PhoneLeg};
 use crate::record::{Heard, OpenRecord};
 use crate::room_sender::{Letter, RoomSender};
 use crate::silence::Towards;
 use crate::trace::{CallTracer, Flow};
+use crate::transfer::Transfers;
 
 /// How long a call waits for the database where a person waits for the call.
 const DATABASE: Duration = Duration::from_millis(250);
@@ -30,10 +32,13 @@ pub(crate) struct CallTask {
     pub(crate) call: Call,
     pub(crate) matrix: MatrixLeg,
     pub(crate) phone: PhoneLeg,
+    /// What it takes to put another telephone in its place.
+    pub(crate) transfers: Transfers,
     /// How it is treated under load.
     pub(crate) priority: media::Priority,
     pub(crate) record: OpenRecord,
     pub(crate) trace: CallTracer,
+    pub(crate) heard: Heard,
     pub(crate) live: LiveCall,
     pub(crate) inbox: CallMail,
 }
@@ -45,19 +50,6 @@ pub(crate) struct MatrixLeg {
     pub(crate) sender: RoomSender,
     /// The number as the person should read it.
     pub(crate) number: String,
-}
-
-/// The leg on the telephone side.
-pub(crate) struct PhoneLeg {
-    pub(crate) id: LegId,
-    /// Where it goes, on calls that we place.
-    pub(crate) target: Option<SipTarget>,
-    /// What its trunk allows.
-    pub(crate) profile: media::PhoneProfile,
-    /// The last that was said on it.
-    pub(crate) said: LastWord,
-    /// When its PBX was last asked whether it knows the call.
-    pub(crate) asked: Option<Instant>,
 }
 
 impl CallTask {
@@ -75,8 +67,7 @@ impl CallTask {
     /// What ends this call on all sides without its machine, should that panic.
     pub(crate) fn clean_up(&self) -> impl Future<Output = ()> + Send + 'static {
         let peers = self.peers.clone();
-        let legs = [self.matrix.id, self.phone.id];
-        let phone = self.phone.id;
+        let (browser, phones) = (self.matrix.id, self.transfers.legs());
         // Nobody knows any more whether the call was answered: a client heeds a reject before the
         // answer and a hang-up after it, and ignores the other.
         let call = self.matrix.leg.call_ref().clone();
@@ -95,15 +86,18 @@ impl CallTask {
         let trace = self.trace.clone();
         async move {
             trace.ended(Reason::Fault.word(), Side::Gateway);
-            for leg in legs {
-                let _ = peers
+            let close = |leg| {
+                peers
                     .media
-                    .send(legs::media_leg(leg), media::Command::Close);
+                    .send(legs::media_leg(leg), media::Command::Close)
+            };
+            let _ = close(browser);
+            for phone in phones.all() {
+                let _ = close(phone);
+                let reason = Some(legs::header(Reason::Fault));
+                let hang_up = sip::Command::HangUp { reason };
+                let _ = peers.phones.send(legs::sip_leg(phone), hang_up);
             }
-            let reason = Some(legs::header(Reason::Fault));
-            let _ = peers
-                .phones
-                .send(legs::sip_leg(phone), sip::Command::HangUp { reason });
             for goodbye in goodbyes {
                 sender.send(Letter::Call(goodbye));
             }
@@ -116,12 +110,11 @@ impl CallTask {
 
     /// Runs the call to its end, and completes its record.
     pub(crate) async fn run(mut self: Box<Self>) {
-        let mut heard = Heard::default();
         while !self.drain().await {
             let deadline = self.next_deadline();
             tokio::select! {
                 told = self.inbox.queue.recv() => match told {
-                    Some(told) => self.take(told, &mut heard).await,
+                    Some(told) => self.take(told).await,
                     // The router is gone: so is everything that could still be said.
                     None => break,
                 },
@@ -136,15 +129,19 @@ impl CallTask {
             None => (Reason::Failed, Side::Gateway),
         };
         self.trace.ended(reason.word(), by);
-        let record = self
-            .record
-            .complete(self.call.story(), &self.phone.said, &heard);
+        let transferred = self.transfers.numbers();
+        let record = self.record.complete(
+            self.call.story(),
+            &self.phone.said,
+            &self.heard,
+            transferred,
+        );
         if let Err(error) = Box::pin(self.peers.store.finish_call(&record)).await {
             warn!(call = %record.id.0, %error, "the call record could not be completed");
         }
     }
 
-    fn is_ending(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         self.call.story().ended.is_some()
     }
 
@@ -160,13 +157,16 @@ impl CallTask {
         self.call.handle_timeout(now);
     }
 
-    async fn take(&mut self, told: Told, heard: &mut Heard) {
+    async fn take(&mut self, told: Told) {
         let now = Instant::now();
         match told {
             Told::Matrix(event) => {
                 self.trace.heard(&event.event);
                 let leg = &mut self.matrix.leg;
                 leg.handle_event(now, &event.sender, event.event);
+                if let Some(replacement) = leg.poll_replacement() {
+                    self.on_replacement(now, replacement).await;
+                }
             }
             Told::Sent(outcome) => {
                 if let SendOutcome::Failed(kind) = outcome {
@@ -174,42 +174,50 @@ impl CallTask {
                 }
                 self.matrix.leg.handle_sent(now, outcome);
             }
-            Told::Sip(happened) => self.take_sip(now, happened).await,
-            Told::Media(leg, happened) => {
-                let flow = match leg == self.matrix.id {
-                    true => Flow::Browser,
-                    false => Flow::Phone,
-                };
-                self.trace.media(flow, &happened);
-                if let Some(stats) = legs::last_stats(&happened) {
-                    let side = if leg == self.matrix.id {
-                        &mut heard.browser
-                    } else {
-                        &mut heard.phone
-                    };
-                    *side = Some(stats.clone());
-                }
-                self.note_silence(now, leg, &happened, heard);
-                if let media::Happened::Heard { ago } = happened {
-                    self.take_silence(now, ago).await;
-                } else if let media::Happened::Keyed { key } = happened {
-                    self.tell_key(leg, key);
-                } else if let Some(event) = legs::from_media(&happened) {
-                    self.call.handle(now, Input::Media(leg, event));
-                }
-            }
+            Told::Sip(leg, happened) => self.take_sip(now, leg, happened).await,
+            Told::Media(leg, happened) => self.take_media(now, leg, happened).await,
+            Told::Adopt(adopted) => self.adopt(now, adopted).await,
+            Told::Yield(user, to) => self.yield_phone(now, &user, &to),
             Told::Finish(reason) => self.call.handle(now, Input::Finish(reason)),
         }
     }
 
+    async fn take_media(&mut self, now: Instant, leg: LegId, happened: media::Happened) {
+        let is_browser = leg == self.matrix.id;
+        let flow = match is_browser {
+            true => Flow::Browser,
+            false => Flow::Phone,
+        };
+        self.trace.media(flow, &happened);
+        // Of a telephone whose place another has taken, or that never came, the record knows nothing.
+        if is_browser || leg == self.phone.id {
+            if let Some(stats) = legs::last_stats(&happened) {
+                let side = match is_browser {
+                    true => &mut self.heard.browser,
+                    false => &mut self.heard.phone,
+                };
+                *side = Some(stats.clone());
+            }
+            self.note_silence(now, leg, &happened);
+        }
+        match happened {
+            media::Happened::Heard { ago } => self.take_silence(now, leg, ago).await,
+            media::Happened::Keyed { key } => self.tell_key(leg, key),
+            happened => {
+                if let Some(event) = legs::from_media(&happened) {
+                    let is_closed = event == MediaEvent::Closed;
+                    self.call.handle(now, Input::Media(leg, event));
+                    self.follow_transfer(now);
+                    if is_closed {
+                        self.transfers.forget(leg);
+                    }
+                }
+            }
+        }
+    }
+
     /// One-way sound is told while the call lives, not only when it is over.
-    fn note_silence(
-        &mut self,
-        now: Instant,
-        leg: LegId,
-        happened: &media::Happened,
-        heard: &mut Heard,
-    ) {
+    fn note_silence(&mut self, now: Instant, leg: LegId, happened: &media::Happened) {
         let direction = if leg == self.matrix.id {
             Towards::Phone
         } else {
@@ -222,96 +230,34 @@ impl CallTask {
         match happened {
             media::Happened::Silent { lasted } => {
                 debug!(%call, silent = %direction, "one direction is silent on the wire");
-                heard.silence_began(direction, now, *lasted);
+                self.heard.silence_began(direction, now, *lasted);
             }
             media::Happened::SilenceOver { lasted } => {
                 debug!(%call, heard = %direction, ?lasted, "a silent direction is over");
-                heard.silence_ended(direction, *lasted);
+                self.heard.silence_ended(direction, *lasted);
             }
             _ => {}
-        }
-    }
-
-    async fn take_sip(&mut self, now: Instant, happened: sip::Happened) {
-        match legs::from_sip(&happened) {
-            SipNews::Event(event) => self.call.handle(now, Input::Leg(self.phone.id, event)),
-            SipNews::Key(key) => self.hear_key(key),
-            SipNews::Nothing => {}
-        }
-        self.phone.said.hear(&happened);
-        match &happened {
-            sip::Happened::Answered { dialog, .. } | sip::Happened::Established { dialog, .. } => {
-                self.keep_dialog(dialog).await;
-            }
-            sip::Happened::Transfer { .. } => self.decline_transfer(),
-            sip::Happened::PeerSilent => self.ask_for_sound(),
-            _ => {}
-        }
-    }
-
-    /// Calls are not transferred yet: the one that is goes on.
-    fn decline_transfer(&self) {
-        let declined = sip::Command::ReportTransfer { status: 603 };
-        let leg = legs::sip_leg(self.phone.id);
-        if let Err(refused) = self.peers.phones.send(leg, declined) {
-            debug!(%refused, "a transfer was not declined");
-        }
-    }
-
-    /// A key that the telephone told by INFO.
-    fn hear_key(&self, key: media::Key) {
-        let leg = legs::media_leg(self.phone.id);
-        let heard = media::Command::HearKey { key };
-        if let Err(refused) = self.peers.media.send(leg, heard) {
-            debug!(%refused, "a key of the telephone was not heard");
-        }
-    }
-
-    /// A key for a telephone that hears none in its sound.
-    fn tell_key(&self, leg: LegId, key: media::Key) {
-        let told = legs::press(key);
-        if let Err(refused) = self.peers.phones.send(legs::sip_leg(leg), told) {
-            debug!(%refused, "a key was not told to the telephone");
-        }
-    }
-
-    /// The PBX answers no question any more; whether people still hear each other, the media plane knows.
-    fn ask_for_sound(&self) {
-        let leg = legs::media_leg(self.phone.id);
-        if let Err(refused) = self.peers.media.send(leg, media::Command::Probe) {
-            // The user agent repeats itself while the PBX stays silent.
-            debug!(%refused, "the media plane was not asked for sound");
-        }
-    }
-
-    /// A PBX that was started anew sends no sound, and has forgotten the call; it says so when it is asked.
-    fn ask_for_the_call(&mut self, now: Instant) {
-        if !legs::may_ask(self.phone.asked, now) {
-            return;
-        }
-        self.phone.asked = Some(now);
-        let leg = legs::sip_leg(self.phone.id);
-        if let Err(refused) = self.peers.phones.send(leg, sip::Command::Check) {
-            debug!(%refused, "a silent telephone was not asked for its call");
         }
     }
 
     /// How long the telephone side has been quiet while its PBX is silent.
-    async fn take_silence(&mut self, now: Instant, ago: Option<Duration>) {
-        if self.is_ending() || !legs::is_quiet(ago) {
+    async fn take_silence(&mut self, now: Instant, leg: LegId, ago: Option<Duration>) {
+        if leg != self.phone.id || self.is_ending() || !legs::is_quiet(ago) {
             return;
         }
         // The PBX may only have been cut off: the BYE is repeated for 32 s, in case it comes back.
         let reason = Reason::PeerLost;
-        self.perform_phone(now, LegAction::HangUp(reason)).await;
+        self.perform_phone(now, leg, LegAction::HangUp(reason))
+            .await;
         let gone = LegEvent::Ended(reason);
-        self.call.handle(now, Input::Leg(self.phone.id, gone));
+        self.call.handle(now, Input::Leg(leg, gone));
     }
 
     /// Has everything done that wants doing. `true`: the call is over.
     async fn drain(&mut self) -> bool {
         loop {
             let now = Instant::now();
+            self.follow_transfer(now);
             if let Some(event) = self.matrix.leg.poll_event() {
                 self.call.handle(now, Input::Leg(self.matrix.id, event));
             } else if let Some(event) = self.matrix.leg.poll_send() {
@@ -323,7 +269,7 @@ impl CallTask {
                     Action::Leg(leg, action) if leg == self.matrix.id => {
                         self.perform_matrix(now, action).await
                     }
-                    Action::Leg(_, action) => self.perform_phone(now, action).await,
+                    Action::Leg(leg, action) => self.perform_phone(now, leg, action).await,
                 }
             } else {
                 return false;
@@ -363,60 +309,13 @@ impl CallTask {
         }
     }
 
-    async fn perform_phone(&mut self, now: Instant, action: LegAction) {
-        let ends = matches!(
-            action,
-            LegAction::Refuse(_) | LegAction::Cancel(_) | LegAction::HangUp(_)
-        );
-        self.phone.said.say(&action);
-        // From our 200 on the telephone is in a call: what ends it is written down first.
-        if matches!(action, LegAction::Answer { .. })
-            && let Some(dialog) = self.peers.phones.dialog(legs::sip_leg(self.phone.id))
-        {
-            self.keep_dialog(&dialog).await;
-        }
-        let Some(command) = legs::to_sip(action, self.phone.target.as_ref()) else {
-            warn!("a leg that called us was to be called: ignored");
-            return;
-        };
-        let leg = legs::sip_leg(self.phone.id);
-        let Err(refused) = self.peers.phones.send(leg, command.clone()) else {
-            if let sip::Command::Invite { .. } = command
-                && let Some(dialog) = self.peers.phones.dialog(leg)
-            {
-                self.trace.dialog(&dialog.call_id);
-            }
-            return;
-        };
-        debug!(%refused, "the SIP user agent refused a command");
-        match refused {
-            sip::Refused::Busy(_) if ends => self.insist_on_phone(command),
-            // The leg's own last event is on its way, and says why.
-            sip::Refused::NoSuchLeg(_) => {}
-            sip::Refused::TooManyCalls | sip::Refused::Busy(_) => {
-                self.call.handle(now, Input::Finish(Reason::Overloaded));
-            }
-            _ => {
-                let gone = LegEvent::Ended(Reason::Unreachable);
-                self.call.handle(now, Input::Leg(self.phone.id, gone));
-            }
-        }
-    }
-
-    /// A leg that has to end, and whose queue is full, is told again until it has heard.
-    fn insist_on_phone(&self, command: sip::Command) {
-        let phones = self.peers.phones.clone();
-        let leg = legs::sip_leg(self.phone.id);
-        tokio::spawn(insist(move || {
-            phones.send(leg, command.clone()) != Err(sip::Refused::Busy(leg))
-        }));
-    }
-
     fn perform_media(&mut self, now: Instant, action: mxtrunk_call::MediaAction) {
         if matches!(action, mxtrunk_call::MediaAction::Bridge { .. }) {
             self.trace.bridged();
         }
-        for (leg, command) in legs::to_media(action, &self.phone.profile, self.priority) {
+        let profile = self.profile_for(&action);
+        let commands = legs::to_media(action, profile, self.priority);
+        for (leg, command) in commands {
             let Err(refused) = self.peers.media.send(leg, command.clone()) else {
                 continue;
             };
@@ -424,7 +323,7 @@ impl CallTask {
             let event = match (command, refused) {
                 (media::Command::Close, media::Refused::Busy) => {
                     let media = self.peers.media.clone();
-                    tokio::spawn(insist(move || {
+                    tokio::spawn(phone_side::insist(move || {
                         media.send(leg, media::Command::Close) != Err(media::Refused::Busy)
                     }));
                     continue;
@@ -436,7 +335,7 @@ impl CallTask {
                 (
                     media::Command::OpenBrowser { .. } | media::Command::OpenPhone { .. },
                     media::Refused::Busy,
-                ) => {
+                ) if self.call.party() != Some(LegId(leg.0)) => {
                     self.call.handle(now, Input::Finish(Reason::Overloaded));
                     continue;
                 }
@@ -454,7 +353,16 @@ impl CallTask {
         }
     }
 
-    async fn keep_dialog(&mut self, dialog: &sip::DialogSnapshot) {
+    /// The profile of the trunk whose telephone the media plane is to meet.
+    fn profile_for(&self, action: &mxtrunk_call::MediaAction) -> &media::PhoneProfile {
+        let party = match action {
+            mxtrunk_call::MediaAction::Open { leg, .. } => self.transfers.party_on(leg.id),
+            _ => None,
+        };
+        &party.unwrap_or(&self.phone).profile
+    }
+
+    pub(crate) async fn keep_dialog(&mut self, dialog: &sip::DialogSnapshot) {
         match serde_json::to_string(dialog) {
             Ok(text) => self.live.sip_dialog = Some(text),
             Err(error) => warn!(%error, "a dialog could not be written down"),
@@ -486,36 +394,9 @@ pub(crate) fn in_time(
     }
 }
 
-/// Tries until it is done, a few seconds at most.
-async fn insist(done: impl Fn() -> bool) {
-    for _ in 0..250 {
-        if done() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    warn!("a leg that has to end did not hear of it");
-}
-
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_busy_leg_is_told_again_until_it_has_heard() {
-        let tries = std::cell::Cell::new(0);
-        insist(|| {
-            tries.set(tries.get() + 1);
-            tries.get() == 3
-        })
-        .await;
-        assert_eq!(tries.get(), 3);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
 use mxtrunk_call::{LegId, Reason};
+use ruma::OwnedUserId;
 
 use crate::inbox::{CallInbox, Told};
 
@@ -24,12 +25,31 @@ pub(crate) struct Calls {
     by_matrix: DashMap<MatrixCall, CallInbox>,
     busy: DashMap<Pair, ()>,
     ended: Mutex<VecDeque<MatrixCall>>,
+    /// Calls that a person wants to become another one, by the person and that one's id; oldest first.
+    awaiting: Mutex<VecDeque<(Awaited, CallInbox)>>,
+}
+
+/// A person, and the id that a call of theirs is to have (`await_call`).
+pub(crate) type Awaited = (OwnedUserId, String);
+
+/// One more leg of a call in the tables, until it is dropped.
+pub(crate) struct LegEntry {
+    calls: Arc<Calls>,
+    leg: LegId,
+    inbox: CallInbox,
+}
+
+impl std::fmt::Debug for LegEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LegEntry({})", self.leg)
+    }
 }
 
 /// A call's entries in the tables; dropping it takes them out, whatever ended the call.
 pub(crate) struct Registration {
     calls: Arc<Calls>,
     legs: Vec<LegId>,
+    inbox: CallInbox,
     matrix: Option<MatrixCall>,
     pair: Pair,
 }
@@ -51,9 +71,41 @@ impl Calls {
         Some(Registration {
             calls: self.clone(),
             legs: legs.to_vec(),
+            inbox: inbox.clone(),
             matrix: None,
             pair,
         })
+    }
+
+    /// Enters one more leg of a call that is in the tables.
+    pub(crate) fn add(self: &Arc<Self>, leg: LegId, inbox: &CallInbox) -> LegEntry {
+        self.by_leg.insert(leg, inbox.clone());
+        LegEntry {
+            calls: self.clone(),
+            leg,
+            inbox: inbox.clone(),
+        }
+    }
+
+    /// A leg may have gone over to another call.
+    fn remove_leg(&self, leg: LegId, of: &CallInbox) {
+        self.by_leg.remove_if(&leg, |_, inbox| inbox.is(of));
+    }
+
+    /// A person wants this call to become another one.
+    pub(crate) fn remember_awaiting(&self, awaited: Awaited, inbox: &CallInbox) {
+        let mut awaiting = self.awaiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if awaiting.len() == ENDED_CALLS {
+            awaiting.pop_front();
+        }
+        awaiting.push_back((awaited, inbox.clone()));
+    }
+
+    /// The call that the person wants to become this one.
+    pub(crate) fn take_awaiting(&self, awaited: &Awaited) -> Option<CallInbox> {
+        let mut awaiting = self.awaiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = awaiting.iter().position(|(known, _)| known == awaited)?;
+        awaiting.remove(at).map(|(_, inbox)| inbox)
     }
 
     /// The call of a room's call events.
@@ -111,10 +163,23 @@ impl Registration {
     }
 }
 
+impl LegEntry {
+    /// Which leg.
+    pub(crate) fn leg(&self) -> LegId {
+        self.leg
+    }
+}
+
+impl Drop for LegEntry {
+    fn drop(&mut self) {
+        self.calls.remove_leg(self.leg, &self.inbox);
+    }
+}
+
 impl Drop for Registration {
     fn drop(&mut self) {
         for leg in &self.legs {
-            self.calls.by_leg.remove(leg);
+            self.calls.remove_leg(*leg, &self.inbox);
         }
         if let Some(key) = self.matrix.take() {
             self.calls.by_matrix.remove(&key);
@@ -153,6 +218,47 @@ mod tests {
         assert!(LEGS.iter().all(|leg| calls.of_leg(*leg).is_none()));
         assert!(calls.of_matrix(&key()).is_none());
         assert!(calls.is_empty());
+    }
+
+    #[test]
+    fn a_leg_that_comes_later_leads_to_the_same_call_until_it_goes() {
+        let calls = Arc::new(Calls::default());
+        let (inbox, _far_end) = CallInbox::new();
+        let _registration = calls.register(pair(), LEGS, &inbox);
+        let later = calls.add(LegId(3), &inbox);
+        assert!(calls.of_leg(LegId(3)).is_some());
+        assert_eq!(calls.len(), 1);
+        drop(later);
+        assert!(calls.of_leg(LegId(3)).is_none());
+        assert!(calls.of_leg(LEGS[1]).is_some());
+    }
+
+    #[test]
+    fn a_leg_that_has_gone_over_to_another_call_stays_there_when_the_first_is_over() {
+        let calls = Arc::new(Calls::default());
+        let (first, _far_end) = CallInbox::new();
+        let (second, _other_far_end) = CallInbox::new();
+        let registration = calls.register(pair(), LEGS, &first);
+        let entry = calls.add(LEGS[0], &second);
+        drop(registration);
+        let found = calls.of_leg(LEGS[0]);
+        assert!(found.is_some_and(|inbox| inbox.is(&second)));
+        assert!(calls.of_leg(LEGS[1]).is_none());
+        drop(entry);
+        assert!(calls.of_leg(LEGS[0]).is_none());
+    }
+
+    #[test]
+    fn a_call_that_awaits_another_is_found_once_and_by_its_own_person_only() {
+        let calls = Calls::default();
+        let (inbox, _far_end) = CallInbox::new();
+        let user = |name| OwnedUserId::try_from(name).expect("a test user");
+        let alice = (user("@alice:x"), "next".to_owned());
+        calls.remember_awaiting(alice.clone(), &inbox);
+        let eve = (user("@eve:x"), "next".to_owned());
+        assert!(calls.take_awaiting(&eve).is_none());
+        assert!(calls.take_awaiting(&alice).is_some());
+        assert!(calls.take_awaiting(&alice).is_none());
     }
 
     #[test]

@@ -6,9 +6,13 @@ use mxtrunk_matrix::call_events::CallEventIn;
 use mxtrunk_matrix::voip_v1::SendOutcome;
 use mxtrunk_media_io as media;
 use mxtrunk_sip as sip;
+use ruma::OwnedUserId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+
+use crate::calls::LegEntry;
+use crate::phone_side::PhoneLeg;
 
 /// What a call may have waiting. A client's candidates and a trunk's retransmissions stay far below.
 pub(crate) const INBOX: usize = 256;
@@ -20,12 +24,24 @@ pub(crate) enum Told {
     Matrix(IncomingCallEvent),
     /// What became of an event that it sent.
     Sent(SendOutcome),
-    /// News of its SIP leg.
-    Sip(sip::Happened),
+    /// News of one of its SIP legs.
+    Sip(LegId, sip::Happened),
     /// News of the media of a leg.
     Media(LegId, media::Happened),
+    /// Its person has put this telephone, of another call, in their own place; `None`: it did not come.
+    Adopt(Option<Box<Adopted>>),
+    /// Its person wants its telephone in the place of their own in this call.
+    Yield(OwnedUserId, CallInbox),
     /// The gateway wants it to end.
     Finish(Reason),
+}
+
+/// A telephone leg that goes over from one call to another.
+#[derive(Debug)]
+pub(crate) struct Adopted {
+    pub(crate) phone: PhoneLeg,
+    pub(crate) number: String,
+    pub(crate) entry: LegEntry,
 }
 
 /// The near end of a call's queue.
@@ -59,6 +75,11 @@ impl CallInbox {
             },
             mail,
         )
+    }
+
+    /// Whether both are of the same call.
+    pub(crate) fn is(&self, other: &CallInbox) -> bool {
+        self.queue.same_channel(&other.queue)
     }
 
     /// Tells the call. Candidates leave room for what comes only once; where even that does not fit, the call

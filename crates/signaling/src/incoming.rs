@@ -6,22 +6,24 @@ use mxtrunk_call::{Call, Leg, LegEvent, LegId, LegKind, Reason, Sdp, Side};
 use mxtrunk_matrix::RoomError;
 use mxtrunk_matrix::voip_v1::{self, Ids};
 use mxtrunk_media_io::{PhoneProfile, Priority};
-use mxtrunk_sip::{AccountName, Caller, Command, TrunkName};
+use mxtrunk_sip::{AccountName, Caller, Command, Forwarded, TrunkName};
 use mxtrunk_store::{CallRecord, Direction, LiveCall, MatrixSide, Store};
 use ruma::OwnedRoomId;
 use tracing::{debug, info, warn};
 
-use crate::call_task::{CallTask, MatrixLeg, PhoneLeg, in_time};
+use crate::call_task::{CallTask, MatrixLeg, in_time};
 use crate::calls::Registration;
 use crate::directory::Line;
 use crate::ids::random_text;
 use crate::inbox::{CallInbox, CallMail, Told};
 use crate::legs::{self, LastWord, SipNews};
-use crate::record::OpenRecord;
+use crate::phone_side::PhoneLeg;
+use crate::record::{Heard, OpenRecord};
 use crate::room_sender::{Address, RoomSender};
 use crate::router::{Router, contain, lease_from_now};
 use crate::routes::TrunkStanding;
 use crate::trace::CallTracer;
+use crate::transfer::Transfers;
 
 /// The number of a caller who withholds theirs.
 const ANONYMOUS: &str = "anonymous";
@@ -34,6 +36,7 @@ const PREPARATION: Duration = Duration::from_secs(8);
 pub(crate) struct Invite {
     pub(crate) trunk: TrunkName,
     pub(crate) from: Caller,
+    pub(crate) forwarded: Option<Forwarded>,
     pub(crate) to: String,
     pub(crate) account: Option<AccountName>,
     pub(crate) sdp: Option<String>,
@@ -46,6 +49,7 @@ struct Admitted {
     number: String,
     display: String,
     offer: Option<Sdp>,
+    trunk: TrunkName,
     profile: PhoneProfile,
     priority: Priority,
 }
@@ -64,12 +68,18 @@ pub(crate) fn begin(router: &Router, leg: LegId, invite: Invite) {
     let (inbox, far_end) = CallInbox::new();
     let browser = router.leg_ids.next();
     let pair = (admitted.line.user.to_string(), admitted.number.clone());
-    let record = OpenRecord::begin(
+    let mut record = OpenRecord::begin(
         Direction::Incoming,
         admitted.line.user.as_str(),
         &admitted.number,
         &invite.trunk.0,
     );
+    if let Some(forwarded) = &invite.forwarded {
+        let rules = router.settings.rules_of(&invite.trunk);
+        let by = rules.caller(router.peers.directory.plan(), &forwarded.by.number);
+        let by = by.map_or_else(|| ANONYMOUS.to_owned(), |(number, _)| number.to_string());
+        record.was_forwarded(by, forwarded.why.as_deref());
+    }
     let trace = record.trace(&router.peers.traces);
     trace.dialog(&invite.call_id);
     let (store, instance) = (router.peers.store.clone(), router.settings.instance.clone());
@@ -141,6 +151,7 @@ fn admit(router: &Router, invite: &Invite) -> Result<Admitted, Reason> {
         number,
         display,
         offer: invite.sdp.as_deref().map(Sdp::from),
+        trunk: invite.trunk.clone(),
         profile: router.settings.profile_of(&invite.trunk),
         priority: directory.priority_of(&invite.to),
     })
@@ -273,14 +284,17 @@ fn assemble(
         },
         phone: PhoneLeg {
             id: phone,
+            trunk: admitted.trunk.clone(),
             target: None,
             profile: admitted.profile.clone(),
             said: LastWord::default(),
             asked: None,
         },
+        transfers: Transfers::new(router, inbox, phone),
         priority: admitted.priority,
         record,
         trace,
+        heard: Heard::default(),
         live,
         inbox: far_end,
     }
@@ -323,13 +337,17 @@ async fn room_for(router: &Router, admitted: &Admitted) -> Result<OwnedRoomId, R
 async fn caller_gone(far_end: &mut CallMail) -> (Side, Reason) {
     while let Some(told) = far_end.queue.recv().await {
         match told {
-            Told::Sip(happened) => {
+            Told::Sip(_, happened) => {
                 if let SipNews::Event(LegEvent::Ended(reason)) = legs::from_sip(&happened) {
                     return (Side::Caller, reason);
                 }
             }
             Told::Finish(reason) => return (Side::Gateway, reason),
-            Told::Matrix(_) | Told::Sent(_) | Told::Media(..) => {}
+            Told::Matrix(_)
+            | Told::Sent(_)
+            | Told::Media(..)
+            | Told::Adopt(_)
+            | Told::Yield(..) => {}
         }
     }
     (Side::Gateway, Reason::ShuttingDown)

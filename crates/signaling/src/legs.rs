@@ -184,6 +184,10 @@ pub(crate) struct SipTarget {
     pub(crate) from: sip::Caller,
     /// The account that the call is placed as.
     pub(crate) account: Option<sip::AccountName>,
+    /// The dialog at the peer that the call takes the place of.
+    pub(crate) replaces: Option<sip::Replaces>,
+    /// Who asked for the call, as it was written.
+    pub(crate) referred_by: Option<String>,
 }
 
 /// What the call machine asks of a SIP leg. `target` is there on legs that we call.
@@ -198,8 +202,8 @@ pub(crate) fn to_sip(action: LegAction, target: Option<&SipTarget>) -> Option<si
                 from: target.from.clone(),
                 account: target.account.clone(),
                 sdp: sdp.0,
-                replaces: None,
-                referred_by: None,
+                replaces: target.replaces.clone(),
+                referred_by: target.referred_by.clone(),
             }
         }
         LegAction::Ring => Command::Ring,

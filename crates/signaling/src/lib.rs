@@ -7,6 +7,7 @@
 //! - [`admission`]: is there room for one more?
 //! - [`outgoing`], [`incoming`]: what has to be known before a call can begin, by direction;
 //! - [`call_task`]: one task for each call; a panic in one ends that call only;
+//! - [`phone_side`]: its SIP legs; [`transfer`]: how one takes the place of another, [`hand_on`]: how one takes the person's;
 //! - [`inbox`]: a call's queue, and what happens when it is full;
 //! - [`legs`]: the words of the call machine in the words of SIP, Matrix and media, and back;
 //! - [`room_sender`]: a call's events on their way into the room, in order;
@@ -23,12 +24,14 @@ mod call_task;
 mod calls;
 pub mod directory;
 pub mod emergency;
+mod hand_on;
 mod ids;
 mod inbox;
 mod incoming;
 mod legs;
 pub mod numbers;
 mod outgoing;
+mod phone_side;
 mod record;
 mod recovery;
 mod room_sender;
@@ -37,6 +40,7 @@ mod routes;
 pub mod rules;
 mod silence;
 pub mod trace;
+mod transfer;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -13,16 +13,18 @@ use ruma::UserId;
 use tracing::info;
 
 use crate::Settings;
-use crate::call_task::{CallTask, MatrixLeg, PhoneLeg};
+use crate::call_task::{CallTask, MatrixLeg};
 use crate::directory::{Directory, Line};
 use crate::ids::random_text;
 use crate::inbox::CallInbox;
 use crate::legs::{LastWord, SipTarget};
 use crate::numbers::Number;
-use crate::record::OpenRecord;
+use crate::phone_side::PhoneLeg;
+use crate::record::{Heard, OpenRecord};
 use crate::room_sender::{Address, Letter, RoomSender};
 use crate::router::{Router, lease_from_now};
 use crate::routes::TrunkStanding;
+use crate::transfer::Transfers;
 
 /// An `m.call.invite`, and the event that it came in.
 pub(crate) struct Invited {
@@ -37,10 +39,7 @@ pub(crate) fn begin(router: &Router, invited: Invited) {
         &router.peers.directory,
         &router.settings,
         (&invited.event.sender, &invited.event.number),
-        |trunk| TrunkStanding {
-            is_up: phones.trunk_is_up(trunk),
-            is_full: phones.trunk_is_full(trunk),
-        },
+        |trunk| TrunkStanding::of(phones, trunk),
     );
     let admitted = chosen.and_then(|(chosen, trunk)| {
         let standing = router.standing(trunk);
@@ -93,15 +92,15 @@ pub(crate) fn refuse(router: &Router, invited: Invited, reason: Reason) {
 
 /// A call, and the way that it takes.
 #[derive(Debug)]
-struct Chosen {
+pub(crate) struct Chosen {
     line: Line,
-    number: Number,
-    trunk: TrunkName,
+    pub(crate) number: Number,
+    pub(crate) trunk: TrunkName,
     /// The account that it is placed as.
-    account: Option<AccountName>,
+    pub(crate) account: Option<AccountName>,
     /// The number as the trunk wants it.
-    sent: String,
-    priority: Priority,
+    pub(crate) sent: String,
+    pub(crate) priority: Priority,
 }
 
 /// Who may call what, and over which trunk: the first that takes the number, is up and has room; where none is and
@@ -113,6 +112,20 @@ fn choose(
     (user, dialled): (&UserId, &str),
     standing_of: impl Fn(&TrunkName) -> TrunkStanding,
 ) -> Result<(Chosen, TrunkStanding), Reason> {
+    let ways = ways(directory, settings, (user, dialled), standing_of)?;
+    let best = ways
+        .into_iter()
+        .min_by_key(|(_, standing)| standing.obstacle());
+    best.ok_or(Reason::NotFound)
+}
+
+/// The ways that a person's call may take, the best first where all stand alike.
+pub(crate) fn ways(
+    directory: &Directory,
+    settings: &Settings,
+    (user, dialled): (&UserId, &str),
+    standing_of: impl Fn(&TrunkName) -> TrunkStanding,
+) -> Result<Vec<(Chosen, TrunkStanding)>, Reason> {
     let line = directory.line_of(user).ok_or(Reason::Forbidden)?;
     let plan = directory.plan();
     let number = plan.dialable(dialled).ok_or(Reason::NotFound)?;
@@ -144,13 +157,7 @@ fn choose(
     {
         ways.retain(|(chosen, _)| chosen.priority == Priority::Emergency);
     }
-    // Full rather than down: the next moment may have room.
-    ways.sort_by_key(|(_, standing)| match standing {
-        TrunkStanding { is_up: false, .. } => 2,
-        TrunkStanding { is_full: true, .. } => 1,
-        _ => 0,
-    });
-    ways.into_iter().next().ok_or(Reason::NotFound)
+    Ok(ways)
 }
 
 fn place(router: &Router, invited: Invited, chosen: Chosen) {
@@ -203,6 +210,7 @@ fn place(router: &Router, invited: Invited, chosen: Chosen) {
         peers: router.peers.clone(),
         call: Call::new(now, router.settings.timings, browser, phone, Some(offer))
             .with_early_media(router.settings.early_media_of(&trunk)),
+        transfers: Transfers::new(router, &inbox, phone.id),
         matrix: MatrixLeg {
             id: browser.id,
             leg,
@@ -212,6 +220,7 @@ fn place(router: &Router, invited: Invited, chosen: Chosen) {
         phone: PhoneLeg {
             id: phone.id,
             profile: router.settings.profile_of(&trunk),
+            trunk: trunk.clone(),
             target: Some(SipTarget {
                 trunk,
                 to: sent,
@@ -220,6 +229,8 @@ fn place(router: &Router, invited: Invited, chosen: Chosen) {
                     display: line.name,
                 },
                 account,
+                replaces: None,
+                referred_by: None,
             }),
             said: LastWord::default(),
             asked: None,
@@ -227,6 +238,7 @@ fn place(router: &Router, invited: Invited, chosen: Chosen) {
         priority,
         record,
         trace,
+        heard: Heard::default(),
         live,
         inbox: far_end,
     };

@@ -20,6 +20,8 @@ pub(crate) struct OpenRecord {
     pub(crate) record: CallRecord,
     began: Instant,
     trunk: String,
+    /// Why it was forwarded, in one word.
+    forwarded: Option<String>,
 }
 
 /// What the media plane counted on both legs.
@@ -44,7 +46,14 @@ impl OpenRecord {
             ),
             began: Instant::now(),
             trunk: trunk.to_owned(),
+            forwarded: None,
         }
+    }
+
+    /// Another number had been called, and forwarded the call.
+    pub(crate) fn was_forwarded(&mut self, by: String, why: Option<&str>) {
+        self.record.forwarded_by = Some(by);
+        self.forwarded = Some(why.unwrap_or("unknown").to_owned());
     }
 
     /// Begins to trace the call.
@@ -64,7 +73,14 @@ impl OpenRecord {
     }
 
     /// Completes the record from the call's story, and writes the call's line in the log.
-    pub(crate) fn complete(mut self, story: &Story, said: &LastWord, heard: &Heard) -> CallRecord {
+    /// `transferred`: the numbers of those who took the place of the telephone.
+    pub(crate) fn complete(
+        mut self,
+        story: &Story,
+        said: &LastWord,
+        heard: &Heard,
+        transferred: Option<String>,
+    ) -> CallRecord {
         let (at, by, reason, detail) = match &story.ended {
             Some(ended) => (ended.at, ended.by, ended.reason, ended.detail.as_deref()),
             None => (Instant::now(), Side::Gateway, Reason::Failed, None),
@@ -73,6 +89,7 @@ impl OpenRecord {
         self.record.ended_at = Some(self.on_the_wall(at));
         self.record.ended_by = Some(ended_by(by));
         self.record.reason = Some(reason.word().to_owned());
+        self.record.transferred_to = transferred;
         self.keep_last_word(said);
         let audio = heard.verdict();
         self.record.audio = audio.map(|audio| audio.to_string());
@@ -117,6 +134,7 @@ impl OpenRecord {
             call = %self.record.id.0,
             direction = direction(self.record.direction),
             trunk = %self.trunk,
+            forwarded = self.forwarded.as_deref(),
             outcome = reason.word(),
             by = side(by),
             sip_status = said.status,
@@ -138,6 +156,7 @@ impl OpenRecord {
             call = %self.record.id.0,
             direction = direction(self.record.direction),
             trunk = %self.trunk,
+            forwarded = self.forwarded.as_deref(),
             outcome = reason.word(),
             by = side(Side::Gateway),
             "call ended by a fault of the gateway: which way audio flowed is not known"
@@ -154,7 +173,15 @@ impl OpenRecord {
 
     fn log_who(&self, device: Option<&str>) {
         let record = &self.record;
-        debug!(call = %record.id.0, user = %record.user, number = %record.number, device, "who it was");
+        debug!(
+            call = %record.id.0,
+            user = %record.user,
+            number = %record.number,
+            transferred_to = record.transferred_to.as_deref(),
+            forwarded_by = record.forwarded_by.as_deref(),
+            device,
+            "who it was"
+        );
     }
 
     #[expect(
@@ -176,6 +203,7 @@ impl OpenRecord {
             call = %self.record.id.0,
             direction = direction(self.record.direction),
             trunk = %self.trunk,
+            forwarded = self.forwarded.as_deref(),
             outcome = reason.word(),
             by = side(by),
             sip_status = said.status,
@@ -184,6 +212,9 @@ impl OpenRecord {
             rang_after_ms = story.rang.map(since_start),
             early_media_after_ms = story.early.map(since_start),
             answered_after_ms = story.answered.map(since_start),
+            transferred_after_ms = story.transfers.last().map(|last| since_start(last.at)),
+            transfers = counted(story.transfers.len()),
+            failed_transfers = counted(story.failed_transfers as usize),
             talked_ms = story.answered.map(|answered| at.duration_since(answered).as_millis() as u64),
             audio = heard.verdict().map(tracing::field::display),
             to_phone = heard.to_phone(at).map(tracing::field::display),
@@ -217,6 +248,12 @@ impl Heard {
     /// A direction is silent no more.
     pub(crate) fn silence_ended(&mut self, direction: Towards, lasted: Duration) {
         self.silences(direction).ended(lasted);
+    }
+
+    /// Another telephone has taken the place of the one that was heard: its own silence begins anew.
+    pub(crate) fn another_telephone(&mut self, now: Instant) {
+        self.phone = None;
+        self.to_browser.cut(now);
     }
 
     fn silences(&mut self, direction: Towards) -> &mut Silences {
@@ -286,6 +323,11 @@ impl OneWay<'_> {
             })),
         })
     }
+}
+
+/// Nothing is worth no word in the log.
+fn counted(some: usize) -> Option<usize> {
+    (some > 0).then_some(some)
 }
 
 fn millis(time: Duration) -> f64 {

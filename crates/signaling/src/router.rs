@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashSet;
 use mxtrunk_call::{LegId, Reason};
-use mxtrunk_matrix::call_events::{CallEventIn, Invite};
+use mxtrunk_matrix::call_events::{CallEventIn, Invite, Replacement};
 use mxtrunk_matrix::{IncomingCallEvent, RoomEvent};
 use mxtrunk_media_io as media;
 use mxtrunk_sip as sip;
@@ -155,6 +155,15 @@ impl Router {
     fn on_call_event(&self, event: IncomingCallEvent, stopping: bool) {
         let key = (event.room.to_string(), event.event.call_id().to_owned());
         if let Some(call) = self.calls.of_matrix(&key) {
+            // Before its task hears it: the event that it waits for goes to another one.
+            if let CallEventIn::Replaces {
+                replacement: Replacement::Await { call: awaited },
+                ..
+            } = &event.event
+            {
+                let awaited = (event.sender.clone(), awaited.clone());
+                self.calls.remember_awaiting(awaited, &call);
+            }
             call.tell(Told::Matrix(event));
             return;
         }
@@ -182,7 +191,7 @@ impl Router {
     fn on_sip(&self, event: sip::Event, stopping: bool) {
         let leg = LegId(event.leg.0);
         if let Some(call) = self.calls.of_leg(leg) {
-            call.tell(Told::Sip(event.what));
+            call.tell(Told::Sip(leg, event.what));
             return;
         }
         match event.what {
@@ -192,6 +201,7 @@ impl Router {
             sip::Happened::Incoming {
                 trunk,
                 from,
+                forwarded,
                 to,
                 account,
                 sdp,
@@ -203,6 +213,7 @@ impl Router {
                     incoming::Invite {
                         trunk,
                         from,
+                        forwarded,
                         to,
                         account,
                         sdp,

@@ -1,6 +1,7 @@
 //! Which trunk a call takes on its way out.
 
-use mxtrunk_sip::TrunkName;
+use mxtrunk_call::Reason;
+use mxtrunk_sip::{TrunkName, UserAgent};
 
 use crate::directory::Account;
 
@@ -33,6 +34,32 @@ impl TrunkStanding {
         is_up: true,
         is_full: false,
     };
+
+    /// How a trunk stands now.
+    pub(crate) fn of(phones: &UserAgent, trunk: &TrunkName) -> Self {
+        TrunkStanding {
+            is_up: phones.trunk_is_up(trunk),
+            is_full: phones.trunk_is_full(trunk),
+        }
+    }
+
+    /// What is in a call's way: the less the better. Full rather than down: the next moment may have room.
+    pub(crate) fn obstacle(self) -> u8 {
+        match self {
+            TrunkStanding { is_up: false, .. } => 2,
+            TrunkStanding { is_full: true, .. } => 1,
+            _ => 0,
+        }
+    }
+
+    /// Whether one more leg may go out over it.
+    pub(crate) fn check(self) -> Result<(), Reason> {
+        match self {
+            TrunkStanding { is_up: false, .. } => Err(Reason::Unreachable),
+            TrunkStanding { is_full: true, .. } => Err(Reason::Overloaded),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Route {

@@ -38,6 +38,12 @@ impl Silences {
         self.since = None;
     }
 
+    /// What has been silent is there no more.
+    pub(crate) fn cut(&mut self, now: Instant) {
+        self.over = self.total(now);
+        self.since = None;
+    }
+
     /// All of it, in a call that ended at `end`.
     pub(crate) fn total(&self, end: Instant) -> Duration {
         let last = self.since.map(|since| end.saturating_duration_since(since));
@@ -56,6 +62,9 @@ mod tests {
         let mut silences = Silences::default();
         assert_eq!(silences.total(now), Duration::ZERO);
         silences.began(now, 5 * second);
+        let mut cut = silences;
+        cut.cut(now + second);
+        assert_eq!(cut.total(now + 60 * second), 6 * second);
         silences.ended(8 * second);
         assert_eq!(silences.total(now + 60 * second), 8 * second);
         silences.began(now + 10 * second, 5 * second);

@@ -7,7 +7,8 @@ use crate::address;
 use crate::config::AccountName;
 use crate::core::Core;
 use crate::established::offer_of;
-use crate::event::Caller;
+use crate::event::{Caller, Forwarded};
+use crate::forwarded;
 use crate::identity;
 use crate::legs::DialogKey;
 use crate::message;
@@ -21,6 +22,7 @@ pub(crate) struct Arrival {
     pub(crate) dialog: DialogSnapshot,
     pub(crate) cseq: u32,
     pub(crate) from: Caller,
+    pub(crate) forwarded: Option<Forwarded>,
     pub(crate) to: String,
     pub(crate) account: Option<AccountName>,
     pub(crate) offer: Option<String>,
@@ -96,6 +98,7 @@ pub(crate) fn examine(
         },
         cseq,
         from: identity::caller(request, trunk.config.trust_identity),
+        forwarded: forwarded::forwarded(request, trunk.config.trust_identity),
         to,
         account,
         offer,

@@ -112,6 +112,15 @@ pub struct Caller {
     pub display: Option<String>,
 }
 
+/// A call that was forwarded, on its way to the number that it has reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forwarded {
+    /// Who was called before, and forwarded it; nobody where that is withheld.
+    pub by: Caller,
+    /// Why, in the words of RFC 5806: `no-answer`, `user-busy`, …
+    pub why: Option<String>,
+}
+
 /// Something that happened on a leg.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -132,6 +141,8 @@ pub enum Happened {
         /// What a trusted trunk asserts, else From; nobody where the number
         /// is withheld.
         from: Caller,
+        /// Who forwarded it, where a trusted trunk says so.
+        forwarded: Option<Forwarded>,
         /// User part of the Request-URI.
         to: String,
         /// The account of ours that it is for, by its Contact or by its

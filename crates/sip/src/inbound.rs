@@ -87,9 +87,9 @@ fn outside_of_dialogs(core: &Arc<Core>, trunk: &Arc<Trunk>, hop: Hop, tx: Transa
                 Vec::new(),
             );
         }
-        Method::Message | Method::Publish | Method::Refer | Method::Register => {
-            not_allowed(core, tx)
-        }
+        // There is nobody in a call who could be transferred; the method is one that we have.
+        Method::Refer => transact::reply(core, tx, StatusCode::Forbidden, Vec::new()),
+        Method::Message | Method::Publish | Method::Register => not_allowed(core, tx),
         // Both are the stack's; they never become a transaction.
         Method::Ack | Method::Cancel => {}
     }

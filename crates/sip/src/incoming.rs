@@ -78,6 +78,7 @@ async fn answer_call(leg: Leg, arrived: Arrival, tx: Transaction) {
     leg.tell(Happened::Incoming {
         trunk: leg.trunk.config.name.clone(),
         from: arrived.from,
+        forwarded: arrived.forwarded,
         to: arrived.to,
         account: arrived.account,
         sdp: arrived.offer.clone(),

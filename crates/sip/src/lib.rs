@@ -27,6 +27,7 @@ mod event;
 mod extra_header;
 mod fence;
 mod forks;
+mod forwarded;
 mod identity;
 mod inbound;
 mod incoming;
@@ -57,7 +58,7 @@ pub use config::{
     AccountName, Credentials, DigestAlgorithm, Listener, NamedTarget, RequiredAuth, SipConfig,
     Target, Timers, Transport, TrunkConfig, TrunkName,
 };
-pub use event::{Caller, Command, EndCause, Event, Happened, LegId, ReasonHeader};
+pub use event::{Caller, Command, EndCause, Event, Forwarded, Happened, LegId, ReasonHeader};
 pub use extra_header::{ExtraHeader, HeaderError};
 pub use fence::CounterValues;
 pub use identity::IdentityHeaders;

@@ -12,7 +12,7 @@ use crate::event::ReasonHeader;
 use crate::snapshot::DialogSnapshot;
 
 /// Methods we understand, for Allow (RFC 3261 §20.5).
-pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO";
+pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, REFER";
 /// The one body type we take.
 pub(crate) const SDP: &str = "application/sdp";
 

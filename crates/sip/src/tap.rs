@@ -97,7 +97,15 @@ const CREDENTIALS: [&str; 3] = [
     "authentication-info",
 ];
 /// Headers that say who calls.
-const IDENTITY: [&str; 4] = ["p-asserted-identity", "remote-party-id", "from", "contact"];
+const IDENTITY: [&str; 7] = [
+    "p-asserted-identity",
+    "remote-party-id",
+    "from",
+    "contact",
+    "referred-by",
+    "diversion",
+    "history-info",
+];
 
 /// The head of a message, a line each, without what answers a challenge, and
 /// without who calls where that is withheld (RFC 3323).
@@ -107,7 +115,9 @@ fn masked_head(head: &str) -> String {
     for line in head.lines() {
         let name = line.split(':').next().unwrap_or_default().trim();
         let is_one = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
-        match is_one(&CREDENTIALS) || is_withheld && is_one(&IDENTITY) {
+        let is_secret =
+            is_one(&CREDENTIALS) || is_withheld && is_one(&IDENTITY) || forwards_in_secret(line);
+        match is_secret {
             true => text.push_str(&format!("{name}: {MASK}\n")),
             false => text.push_str(&format!("{}\n", without_passwords(line))),
         }
@@ -124,6 +134,20 @@ fn withholds(line: &str) -> bool {
     match name.trim() {
         "privacy" => value.trim() != "none",
         "remote-party-id" => value.contains("privacy=") && !value.contains("privacy=off"),
+        _ => false,
+    }
+}
+
+/// Whether a header names who forwarded the call and does not want that known (RFC 5806, RFC 7044 section 10.1.2).
+fn forwards_in_secret(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    let Some((name, value)) = line.split_once(':') else {
+        return false;
+    };
+    let shown = |word: &str| value.matches("privacy").count() == value.matches(word).count();
+    match name.trim() {
+        "diversion" => !shown("privacy=off"),
+        "history-info" => !shown("privacy=none"),
         _ => false,
     }
 }
@@ -196,6 +220,27 @@ mod tests {
             body.len()
         );
         SipMessage::try_from(text.as_str()).expect("a valid request")
+    }
+
+    #[test]
+    fn who_forwarded_is_not_shown_where_that_is_withheld() {
+        for (headers, shown) in [
+            ("Diversion: <sip:secret@h>;privacy=full\r\n", false),
+            ("Diversion: <sip:secret@h>;privacy=off\r\n", true),
+            ("Diversion: <sip:secret@h>\r\n", true),
+            (
+                "History-Info: <sip:secret@h?Privacy=history>;index=1\r\n",
+                false,
+            ),
+            ("History-Info: <sip:secret@h>;index=1\r\n", true),
+            (
+                "Privacy: id\r\nHistory-Info: <sip:secret@h>;index=1\r\n",
+                false,
+            ),
+        ] {
+            let seen = masked_head(headers).contains("secret");
+            assert_eq!(seen, shown, "{headers}");
+        }
     }
 
     #[test]

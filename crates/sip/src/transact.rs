@@ -2,6 +2,7 @@
 //! cancel-safe, and no leg waits for the network.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rsipstack::sip::{Header, Method, Request, Response, SipMessage, StatusCode, StatusCodeKind};
 use rsipstack::transaction::Transaction;
@@ -377,6 +378,20 @@ impl Drop for InviteReceived {
 /// Answers a request for good, in a task of its own.
 pub(crate) fn reply(core: &Core, tx: Transaction, status: StatusCode, headers: Vec<Header>) {
     reply_with(core, tx, status, headers, None);
+}
+
+/// The same, and waits until it is on its way, `within` at most: what is said next must not overtake it.
+pub(crate) async fn reply_first(
+    mut tx: Transaction,
+    status: StatusCode,
+    headers: Vec<Header>,
+    within: Duration,
+) {
+    match tokio::time::timeout(within, tx.reply_with(status, headers, None)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "reply not sent"),
+        Err(_) => debug!("reply not sent: the connection takes nothing"),
+    }
 }
 
 /// The same with SDP.

@@ -144,6 +144,18 @@ impl Call {
         Ok(read.await?.content)
     }
 
+    /// The next sentence in the call's room.
+    ///
+    /// # Errors
+    /// When none comes in time.
+    pub async fn reads(&self) -> anyhow::Result<String> {
+        let read = self.people.read("a sentence", |sent| {
+            sent.event_type == "m.room.message" && sent.room == self.room
+        });
+        let sentence = read.await?.content["body"].as_str().map(str::to_owned);
+        sentence.context("a message without text")
+    }
+
     /// The call that was dialled is answered, and the browser takes it.
     ///
     /// # Errors
@@ -174,6 +186,30 @@ impl Call {
     /// Does not want the call.
     pub fn reject(&self) {
         self.say("m.call.reject", json!({}));
+    }
+
+    /// Hands the call on to a number, as Element does: nothing follows.
+    pub fn transfer_to(&self, number: &str) {
+        self.replace(&format!("@tel_{number}:{}", synapse::SERVER_NAME), "next");
+    }
+
+    /// Hands the call on to the other side of another call, as Element does after a consultation.
+    pub fn transfer_into(&self, other: &Call) {
+        let next = format!("{}-and-{}", self.id, other.id);
+        let user = json!({"id": self.virtual_user});
+        other.say(
+            "m.call.replaces",
+            json!({"replacement_id": "r1", "target_user": user, "await_call": next}),
+        );
+        self.replace(&other.virtual_user, &next);
+    }
+
+    fn replace(&self, target: &str, call: &str) {
+        let user = json!({"id": target, "display_name": "whoever"});
+        self.say(
+            "m.call.replaces",
+            json!({"replacement_id": "r2", "target_user": user, "create_call": call}),
+        );
     }
 
     /// Hangs up, or gives up.

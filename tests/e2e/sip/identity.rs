@@ -44,3 +44,36 @@ pub(super) async fn the_trunk_is_told_who_calls(site: &Site) -> anyhow::Result<(
     call.hang_up();
     phone.ends_well().await
 }
+
+pub(super) async fn a_forwarded_call_says_by_whom_and_why_unless_that_is_withheld(
+    site: &Site,
+) -> anyhow::Result<()> {
+    for (script, by, why) in [
+        (script!("pbx-forwards-a-call"), "1002", "no-answer"),
+        (
+            script!("pbx-forwards-a-call-and-tells-its-history"),
+            "+33612345678",
+            "user-busy",
+        ),
+        (
+            script!("pbx-forwards-a-call-and-withholds-by-whom"),
+            "anonymous",
+            "user-busy",
+        ),
+    ] {
+        let (pbx, call) = site.alice_picks_up(script).await?;
+        call.hears("m.call.select_answer").await?;
+        call.hang_up();
+        pbx.ends_well().await?;
+        let record = site.record().await?;
+        let kept = record.forwarded_by.as_deref();
+        ensure!(kept == Some(by), "{}: {record:?}", script.name);
+        let line = format!("forwarded=\"{why}\"");
+        ensure!(site.gateway.logged().contains(&line), "{line}");
+    }
+    let log = site.gateway.logged();
+    for secret in ["33698765432", "Hidden Name"] {
+        ensure!(!log.contains(secret), "{secret} is told");
+    }
+    Ok(())
+}

@@ -260,6 +260,7 @@ impl Call {
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
             Input::Finish(reason) => self.end(now, Side::Gateway, reason, None),
+            Input::Release(leg) => self.release(now, leg),
             Input::Leg(leg, event) => {
                 if self.is_party(leg) {
                     self.on_party(now, event);
@@ -359,6 +360,7 @@ impl Call {
             LegEvent::Reanswered { sdp } => self.on_reanswered(end, sdp),
             LegEvent::ReofferRefused { crossed } => self.on_our_offer_refused(end, crossed),
             LegEvent::TransferAsked { to } => self.on_transfer_asked(now, end, to),
+            LegEvent::Joined { with } => self.on_joined(now, end, with),
             LegEvent::Ended(reason) => {
                 self.side_mut(end).signalled = Signalled::Gone;
                 if self.on_old_party_gone(end) {

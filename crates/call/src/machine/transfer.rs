@@ -49,6 +49,12 @@ impl Call {
         });
     }
 
+    /// The leg of a party that is being called, to take the place of one that asked for it.
+    #[must_use]
+    pub fn party(&self) -> Option<crate::LegId> {
+        self.transfer.as_ref().map(|transfer| transfer.party.leg.id)
+    }
+
     /// The new party's leg spoke, before it has taken the old one's place.
     pub(super) fn on_party(&mut self, now: Instant, event: LegEvent) {
         let Some(transfer) = &mut self.transfer else {
@@ -76,7 +82,8 @@ impl Call {
             }
             LegEvent::Answered { .. }
             | LegEvent::Reanswered { .. }
-            | LegEvent::ReofferRefused { .. } => {}
+            | LegEvent::ReofferRefused { .. }
+            | LegEvent::Joined { .. } => {}
         }
     }
 
@@ -138,8 +145,43 @@ impl Call {
             ..
         } = transfer;
         party.signalled = Signalled::Answered;
+        let leg = party.leg.id;
+        self.media(MediaAction::ApplyAnswer { leg, sdp });
+        self.change_places(now, end, party, is_alone);
+    }
+
+    /// A party that is in another call of ours comes over, and the far end leaves.
+    pub(super) fn on_joined(&mut self, now: Instant, end: End, with: Leg) {
+        let is_known = self.end_of(with.id).is_some() || self.left.contains(&with.id);
+        if is_known {
+            return;
+        }
+        if !self.is_talking() || self.transfer.is_some() {
+            // Nobody is left who would end it.
+            self.leg_of(with.id, LegAction::HangUp(Reason::Unavailable));
+            self.media(MediaAction::Close { leg: with.id });
+            if self.state != State::Ended {
+                self.left.push(with.id);
+            }
+            return;
+        }
+        let party = CallSide::new(with, Signalled::Answered);
+        self.change_places(now, end, party, false);
+    }
+
+    /// A leg goes on elsewhere; the other one has nobody to talk to here.
+    pub(super) fn release(&mut self, now: Instant, leg: crate::LegId) {
+        let Some(end) = self.end_of(leg).filter(|_| self.is_talking()) else {
+            return;
+        };
+        let side = self.side_mut(end);
+        side.signalled = Signalled::Gone;
+        side.media_open = false;
+        self.end(now, end.other().into(), Reason::HungUp, None);
+    }
+
+    fn change_places(&mut self, now: Instant, end: End, party: CallSide, is_alone: bool) {
         let (other, new) = (self.side(end.other()).leg.id, party.leg.id);
-        self.media(MediaAction::ApplyAnswer { leg: new, sdp });
         self.media(MediaAction::Bridge { a: other, b: new });
         let old = std::mem::replace(self.side_mut(end), party);
         if !is_alone {
@@ -187,6 +229,7 @@ impl Call {
         let Some(Transfer { party, .. }) = self.transfer.take() else {
             return;
         };
+        self.story.failed_transfers += 1;
         if party.signalled == Signalled::Offered {
             self.leg_of(party.leg.id, LegAction::Cancel(reason));
         }
@@ -233,8 +276,7 @@ impl Call {
     }
 
     pub(super) fn is_party(&self, leg: crate::LegId) -> bool {
-        let transfer = self.transfer.as_ref();
-        transfer.is_some_and(|transfer| transfer.party.leg.id == leg)
+        self.party() == Some(leg)
     }
 
     fn report_transfer(&mut self, progress: TransferProgress) {

@@ -8,7 +8,7 @@ mod outgoing;
 
 use std::fmt;
 
-pub use incoming::{CallEventIn, Description, Invite, MAX_SDP_BYTES, ParseError};
+pub use incoming::{CallEventIn, Description, Invite, MAX_SDP_BYTES, ParseError, Replacement};
 pub use outgoing::{CallEventOut, CallRef};
 
 /// The version of the call protocol that a call's events speak.
@@ -58,6 +58,8 @@ pub enum CallEventKind {
     Hangup,
     /// `m.call.negotiate`.
     Negotiate,
+    /// `m.call.replaces`.
+    Replaces,
 }
 
 impl CallEventKind {
@@ -72,6 +74,7 @@ impl CallEventKind {
             "m.call.reject" => Some(CallEventKind::Reject),
             "m.call.hangup" => Some(CallEventKind::Hangup),
             "m.call.negotiate" => Some(CallEventKind::Negotiate),
+            "m.call.replaces" => Some(CallEventKind::Replaces),
             _ => None,
         }
     }
@@ -87,6 +90,7 @@ impl CallEventKind {
             CallEventKind::Reject => "m.call.reject",
             CallEventKind::Hangup => "m.call.hangup",
             CallEventKind::Negotiate => "m.call.negotiate",
+            CallEventKind::Replaces => "m.call.replaces",
         }
     }
 }

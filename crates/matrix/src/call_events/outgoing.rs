@@ -162,9 +162,9 @@ impl CallEventOut {
     }
 }
 
-/// Without `m.call.dtmf` Element shows no dial pad during the call. Transfers are not taken yet.
+/// Without `m.call.dtmf` Element shows no dial pad during the call, without `m.call.transferee` no way to hand it on.
 fn capabilities() -> Value {
-    json!({ "m.call.dtmf": true, "m.call.transferee": false })
+    json!({ "m.call.dtmf": true, "m.call.transferee": true })
 }
 
 fn candidate(line: &str) -> Value {
@@ -202,7 +202,7 @@ mod tests {
             json!({
                 "call_id": "c", "party_id": "GW", "version": "1", "lifetime": 60000,
                 "offer": { "type": "offer", "sdp": "v=0" },
-                "capabilities": { "m.call.dtmf": true, "m.call.transferee": false },
+                "capabilities": { "m.call.dtmf": true, "m.call.transferee": true },
             })
         );
     }

@@ -21,7 +21,8 @@ impl Leg {
             CallEventIn::Invite(_)
             | CallEventIn::Answer { .. }
             | CallEventIn::SelectAnswer { .. }
-            | CallEventIn::Negotiate { .. } => {}
+            | CallEventIn::Negotiate { .. }
+            | CallEventIn::Replaces { .. } => {}
         }
     }
 
@@ -46,7 +47,8 @@ impl Leg {
             }
             CallEventIn::Invite(_)
             | CallEventIn::SelectAnswer { .. }
-            | CallEventIn::Negotiate { .. } => {}
+            | CallEventIn::Negotiate { .. }
+            | CallEventIn::Replaces { .. } => {}
         }
     }
 
@@ -74,6 +76,7 @@ impl Leg {
                     self.events.push_back(LegEvent::Reanswered { sdp });
                 }
             }
+            CallEventIn::Replaces { replacement, .. } => self.replacement = Some(replacement),
             CallEventIn::SelectAnswer { .. }
             | CallEventIn::Invite(_)
             | CallEventIn::Answer { .. }

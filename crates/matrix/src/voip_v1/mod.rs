@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 use mxtrunk_call::{LegAction, LegEvent, Reason, Sdp};
 use ruma::{OwnedRoomId, OwnedUserId, UserId};
 
-use crate::call_events::{CallEventIn, CallEventKind, CallEventOut, CallRef, Invite, Version};
+use crate::call_events::{
+    CallEventIn, CallEventKind, CallEventOut, CallRef, Invite, Replacement, Version,
+};
 use early::EarlyCandidates;
 use hear::is_of;
 
@@ -68,6 +70,7 @@ pub struct Leg {
     state: State,
     events: VecDeque<LegEvent>,
     sends: VecDeque<CallEventOut>,
+    replacement: Option<Replacement>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,6 +151,7 @@ impl Leg {
             state,
             events: VecDeque::new(),
             sends: VecDeque::new(),
+            replacement: None,
         }
     }
 
@@ -260,6 +264,11 @@ impl Leg {
     /// The next thing to tell the call.
     pub fn poll_event(&mut self) -> Option<LegEvent> {
         self.events.pop_front()
+    }
+
+    /// What the user wants in the place of this call. The user's client has left it by then, and says no more.
+    pub fn poll_replacement(&mut self) -> Option<Replacement> {
+        self.replacement.take()
     }
 
     /// The next event to send into the room, in order.

@@ -107,6 +107,29 @@ fn the_phone_that_was_left_gets_an_unbroken_stream_of_silence() {
     assert_level(sound::tone_level(BROWSER_TONE, 8000, &heard));
 }
 
+/// A person hands a call on and leaves: the two telephones talk, each in its own law and at its own pitch.
+#[test]
+fn two_telephones_hear_each_other_once_the_browser_between_them_has_gone() {
+    let mut world = World::new(IceMode::Full);
+    let browser = world.browser_calls(BROWSER_TONE, 48_000);
+    let first = world.phone_is_called(Law::Mu, 500.0);
+    world.legs.bridge(world.now(), browser, first);
+    world.connect(browser);
+    world.run(500);
+    // The browser goes before the second telephone has come.
+    world.close(browser);
+    world.run(300);
+    let second = world.phone_is_called(Law::A, 800.0);
+    world.legs.bridge(world.now(), first, second);
+    let from = world.phone(first).audio().count();
+    world.run(1000);
+    let heard = world.phone(first).heard(from + 10);
+    assert_level(sound::tone_level(800.0, 8000, &heard));
+    let heard = world.phone(second).heard(10);
+    assert_level(sound::tone_level(500.0, 8000, &heard));
+    world.close(second);
+}
+
 /// Another worker goes on exactly where the first one stopped.
 #[test]
 fn a_phone_leg_that_changes_its_worker_keeps_its_stream_and_what_it_counted() {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use mxtrunk_call::Side;
-use mxtrunk_matrix::call_events::{CallEventIn, CallEventKind, CallEventOut, Description};
+use mxtrunk_matrix::call_events::{
+    CallEventIn, CallEventKind, CallEventOut, Description, Replacement,
+};
 use mxtrunk_media_io as media;
 
 use super::{Flow, Traces, sdp};
@@ -48,6 +50,13 @@ impl CallTracer {
             }
             CallEventIn::Negotiate { description, .. } => {
                 (CallEventKind::Negotiate, Some(described(description)))
+            }
+            CallEventIn::Replaces { replacement, .. } => {
+                let note = match replacement {
+                    Replacement::Create { target, .. } => format!("by a call to {target}"),
+                    Replacement::Await { .. } => "by a call that another one makes".to_owned(),
+                };
+                (CallEventKind::Replaces, Some(note))
             }
         };
         self.note(Flow::FromElement, kind.to_string(), note);
@@ -122,6 +131,11 @@ impl CallTracer {
     /// From now on the two legs hear each other.
     pub(crate) fn bridged(&self) {
         self.note(Flow::Phone, "bridged with the browser".into(), None);
+    }
+
+    /// How the transfer stands that the telephone has asked for.
+    pub(crate) fn transfer(&self, what: &str) {
+        self.note(Flow::Phone, "transfer".into(), Some(what.to_owned()));
     }
 
     /// The call is over.

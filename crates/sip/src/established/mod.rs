@@ -263,7 +263,7 @@ impl Established {
                 let headers = message::reason_headers(reason.as_ref());
                 self.refuse_offer(message::status(status, 300..=699), headers);
             }
-            Command::ReportTransfer { status } => self.report_transfer(status),
+            Command::ReportTransfer { status } => self.report_transfer(status).await,
             Command::Reoffer { sdp } => self.wish_for(sdp).await,
             Command::Press { key } => self.press(key),
             Command::Check => return self.check().await,

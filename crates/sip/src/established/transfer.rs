@@ -92,8 +92,9 @@ impl Established {
     }
 
     /// Our side says how far the transfer has come.
-    pub(super) fn report_transfer(&mut self, status: u16) {
+    pub(super) async fn report_transfer(&mut self, status: u16) {
         let is_final = status >= 200;
+        let t1 = self.leg.core.config.timers.t1;
         match self.transfer.take() {
             Some(Transfer::Asked { tx, .. }) if status >= 300 => {
                 let status = message::status(status, 300..=699);
@@ -104,7 +105,7 @@ impl Established {
             }) => {
                 let mut headers = self.leg.dialog_headers();
                 headers.push(Header::Other("Refer-Sub".into(), "false".into()));
-                transact::reply(&self.leg.core, *tx, StatusCode::Accepted, headers);
+                transact::reply_first(*tx, StatusCode::Accepted, headers, t1).await;
                 self.transfer = (!is_final).then_some(Transfer::Untold);
             }
             Some(Transfer::Asked { tx, .. }) => {
@@ -115,7 +116,8 @@ impl Established {
                     sent: None,
                 };
                 let headers = self.leg.dialog_headers();
-                transact::reply(&self.leg.core, *tx, StatusCode::Accepted, headers);
+                // RFC 6665 lets a NOTIFY overtake it; telephones take that for somebody else's.
+                transact::reply_first(*tx, StatusCode::Accepted, headers, t1).await;
                 self.transfer = Some(Transfer::Told(reports));
                 self.send_report();
             }
@@ -133,8 +135,9 @@ impl Established {
 
     /// Nobody on our side takes the transfer up.
     pub(super) fn decline_transfer(&mut self) {
-        if let Some(Transfer::Asked { .. }) = self.transfer {
-            self.report_transfer(603);
+        let is_asked = |transfer: &mut Transfer| matches!(transfer, Transfer::Asked { .. });
+        if let Some(Transfer::Asked { tx, .. }) = self.transfer.take_if(is_asked) {
+            transact::reply(&self.leg.core, *tx, StatusCode::Decline, Vec::new());
         }
     }
 

@@ -16,6 +16,7 @@ async fn a_call_is_set_up_and_ended(transport: Transport) {
     let Happened::Incoming {
         trunk,
         from,
+        forwarded: None,
         to,
         account: None,
         sdp,

@@ -435,6 +435,8 @@ async fn requests_outside_of_a_dialog_get_their_own_answers() {
         ("MESSAGE", "", "405"),
         ("REGISTER", "", "405"),
         ("SUBSCRIBE", "Event: dialog\r\n", "489"),
+        // Nobody is in a call who could be transferred.
+        ("REFER", "Refer-To: <sip:1002@pbx>\r\n", "403"),
         ("BYE", "", "481"),
         ("INVITE", "Require: gruu\r\n", "420"),
         ("INVITE", "Content-Type: text/plain\r\n", "415"),

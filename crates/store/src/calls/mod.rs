@@ -58,6 +58,10 @@ pub struct CallRecord {
     pub sip_reason: Option<String>,
     /// The Warning header of a refusal (RFC 3261 section 20.43).
     pub sip_warning: Option<String>,
+    /// The numbers of those who took the place of the telephone, in order, with commas between.
+    pub transferred_to: Option<String>,
+    /// The number that the caller dialled, where that was forwarded to the line.
+    pub forwarded_by: Option<String>,
     /// Which way sound flowed: the verdict of the media plane, as a stable word.
     pub audio: Option<String>,
     /// Media statistics as JSON.
@@ -87,6 +91,8 @@ impl CallRecord {
             sip_status: None,
             sip_reason: None,
             sip_warning: None,
+            transferred_to: None,
+            forwarded_by: None,
             audio: None,
             stats: None,
         }
@@ -148,8 +154,8 @@ impl Store {
     pub async fn begin_call(&self, record: &CallRecord, live: &LiveCall) -> Result<(), StoreError> {
         let mut tx = self.pool.begin().await?;
         sqlx::query(
-            "INSERT INTO call_records (id, direction, user_id, number, started_at, answered_at, ended_at, ended_by, reason, sip_status, sip_reason, sip_warning, audio, stats)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO call_records (id, direction, user_id, number, started_at, answered_at, ended_at, ended_by, reason, sip_status, sip_reason, sip_warning, transferred_to, forwarded_by, audio, stats)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&record.id.0)
         .bind(record.direction.word())
@@ -163,6 +169,8 @@ impl Store {
         .bind(record.sip_status)
         .bind(record.sip_reason.as_deref())
         .bind(record.sip_warning.as_deref())
+        .bind(record.transferred_to.as_deref())
+        .bind(record.forwarded_by.as_deref())
         .bind(record.audio.as_deref())
         .bind(record.stats.as_deref())
         .execute(&mut *tx)
@@ -232,7 +240,7 @@ impl Store {
         let mut tx = self.pool.begin().await?;
         sqlx::query(
             "UPDATE call_records SET answered_at = coalesce(?, answered_at), ended_at = ?, ended_by = ?, reason = ?,
-             sip_status = ?, sip_reason = ?, sip_warning = ?, audio = ?, stats = ? WHERE id = ?",
+             sip_status = ?, sip_reason = ?, sip_warning = ?, transferred_to = ?, forwarded_by = ?, audio = ?, stats = ? WHERE id = ?",
         )
         .bind(record.answered_at.map(|at| at.0))
         .bind(record.ended_at.map(|at| at.0))
@@ -241,6 +249,8 @@ impl Store {
         .bind(record.sip_status)
         .bind(record.sip_reason.as_deref())
         .bind(record.sip_warning.as_deref())
+        .bind(record.transferred_to.as_deref())
+        .bind(record.forwarded_by.as_deref())
         .bind(record.audio.as_deref())
         .bind(record.stats.as_deref())
         .bind(&record.id.0)

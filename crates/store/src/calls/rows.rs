@@ -65,6 +65,8 @@ pub(super) fn record_from(row: &SqliteRow) -> Result<CallRecord, StoreError> {
         sip_status: row.try_get("sip_status")?,
         sip_reason: row.try_get("sip_reason")?,
         sip_warning: row.try_get("sip_warning")?,
+        transferred_to: row.try_get("transferred_to")?,
+        forwarded_by: row.try_get("forwarded_by")?,
         audio: row.try_get("audio")?,
         stats: row.try_get("stats")?,
     })

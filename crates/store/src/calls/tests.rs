@@ -95,6 +95,8 @@ async fn a_finished_call_keeps_its_record_and_leaves_no_live_row() {
     record.sip_status = Some(200);
     record.sip_reason = Some("Q.850;cause=16".into());
     record.sip_warning = Some("399 pbx \"odd\"".into());
+    record.transferred_to = Some("1002, +33612345678".into());
+    record.forwarded_by = Some("1001".into());
     record.audio = Some("both".to_owned());
     record.stats = Some("{}".to_owned());
     store.finish_call(&record).await.unwrap();

@@ -308,6 +308,12 @@ exten => 610,1,Answer()
  same => n,Wait(1)
  same => n,Hangup()
 
+exten => 613,1,Answer()
+ same => n,Wait(1)
+ same => n,Transfer(PJSIP/sip:600@127.0.0.1:5060)
+ same => n,Wait(20)
+ same => n,Hangup()
+
 exten => _100X,1,Dial(PJSIP/${EXTEN},60)
  same => n,Hangup(${HANGUPCAUSE})
 

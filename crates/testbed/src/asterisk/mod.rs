@@ -33,6 +33,8 @@ const START: Duration = Duration::from_secs(30);
 pub mod extension {
     /// Echoes what it hears.
     pub const ECHO: &str = "600";
+    /// Answers, and a second later transfers the caller to the echo (REFER).
+    pub const TRANSFERS: &str = "613";
     /// Answers, plays the clip, hangs up.
     pub const PLAYBACK: &str = "601";
     /// Answers and records until the caller hangs up.

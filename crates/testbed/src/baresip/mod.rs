@@ -143,6 +143,12 @@ impl DeskPhone {
         self.control.command("resume", "", COMMAND).await
     }
 
+    /// Hands the call on to a number (REFER).
+    pub async fn transfer(&mut self, number: &str) -> anyhow::Result<()> {
+        let uri = format!("sip:{number}@{}", crate::asterisk::SIP);
+        self.control.command("transfer", &uri, COMMAND).await
+    }
+
     /// Presses keys in the call (RFC 4733).
     pub async fn press(&mut self, keys: &str) -> anyhow::Result<()> {
         for key in keys.chars() {

@@ -17,6 +17,10 @@ fn report(progress: Progress) -> Action {
     Action::Leg(CALLEE, LegAction::ReportTransfer(progress))
 }
 
+fn report_to(leg: LegId, progress: Progress) -> Action {
+    Action::Leg(leg, LegAction::ReportTransfer(progress))
+}
+
 fn close(leg: LegId) -> Action {
     Action::Media(MediaAction::Close { leg })
 }
@@ -97,6 +101,8 @@ fn a_party_that_does_not_come_leaves_the_first_call_as_it_was() {
     let failed = report(Progress::Failed(Reason::Busy));
     assert_eq!(actions, [failed, close(PARTY)]);
     assert!(scene.call.is_talking());
+    let story = scene.call.story();
+    assert_eq!((story.transfers.len(), story.failed_transfers), (0, 1));
     assert_eq!(picks_up(&mut scene), []);
     let mut scene = offered();
     let (deadline, actions) = scene.wait();
@@ -151,4 +157,52 @@ fn a_second_transfer_waits_for_the_first_to_end() {
     let refused = report(Progress::Failed(Reason::Unavailable));
     assert_eq!(scene.leg(CALLEE, asked()), [refused]);
     assert_eq!(picks_up(&mut scene).len(), 5);
+}
+
+#[test]
+fn a_party_of_another_call_comes_over_and_the_one_who_brought_it_leaves() {
+    let mut scene = Scene::outgoing().talking();
+    let with = Leg {
+        id: PARTY,
+        kind: LegKind::Sip,
+    };
+    let bridge = MediaAction::Bridge {
+        a: CALLEE,
+        b: PARTY,
+    };
+    let expected = [
+        Action::Media(bridge),
+        report_to(CALLER, Progress::Answered),
+        Action::Leg(CALLER, LegAction::HangUp(Reason::HungUp)),
+        close(CALLER),
+    ];
+    assert_eq!(scene.leg(CALLER, LegEvent::Joined { with }), expected);
+    assert_eq!(scene.leg(CALLER, LegEvent::Joined { with }), []);
+    let actions = scene.leg(PARTY, LegEvent::Ended(Reason::HungUp));
+    let hang_up = Action::Leg(CALLEE, LegAction::HangUp(Reason::HungUp));
+    assert_eq!(actions, [hang_up, close(PARTY), close(CALLEE)]);
+}
+
+#[test]
+fn a_leg_that_goes_on_elsewhere_is_neither_hung_up_nor_closed() {
+    let mut scene = Scene::outgoing().talking();
+    scene.call.handle(scene.now, Input::Release(CALLEE));
+    let actions: Vec<Action> = std::iter::from_fn(|| scene.call.poll_action()).collect();
+    let hang_up = Action::Leg(CALLER, LegAction::HangUp(Reason::HungUp));
+    assert_eq!(actions, [hang_up, close(CALLER)]);
+    let over = scene.media(CALLER, MediaEvent::Closed);
+    assert_eq!(over, [Action::Finished]);
+}
+
+#[test]
+fn a_party_that_comes_over_to_a_call_that_is_over_is_hung_up() {
+    let mut scene = Scene::outgoing().talking();
+    scene.leg(CALLEE, LegEvent::Ended(Reason::HungUp));
+    let with = Leg {
+        id: PARTY,
+        kind: LegKind::Sip,
+    };
+    let actions = scene.leg(CALLER, LegEvent::Joined { with });
+    let hang_up = Action::Leg(PARTY, LegAction::HangUp(Reason::Unavailable));
+    assert_eq!(actions, [hang_up, close(PARTY)]);
 }

@@ -86,6 +86,33 @@ pub enum CallEventIn {
         /// The new description.
         description: Description,
     },
+    /// The user hands the call on to somebody else, and leaves it: no hang-up follows.
+    Replaces {
+        /// The call.
+        call_id: String,
+        /// The device; `None` in version 0.
+        party_id: Option<String>,
+        /// Whom the other side is to talk to, and how that comes about.
+        replacement: Replacement,
+    },
+}
+
+/// What comes in the place of a call (MSC2747).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replacement {
+    /// A new call to this user. One of the user's own calls may wait to become it, under this id (a transfer after a
+    /// consultation); without one, the user is to be called.
+    Create {
+        /// Whom.
+        target: OwnedUserId,
+        /// The new call's id.
+        call: String,
+    },
+    /// The call with this id, which the other side of another call is told to make.
+    Await {
+        /// The new call's id.
+        call: String,
+    },
 }
 
 /// An `m.call.invite` of a client.
@@ -180,6 +207,11 @@ impl CallEventIn {
                 party_id,
                 description: content.description()?,
             },
+            CallEventKind::Replaces => CallEventIn::Replaces {
+                call_id,
+                party_id,
+                replacement: content.replacement()?,
+            },
         })
     }
 
@@ -193,7 +225,8 @@ impl CallEventIn {
             | CallEventIn::SelectAnswer { call_id, .. }
             | CallEventIn::Reject { call_id, .. }
             | CallEventIn::Hangup { call_id, .. }
-            | CallEventIn::Negotiate { call_id, .. } => call_id,
+            | CallEventIn::Negotiate { call_id, .. }
+            | CallEventIn::Replaces { call_id, .. } => call_id,
         }
     }
 
@@ -207,7 +240,8 @@ impl CallEventIn {
             | CallEventIn::SelectAnswer { party_id, .. }
             | CallEventIn::Reject { party_id, .. }
             | CallEventIn::Hangup { party_id, .. }
-            | CallEventIn::Negotiate { party_id, .. } => party_id.as_deref(),
+            | CallEventIn::Negotiate { party_id, .. }
+            | CallEventIn::Replaces { party_id, .. } => party_id.as_deref(),
         }
     }
 }
@@ -267,6 +301,19 @@ impl Content<'_> {
             Some("answer") => Ok(Description::Answer(sdp)),
             _ => Err(ParseError::Field("description.type")),
         }
+    }
+
+    fn replacement(&self) -> Result<Replacement, ParseError> {
+        if self.0.contains_key("await_call") {
+            let call = self.id("await_call")?;
+            return Ok(Replacement::Await { call });
+        }
+        let target = self.0.get("target_user").and_then(|user| user.get("id"));
+        let target = target.and_then(Value::as_str).unwrap_or_default();
+        Ok(Replacement::Create {
+            target: UserId::parse(target).map_err(|_| ParseError::Field("target_user"))?,
+            call: self.id("create_call")?,
+        })
     }
 
     /// An invitee that is no Mxid must not turn into "everybody": the call would be for somebody else.

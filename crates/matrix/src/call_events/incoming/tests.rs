@@ -240,3 +240,37 @@ proptest! {
         prop_assert!(CallEventIn::parse(CallEventKind::Hangup, &content).is_ok());
     }
 }
+
+#[test]
+fn a_call_is_handed_on_as_element_writes_it() {
+    let read = |mut content: Value| {
+        content["call_id"] = json!("c");
+        content["replacement_id"] = json!("r");
+        CallEventIn::parse(CallEventKind::Replaces, &content)
+    };
+    let user = json!({"id": "@tel_1002:localtest", "display_name": "1002", "avatar_url": null});
+    let blind = read(json!({"target_user": user, "create_call": "next"}));
+    let Ok(CallEventIn::Replaces { replacement, .. }) = blind else {
+        panic!("{blind:?}");
+    };
+    let call = "next".to_owned();
+    let target = ruma::user_id!("@tel_1002:localtest").to_owned();
+    let expected = Replacement::Create { target, call };
+    assert_eq!(replacement, expected);
+    let consulted = read(json!({"target_user": user, "await_call": "next"}));
+    let call = "next".to_owned();
+    let expected = Replacement::Await { call };
+    assert!(
+        matches!(&consulted, Ok(CallEventIn::Replaces { replacement, .. }) if *replacement == expected)
+    );
+    for odd in [
+        json!({}),
+        json!({"target_user": user}),
+        json!({"target_user": "x", "create_call": "next"}),
+        json!({"target_user": {"id": "nobody"}, "create_call": "next"}),
+        json!({"await_call": 7}),
+        json!({"await_call": "x".repeat(300)}),
+    ] {
+        assert!(read(odd.clone()).is_err(), "{odd}");
+    }
+}

@@ -161,3 +161,27 @@ fn version_0_hears_nothing_of_a_hold() {
     let refused = LegEvent::ReofferRefused { crossed: false };
     assert_eq!((scene.events(), scene.sends()), (vec![refused], vec![]));
 }
+
+#[test]
+fn a_call_that_is_handed_on_says_to_whom_and_only_by_the_device_in_it() {
+    let replaces = |party: &str| CallEventIn::Replaces {
+        call_id: "c".to_owned(),
+        party_id: Some(party.to_owned()),
+        replacement: Replacement::Create {
+            target: user_id!("@tel_1002:localtest").to_owned(),
+            call: "next".to_owned(),
+        },
+    };
+    let mut scene = Scene::ringing();
+    scene.hear(replaces(LAPTOP));
+    assert_eq!(scene.leg.poll_replacement(), None);
+    let mut scene = Scene::talking();
+    scene.hear(replaces("ANOTHER"));
+    assert_eq!(scene.leg.poll_replacement(), None);
+    assert_eq!(scene.hear(replaces(LAPTOP)), nothing());
+    let Some(Replacement::Create { target, .. }) = scene.leg.poll_replacement() else {
+        panic!("it was handed on");
+    };
+    assert_eq!(target, "@tel_1002:localtest");
+    assert_eq!(scene.leg.poll_replacement(), None);
+}
