@@ -193,7 +193,7 @@ impl Keeper {
                 %account,
                 status,
                 again_in_seconds = again_in.as_secs(),
-                "line is not registered, the PBX refuses it: compare username and password of `register` with the account at the PBX"
+                "line is not registered, the PBX refuses it: compare username and password of `register` with the account at the PBX; it is tried again then, or when the gateway is started anew"
             ),
             Some(News::Failed { status, again_in }) => warn!(
                 %trunk,

@@ -12,6 +12,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30 * 60);
 /// The wait after the first refusal of what was accepted before: a PBX that
 /// is half loaded knows none of its accounts.
 const SECOND_LOOK: Duration = Duration::from_secs(60);
+/// How soon after a refusal that a person has to mend the next attempt may be,
+/// however often the trunk goes and comes back: a password that was wrong a
+/// moment ago still is, and some PBXes shut out whoever tries a few times.
+const REST_AFTER_REFUSAL: Duration = Duration::from_secs(5 * 60);
 /// No refresh comes sooner, whatever the registrar grants.
 const SHORTEST_REFRESH: Duration = Duration::from_secs(5);
 /// A longer minimum in a 423 is not believed.
@@ -153,6 +157,8 @@ pub(crate) struct Registration {
     failures: u32,
     /// What the last attempt that was refused for good was refused with.
     rejected: Option<u16>,
+    /// When that was.
+    rejected_at: Option<Instant>,
     /// Whether a person was told of the failure.
     failure_told: bool,
 }
@@ -169,6 +175,7 @@ impl Registration {
             expires,
             failures: 0,
             rejected: None,
+            rejected_at: None,
             failure_told: false,
         }
     }
@@ -204,6 +211,16 @@ impl Registration {
     ) -> (Action, Option<News>) {
         match (self.state, input) {
             (State::Waiting { until, .. }, Input::Due) if until <= now => (self.ask(), None),
+            (
+                State::Waiting {
+                    until,
+                    why: Why::Rejected,
+                },
+                Input::TrunkBack { turn },
+            ) => {
+                self.wait(until.min(self.rested(turn)), Why::Rejected);
+                (Action::Wait, None)
+            }
             (State::Waiting { .. }, Input::TrunkBack { turn }) => {
                 self.wait(turn, Why::TrunkBack);
                 self.failures = 0;
@@ -347,6 +364,7 @@ impl Registration {
         let wait = jitter.between(longest / 2, longest);
         let is_news = self.rejected != Some(status);
         self.rejected = Some(status);
+        self.rejected_at = Some(now);
         self.failure_told = true;
         let news = News::Rejected {
             status,
@@ -379,6 +397,12 @@ impl Registration {
         (action, is_news.then_some(news))
     }
 
+    /// This turn, or a later one where the last refusal was just now.
+    fn rested(&self, turn: Instant) -> Instant {
+        let rested = self.rejected_at.map(|at| at + REST_AFTER_REFUSAL);
+        rested.map_or(turn, |rested| turn.max(rested))
+    }
+
     /// Where nobody notices that an outage is over (a trunk that is not asked by
     /// OPTIONS), a line is back as soon as its refresh would have come.
     fn longest_back_off(&self) -> Duration {
@@ -389,6 +413,9 @@ impl Registration {
         self.failures = self.failures.saturating_add(1);
         match then {
             Then::Settle => self.wait(now + wait, why),
+            Then::Turn(turn) if why == Why::Rejected => {
+                self.wait((now + wait).min(self.rested(turn)), why);
+            }
             Then::Turn(turn) => {
                 self.failures = 0;
                 self.wait(turn, Why::TrunkBack);

@@ -266,23 +266,14 @@ fn a_refusal_for_the_moment_is_only_a_failure() {
 
 #[test]
 fn a_trunk_that_is_back_is_registered_at_anew_at_its_turn() {
-    let long_waits = [
-        Lab::registered(),
-        {
-            let mut lab = Lab::new();
+    let long_waits = [Lab::registered(), {
+        let mut lab = Lab::new();
+        for _ in 0..9 {
             lab.due();
-            lab.answer(refused(403));
-            lab
-        },
-        {
-            let mut lab = Lab::new();
-            for _ in 0..9 {
-                lab.due();
-                lab.answer(Answer::Silence);
-            }
-            lab
-        },
-    ];
+            lab.answer(Answer::Silence);
+        }
+        lab
+    }];
     for mut lab in long_waits {
         lab.now += secs(1);
         let turn = lab.now + secs(2);
@@ -293,6 +284,33 @@ fn a_trunk_that_is_back_is_registered_at_anew_at_its_turn() {
         lab.on_with(Input::Answer(Answer::Silence), 1.0);
         assert_eq!(lab.waits().0, secs(10));
     }
+}
+
+#[test]
+fn a_trunk_that_comes_and_goes_is_not_shown_a_wrong_password_each_time() {
+    let mut lab = Lab::new();
+    lab.due();
+    lab.answer(WRONG_PASSWORD);
+    for _ in 0..3 {
+        lab.now += secs(10);
+        let turn = lab.now + secs(2);
+        lab.on(Input::TrunkBack { turn });
+    }
+    assert_eq!(lab.waits(), (secs(270), Why::Rejected));
+    // It may have been mended, with the PBX started anew for it.
+    let mut lab = Lab::new();
+    lab.due();
+    lab.answer(WRONG_PASSWORD);
+    lab.now += secs(310);
+    let turn = lab.now + secs(2);
+    lab.on(Input::TrunkBack { turn });
+    assert_eq!(lab.waits().0, secs(2));
+    // The same where the trunk is back just before the refusal comes.
+    lab.due();
+    let turn = lab.now + secs(2);
+    lab.on(Input::TrunkBack { turn });
+    lab.answer(WRONG_PASSWORD);
+    assert_eq!(lab.waits(), (secs(300), Why::Rejected));
 }
 
 #[test]
