@@ -5,15 +5,19 @@ use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{NameServerConfig, ResolverConfig};
-use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::{RData, RecordType};
+
+use tracing::debug;
 
 use super::place;
 use crate::config::{NamedTarget, Transport};
 use crate::refused::StartError;
 use crate::target::Place;
 
+/// How long a server may take; it is asked twice.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// More records than this of one kind are no answer but an attack.
 const MOST: usize = 32;
 
@@ -68,6 +72,7 @@ impl Resolver {
         // One that does not exist is asked for again as soon as one that is
         // not found: it may be on its way.
         builder.options_mut().negative_max_ttl = Some(super::RETRY);
+        builder.options_mut().timeout = PATIENCE;
         Ok(Self(builder.build().map_err(failed)?))
     }
 
@@ -225,6 +230,12 @@ impl Resolver {
                 }))
             }
             Err(error) if error.is_no_records_found() => Ok(None),
+            // Servers that do not know NAPTR, or do not let it through, are
+            // many; the other kinds everybody needs.
+            Err(NetError::Dns(DnsError::ResponseCode(code))) if kind == RecordType::NAPTR => {
+                debug!(name, %code, "no NAPTR from this DNS server");
+                Ok(None)
+            }
             Err(error) => Err(LookUpError::Failed(format!("{kind} of {name}: {error}"))),
         }
     }

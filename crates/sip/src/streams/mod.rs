@@ -112,7 +112,7 @@ pub(crate) struct Streams {
     opening: DashMap<Hop, Arc<Mutex<()>>>,
     /// What was said last of handshakes that failed: with targets, and with
     /// those who called (whose port is 0). Both are known addresses.
-    failed: DashMap<SocketAddr, Failed>,
+    failed: DashMap<(TrunkName, SocketAddr), Failed>,
     /// How what we send is marked.
     dscp: u8,
     /// Connections are refused, and that is known.

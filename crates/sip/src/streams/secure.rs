@@ -45,7 +45,7 @@ impl Streams {
 
     /// Says what is wrong, once until something else is.
     pub(super) fn tell_failed(&self, trunk: &TrunkName, peer: SocketAddr, failed: &Failed) {
-        let said = self.failed.insert(peer, failed.clone());
+        let said = self.failed.insert((trunk.clone(), peer), failed.clone());
         if said.as_ref() == Some(failed) {
             return;
         }
@@ -88,7 +88,7 @@ impl Streams {
             }
             error => {
                 debug!(%peer, ?error, "connection over");
-                self.failed.remove(&peer);
+                self.failed.remove(&(trunk.clone(), peer));
             }
         }
     }

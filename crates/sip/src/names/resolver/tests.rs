@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, AAAA, NAPTR, SRV};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, NAPTR, NULL, SRV};
 use hickory_resolver::proto::rr::{Name, Record};
 use tokio::net::UdpSocket;
 
@@ -30,7 +30,11 @@ async fn server(records: Vec<(&'static str, RData)>, lives: u32) -> Resolver {
                     continue;
                 }
                 exists = true;
-                if data.record_type() == query.query_type() {
+                if *data == refusal() {
+                    if query.query_type() == RecordType::NAPTR {
+                        message.metadata.response_code = ResponseCode::Refused;
+                    }
+                } else if data.record_type() == query.query_type() {
                     let record = Record::from_rdata(name(owner), lives, data.clone());
                     message.add_answer(record);
                 }
@@ -67,6 +71,11 @@ fn naptr(order: u16, flags: &str, service: &str, replacement: &str) -> RData {
 
 fn a(last: u8) -> RData {
     RData::A(A(Ipv4Addr::new(192, 0, 2, last)))
+}
+
+/// NAPTR is refused there.
+fn refusal() -> RData {
+    RData::NULL(NULL::with(b"refused".to_vec()))
 }
 
 fn named(name: &str, port: Option<u16>) -> NamedTarget {
@@ -152,6 +161,18 @@ async fn without_srv_the_names_own_addresses_count_at_the_usual_port() {
     assert_eq!(over_tls, expected);
     let over_tcp = led(&resolver, &target, Transport::Tcp).await;
     assert_eq!(over_tcp[0].0, "192.0.2.1:5060");
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_naptr_is_asked_for_srv() {
+    let records = vec![
+        ("example.org.", refusal()),
+        ("_sip._udp.example.org.", srv(1, 1, 5070, "pbx.example.")),
+        ("pbx.example.", a(1)),
+    ];
+    let resolver = server(records, 60).await;
+    let found = led(&resolver, &named("example.org", None), Transport::Udp).await;
+    assert_eq!(found, [("192.0.2.1:5070".to_owned(), 1, 1)]);
 }
 
 #[tokio::test]
