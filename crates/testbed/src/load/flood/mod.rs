@@ -28,9 +28,7 @@ const PBX: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const SETTLES: Duration = Duration::from_secs(3);
 /// How often memory is looked at.
 const LOOK: Duration = Duration::from_millis(100);
-/// Transactions are forgotten after 32 s (RFC 3261 section 17.2.1); then their memory has to be free.
-const FORGOTTEN: Duration = Duration::from_secs(45);
-/// What the allocator may keep of it, in bytes.
+/// What the allocator may keep of the flood from nowhere, in bytes.
 const KEPT: u64 = 5_000_000;
 /// Frames between the places where two calls begin.
 const SHIFT: usize = 37;
@@ -83,11 +81,7 @@ struct Memory {
     /// After the flood from nowhere, before that of the trunk.
     between: u64,
     most: u64,
-    /// Once everything is forgotten, or as much as was by then.
-    after: u64,
-    /// How long that took.
-    forgotten: Duration,
-    /// What it may still hold more than before: of the calls that were set up meanwhile.
+    /// What it may hold then more than before: of the calls that were set up meanwhile.
     of_calls: u64,
 }
 
@@ -140,7 +134,7 @@ fn beside_talk(flood: Flood, speech: &Speech, system: &mut System) -> anyhow::Re
     let between = memory(process)?;
     let core = cpu(process)?.saturating_sub(used).as_secs_f64() / begun.elapsed().as_secs_f64();
 
-    println!("… the trunk has one of its own …");
+    println!("… and is over; the trunk has one of its own …");
     let stream = Stream::start(PBX, to, flood.of_the_trunk)?;
     let begun = Instant::now();
     while begun.elapsed() < SETTLES {
@@ -151,13 +145,6 @@ fn beside_talk(flood: Flood, speech: &Speech, system: &mut System) -> anyhow::Re
     generator.fall_silent()?;
     let (said, lost) = losses(&generator, flood.calls);
 
-    println!("… and is over; what it took is given back …");
-    let begun = Instant::now();
-    let mut after = memory(process)?;
-    while after > before + of_calls + KEPT && begun.elapsed() < FORGOTTEN {
-        generator.run_for(10 * LOOK)?;
-        after = memory(process)?;
-    }
     Ok(Seen {
         unknown,
         trunk,
@@ -170,8 +157,6 @@ fn beside_talk(flood: Flood, speech: &Speech, system: &mut System) -> anyhow::Re
             before,
             between,
             most,
-            after,
-            forgotten: begun.elapsed(),
             of_calls,
         },
     })

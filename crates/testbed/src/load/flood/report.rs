@@ -48,9 +48,9 @@ impl FloodReport {
                 limit: 50.0,
             },
             Goal {
-                what: "memory not given back, beyond that of the calls set up meanwhile, MB"
+                what: "memory that the unknown address left taken, beyond that of the calls set up meanwhile, MB"
                     .to_owned(),
-                value: self.grown(self.seen.memory.after) - self.seen.memory.of_calls as f64 / MB,
+                value: self.grown(self.seen.memory.between) - self.seen.memory.of_calls as f64 / MB,
                 limit: super::KEPT as f64 / MB,
             },
             goal(
@@ -126,8 +126,7 @@ impl FloodReport {
             "trunk": {"sent": trunk.sent, "answers": trunk.statuses},
             "set_up_ms": self.seen.set_up_ms, "said": self.seen.said, "lost": self.seen.lost, "core": self.seen.core,
             "memory": {
-                "before": memory.before, "between": memory.between, "most": memory.most, "after": memory.after,
-                "forgotten_seconds": memory.forgotten.as_secs_f64(),
+                "before": memory.before, "between": memory.between, "most": memory.most,
             },
         })
     }
@@ -179,14 +178,12 @@ impl FloodReport {
             format!("{:.2} core", self.seen.core),
         );
         row(
-            "memory, MB before / between the floods / most / after",
+            "memory, MB before / between the floods / most",
             format!(
-                "{:.1} / {:.1} / {:.1} / {:.1}, {:.0} s later",
+                "{:.1} / {:.1} / {:.1}",
                 memory.before as f64 / MB,
                 memory.between as f64 / MB,
                 memory.most as f64 / MB,
-                memory.after as f64 / MB,
-                memory.forgotten.as_secs_f64(),
             ),
         );
         table
