@@ -235,6 +235,7 @@ fn sip_config(
     sip.max_calls = config.sip.max_calls;
     sip.dscp = config.sip.dscp;
     sip.registrations = config.registrations().map_err(problems)?;
+    sip.subscriptions = config.subscriptions().map_err(problems)?;
     let directory = directory.clone();
     sip.is_emergency = Arc::new(move |called| directory.plan().is_emergency(called));
     let traces = traces.clone();

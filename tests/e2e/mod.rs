@@ -15,4 +15,5 @@ mod pressure;
 mod restart;
 mod sip;
 mod site;
+mod subscriptions;
 mod trace;

@@ -11,6 +11,7 @@ use crate::event::LegId;
 use crate::extra_header::ExtraHeader;
 use crate::identity::IdentityHeaders;
 use crate::registration::RegistrationConfig;
+use crate::subscription::SubscriptionConfig;
 use crate::tap::Tap;
 use crate::target::Hop;
 
@@ -74,6 +75,8 @@ pub struct SipConfig {
     pub trunks: Vec<TrunkConfig>,
     /// The accounts at which we register.
     pub registrations: Vec<RegistrationConfig>,
+    /// What the trunks' peers are to tell about lines.
+    pub subscriptions: Vec<SubscriptionConfig>,
     /// Value of the User-Agent header.
     pub user_agent: String,
     /// Source of the ids of incoming legs, shared with whoever numbers the
@@ -112,6 +115,7 @@ impl SipConfig {
             listeners,
             trunks,
             registrations: Vec::new(),
+            subscriptions: Vec::new(),
             user_agent: format!("mxtrunk/{}", env!("CARGO_PKG_VERSION")),
             leg_ids,
             timers: Timers::default(),

@@ -18,6 +18,7 @@ mod registrations;
 mod reliable;
 mod reoffers;
 mod sessions;
+mod subscriptions;
 mod torture;
 mod transfers;
 mod ways;
