@@ -216,9 +216,12 @@ async fn a_line_that_registers_asks_only_then_and_by_its_own_password() {
         }];
     })
     .await;
-    // Nothing comes before it.
-    let register = phone.hear().await;
-    assert!(register.start().starts_with("REGISTER "), "{register:?}");
+    // Nothing comes before it is, however often it has to ask.
+    let mut register = phone.hear().await;
+    for _ in 0..3 {
+        assert!(register.start().starts_with("REGISTER "), "{register:?}");
+        register = phone.hear().await;
+    }
     let headers = "Expires: 3600\r\n";
     phone.reply(&register, "200 OK", "r", headers, "").await;
     let first = phone.hear_some("SUBSCRIBE ").await;
