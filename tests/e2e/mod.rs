@@ -16,5 +16,6 @@ mod restart;
 mod secure;
 mod sip;
 mod site;
+mod subscriptions;
 mod trace;
 mod transfer;
