@@ -328,6 +328,16 @@ impl TrunkConfig {
         }
     }
 
+    /// What its accounts belong to: where nothing else is set, the one name
+    /// that it is known by.
+    pub(crate) fn domain(&self) -> Option<&str> {
+        let only = match (&self.targets[..], &self.names[..]) {
+            ([], [only]) => Some(only.name.as_str()),
+            _ => None,
+        };
+        self.from_domain.as_deref().or(only)
+    }
+
     /// The Request-URI of a call to `to` over this trunk, at the target that is
     /// tried first; what cannot stand in one is escaped. `None` without targets.
     pub fn request_uri(&self, to: &str) -> Option<String> {
@@ -426,7 +436,11 @@ mod tests {
             uri.as_deref(),
             Some("sip:1001@sip.example.org;transport=tcp")
         );
+        assert_eq!(trunk.domain(), None);
+        trunk.targets.clear();
+        assert_eq!(trunk.domain(), Some("sip.example.org"));
         trunk.from_domain = Some("example.org".into());
+        assert_eq!(trunk.domain(), Some("example.org"));
         let uri = trunk.request_uri("1001");
         assert_eq!(uri.as_deref(), Some("sip:1001@example.org;transport=tcp"));
     }

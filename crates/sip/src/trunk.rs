@@ -20,6 +20,8 @@ use crate::tls::Judge;
 pub(crate) struct Trunk {
     pub(crate) config: TrunkConfig,
     pub(crate) targets: Targets,
+    /// The outbound proxies of its accounts.
+    proxies: Vec<IpAddr>,
     /// Where it has to show a password.
     pub(crate) challenger: Option<Challenger>,
     calls: AtomicUsize,
@@ -39,7 +41,13 @@ pub(crate) struct Trunk {
 const REFUSALS: u32 = 10;
 
 impl Trunk {
+    #[cfg(test)]
     pub(crate) fn new(config: TrunkConfig) -> Self {
+        Self::behind(Vec::new(), config)
+    }
+
+    /// One whose messages may come by way of these proxies, too.
+    pub(crate) fn behind(proxies: Vec<IpAddr>, config: TrunkConfig) -> Self {
         let now = Instant::now();
         let times = |factor: u32| config.new_calls_per_second.saturating_mul(factor);
         let rate = || Mutex::new(Bucket::new(times(1), now));
@@ -57,6 +65,7 @@ impl Trunk {
             refusals: Mutex::new(Bucket::new(times(REFUSALS), now)),
             registrations: Mutex::new(Pace::new(now)),
             back: watch::Sender::new(0),
+            proxies,
             config,
         }
     }
@@ -80,10 +89,11 @@ impl Trunk {
 
     /// Whether requests from `ip` belong to this trunk.
     pub(crate) fn allows(&self, ip: IpAddr) -> bool {
-        match self.config.allow.is_empty() {
+        let is_own = match self.config.allow.is_empty() {
             true => self.targets.has_ip(ip),
             false => self.config.allow.contains(&ip),
-        }
+        };
+        is_own || self.proxies.contains(&ip)
     }
 
     /// Whether what comes from there belongs to this trunk: one over TLS has
@@ -141,10 +151,12 @@ impl Trunk {
 
     /// The addresses that [`Self::allows`] allows.
     pub(crate) fn allowed(&self) -> Vec<IpAddr> {
-        if !self.config.allow.is_empty() {
-            return self.config.allow.clone();
-        }
-        self.targets.addresses()
+        let mut all = match self.config.allow.is_empty() {
+            true => self.targets.addresses(),
+            false => self.config.allow.clone(),
+        };
+        all.extend(&self.proxies);
+        all
     }
 
     /// When the next account may send its REGISTER.

@@ -1,7 +1,7 @@
 //! The user agent: the public face of the crate.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -275,23 +275,18 @@ fn trunks(config: &SipConfig, sockets: &[Socket]) -> Result<Vec<Arc<Trunk>>, Sta
         if !has_targets || !names_are_served || !trunk.targets.iter().all(is_served) {
             return Err(StartError::NoListener(trunk.name.clone()));
         }
-        let mut trunk = trunk.clone();
-        allow_proxies(&mut trunk, &config.registrations);
-        made.push(Arc::new(Trunk::new(trunk)));
+        let proxies = proxies(trunk, &config.registrations);
+        made.push(Arc::new(Trunk::behind(proxies, trunk.clone())));
     }
     Ok(made)
 }
 
 /// What comes by way of an outbound proxy is the trunk's, too: the answers to
 /// REGISTER, and the calls to what it has registered.
-fn allow_proxies(trunk: &mut TrunkConfig, registrations: &[RegistrationConfig]) {
+fn proxies(trunk: &TrunkConfig, registrations: &[RegistrationConfig]) -> Vec<IpAddr> {
     let own = registrations.iter().filter(|own| own.trunk == trunk.name);
-    let proxies: Vec<_> = own.filter_map(|own| own.proxy).collect();
-    if !proxies.is_empty() && trunk.allow.is_empty() {
-        let targets = trunk.targets.iter();
-        trunk.allow = targets.map(|target| target.address.ip()).collect();
-    }
-    trunk.allow.extend(proxies.iter().map(SocketAddr::ip));
+    let proxies = own.filter_map(|own| own.proxy);
+    proxies.map(|proxy| proxy.ip()).collect()
 }
 
 /// Sees to it that each account has its trunk, a way there, and names that no

@@ -154,7 +154,7 @@ impl Keeper {
             ..registrar
         };
         let sender = self.core.sender(next);
-        let domain = self.trunk.config.from_domain.as_deref();
+        let domain = self.trunk.config.domain();
         let (to, who) = ((registrar, domain), &self.identity);
         let mut request = registrar::request(&sender, account, to, who, expires)?;
         let uri = request.uri.clone();
