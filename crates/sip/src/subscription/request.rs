@@ -180,7 +180,8 @@ mod tests {
     #[test]
     fn a_subscribe_names_the_account_what_is_watched_and_the_way() {
         let text = written(Some("pbx.example.org"), |_| {});
-        assert!(text.starts_with("SUBSCRIBE sip:*97@pbx.example.org SIP/2.0\r\n"));
+        let line = "SUBSCRIBE sip:*97@pbx.example.org;transport=tcp SIP/2.0\r\n";
+        assert!(text.starts_with(line), "{text}");
         for line in [
             "From: <sip:alice@pbx.example.org>;tag=t\r\n",
             "To: <sip:*97@pbx.example.org>\r\n",
@@ -194,7 +195,7 @@ mod tests {
             assert!(text.contains(line), "{line} is not in {text}");
         }
         let text = written(None, |_| {});
-        let line = "SUBSCRIBE sip:*97@192.0.2.1:5060;transport=TCP SIP/2.0\r\n";
+        let line = "SUBSCRIBE sip:*97@192.0.2.1:5060;transport=tcp SIP/2.0\r\n";
         assert!(text.starts_with(line), "{text}");
     }
 
