@@ -238,6 +238,7 @@ fn sip_config(
     sip.nameservers.clone_from(&config.sip.nameservers);
     let identity = config.sip.tls_identity();
     sip.tls = identity.map_err(|problem| problems(vec![problem]))?;
+    sip.subscriptions = config.subscriptions().map_err(problems)?;
     let directory = directory.clone();
     sip.is_emergency = Arc::new(move |called| directory.plan().is_emergency(called));
     let traces = traces.clone();

@@ -98,6 +98,7 @@ impl Config {
         problems.extend(self.numbers.problems());
         problems.extend(lines::directory(self).err().into_iter().flatten());
         problems.extend(self.registrations().err().into_iter().flatten());
+        problems.extend(self.subscriptions().err().into_iter().flatten());
         problems
     }
 }

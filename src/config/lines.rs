@@ -3,7 +3,7 @@
 use mxtrunk_signaling::directory::{self, Directory};
 use mxtrunk_signaling::emergency;
 use mxtrunk_signaling::numbers::{Number, NumberPlan};
-use mxtrunk_sip::{AccountName, TrunkName};
+use mxtrunk_sip::{AccountName, Package, TrunkName};
 use ruma::UserId;
 use serde::Deserialize;
 
@@ -107,6 +107,7 @@ pub(crate) struct Line {
     caller_id: Option<String>,
     name: Option<String>,
     pub(super) register: Option<Register>,
+    pub(super) subscribe: Option<Vec<Package>>,
 }
 
 /// The directory of both sections.

@@ -11,6 +11,7 @@ mod required_auth;
 mod rules;
 mod secret;
 pub(crate) mod sip;
+mod subscribe;
 mod targets;
 mod tls;
 

@@ -69,6 +69,11 @@ impl Register {
         }
     }
 
+    /// The user name of the account of a line with this extension.
+    pub(super) fn user<'a>(&'a self, extension: &'a Number) -> &'a str {
+        self.username.as_deref().unwrap_or(extension.as_str())
+    }
+
     /// What the SIP user agent keeps up for a line with this extension.
     pub(super) fn account(
         &self,
@@ -88,7 +93,7 @@ impl Register {
                 "set password or password_file in it, as the PBX has it for this extension",
             ));
         };
-        let user = self.username.as_deref().unwrap_or(extension.as_str());
+        let user = self.user(extension);
         let login = self.auth_username.as_deref().unwrap_or(user);
         let broken = |text: &str| text.is_empty() || text.contains(breaks_out);
         if broken(user) || broken(login) || self.realm.as_deref().is_some_and(broken) {

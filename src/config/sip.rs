@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use mxtrunk_signaling::TrunkRules;
-use mxtrunk_sip::IdentityHeaders;
+use mxtrunk_sip::{IdentityHeaders, Package};
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 use toml::Spanned;
@@ -106,6 +106,8 @@ pub(crate) struct Trunk {
     pub(crate) nat: bool,
     #[serde(default)]
     pub(crate) early_media: EarlyMedia,
+    #[serde(default)]
+    pub(super) subscribe: Vec<Package>,
     #[serde(default)]
     dial: Vec<Spanned<WrittenRule>>,
     #[serde(default)]

@@ -16,4 +16,5 @@ mod restart;
 mod secure;
 mod sip;
 mod site;
+mod subscriptions;
 mod trace;

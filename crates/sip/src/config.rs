@@ -14,6 +14,7 @@ use crate::event::LegId;
 use crate::extra_header::ExtraHeader;
 use crate::identity::IdentityHeaders;
 use crate::registration::RegistrationConfig;
+use crate::subscription::SubscriptionConfig;
 use crate::tap::Tap;
 use crate::tls::{TlsIdentity, TlsPeer};
 
@@ -96,6 +97,8 @@ pub struct SipConfig {
     pub tls: Option<TlsIdentity>,
     /// The accounts at which we register.
     pub registrations: Vec<RegistrationConfig>,
+    /// What the trunks' peers are to tell about lines.
+    pub subscriptions: Vec<SubscriptionConfig>,
     /// Value of the User-Agent header.
     pub user_agent: String,
     /// Source of the ids of incoming legs, shared with whoever numbers the
@@ -138,6 +141,7 @@ impl SipConfig {
             trunks,
             tls: None,
             registrations: Vec::new(),
+            subscriptions: Vec::new(),
             user_agent: format!("mxtrunk/{}", env!("CARGO_PKG_VERSION")),
             leg_ids,
             nameservers: Vec::new(),

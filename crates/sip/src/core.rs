@@ -21,6 +21,7 @@ use crate::message::Sender;
 use crate::registration::Accounts;
 use crate::snapshot::DialogSnapshot;
 use crate::streams::{Streams, Way};
+use crate::subscription::Subscriptions;
 use crate::tap;
 use crate::target::Hop;
 use crate::trunk::Trunk;
@@ -61,10 +62,11 @@ pub(crate) struct Core {
     pub(crate) streams: Arc<Streams>,
     pub(crate) trunks: HashMap<TrunkName, Arc<Trunk>>,
     pub(crate) accounts: Accounts,
+    pub(crate) subscriptions: Subscriptions,
     pub(crate) legs: Arc<Legs>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) events: mpsc::Sender<Event>,
-    /// Takes the registrations back.
+    /// Takes the registrations back and ends the subscriptions.
     pub(crate) leaving: CancellationToken,
     /// Stops everything at once, saying nothing to anybody.
     pub(crate) stop: CancellationToken,

@@ -17,6 +17,7 @@ use crate::leg::Leg;
 use crate::legs::{DialogKey, Input};
 use crate::message;
 use crate::snapshot;
+use crate::subscription;
 use crate::target::Hop;
 use crate::transact;
 use crate::trunk::Trunk;
@@ -45,7 +46,13 @@ fn take(core: &Arc<Core>, mut tx: Transaction) {
     let Some(local_tag) = local_tag else {
         return outside_of_dialogs(core, &trunk, hop, tx);
     };
-    let inbox = core.legs.of_dialog(&DialogKey { call_id, local_tag }, hop);
+    let key = DialogKey { call_id, local_tag };
+    if tx.original.method == Method::Notify
+        && let Some(inbox) = core.subscriptions.of_dialog(&key, hop)
+    {
+        return notify(core, tx, &inbox);
+    }
+    let inbox = core.legs.of_dialog(&key, hop);
     let Some(inbox) = inbox else {
         let status = StatusCode::CallTransactionDoesNotExist;
         return transact::reply(core, tx, status, Vec::new());
@@ -59,6 +66,19 @@ fn take(core: &Arc<Core>, mut tx: Transaction) {
         debug!(method = %tx.original.method, %status, "leg takes no request");
         transact::reply(core, *tx, status, Vec::new());
     }
+}
+
+/// A NOTIFY in the dialog of a subscription.
+fn notify(core: &Core, tx: Transaction, inbox: &subscription::Inbox) {
+    let (tx, status, headers) = match inbox.try_send(Box::new(tx)) {
+        Ok(()) => return,
+        Err(TrySendError::Full(tx)) => {
+            let later = vec![message::retry_later()];
+            (tx, StatusCode::ServiceUnavailable, later)
+        }
+        Err(TrySendError::Closed(tx)) => (tx, StatusCode::CallTransactionDoesNotExist, Vec::new()),
+    };
+    transact::reply(core, *tx, status, headers);
 }
 
 fn outside_of_dialogs(core: &Arc<Core>, trunk: &Arc<Trunk>, hop: Hop, tx: Transaction) {

@@ -45,6 +45,7 @@ mod reliable;
 mod session;
 mod snapshot;
 mod streams;
+mod subscription;
 mod tap;
 mod target;
 mod tls;
@@ -66,6 +67,12 @@ pub use refer::Replaces;
 pub use refused::{OrphanError, Refused, StartError};
 pub use registration::{RegistrationConfig, RegistrationState, Standing};
 pub use snapshot::DialogSnapshot;
+#[doc(hidden)]
+pub use subscription::fuzzing;
+pub use subscription::{
+    Activity, Known, MessageSummary, Package, SubscriptionConfig, SubscriptionStanding,
+    SubscriptionState, VoiceMessages,
+};
 pub use tap::{Seen, Tap};
 pub use tls::{Fingerprint, TlsError, TlsIdentity, TlsPeer, Trust};
 pub use user_agent::UserAgent;

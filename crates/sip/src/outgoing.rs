@@ -114,7 +114,7 @@ fn first_snapshot(core: &Core, trunk: &Trunk, order: &Order, target: &Target) ->
     }
 }
 
-fn account<'a>(core: &'a Core, trunk: &Trunk, order: &Order) -> Option<&'a Account> {
+fn account<'a>(core: &'a Core, trunk: &Trunk, order: &Order) -> Option<&'a Arc<Account>> {
     let account = order.account.as_ref()?;
     core.accounts.of(&trunk.config.name, account)
 }

@@ -50,6 +50,17 @@ pub enum StartError {
         /// The trunk.
         trunk: TrunkName,
     },
+    /// A subscription is at a trunk, or in the name of an account, that is not
+    /// configured.
+    #[error(
+        "nobody can be asked at trunk {trunk} about line {line}: trunk or account are not configured"
+    )]
+    NoNotifier {
+        /// The line.
+        line: String,
+        /// The trunk.
+        trunk: TrunkName,
+    },
     /// The stack gave its queue away before; it is a fault of ours.
     #[error("the SIP stack did not start: {0}")]
     Stack(String),

@@ -14,6 +14,9 @@ const LONGEST: usize = 4096;
 /// What stands in the place of a secret.
 const MASK: &str = "***";
 
+/// How the Call-IDs of our subscriptions begin: their NOTIFYs belong to no call.
+pub(crate) const NO_CALL: &str = "subscription-";
+
 /// Who is shown each message. It is called on the message's way: it must be quick, and must not wait.
 pub type Tap = Arc<dyn Fn(Seen) + Send + Sync>;
 
@@ -54,7 +57,12 @@ fn seen(message: &SipMessage, received: bool, peer: Option<&SipAddr>) -> Option<
         Header::CSeq(value) => value.typed().ok().map(|cseq| cseq.method),
         _ => None,
     })?;
-    if matches!(method, Method::Options | Method::Register) {
+    let is_subscription = method == Method::Notify && call_id.starts_with(NO_CALL);
+    if matches!(
+        method,
+        Method::Options | Method::Register | Method::Subscribe
+    ) || is_subscription
+    {
         return None;
     }
     let what = match message {

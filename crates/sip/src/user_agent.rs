@@ -22,6 +22,7 @@ use crate::outgoing::Order;
 use crate::refused::{OrphanError, Refused, StartError};
 use crate::registration::{self, Accounts, RegistrationConfig, RegistrationState};
 use crate::snapshot::DialogSnapshot;
+use crate::subscription::{self, SubscriptionState, Subscriptions};
 use crate::tls::TlsIdentity;
 use crate::transact::Outcome;
 use crate::trunk::Trunk;
@@ -61,6 +62,7 @@ impl UserAgent {
         let resolver = has_names.then(|| Resolver::new(&config.nameservers));
         let resolver = resolver.transpose()?;
         let accounts = accounts(&config, &sockets)?;
+        let subscriptions = subscriptions(&config, &accounts)?;
         let legs = Arc::new(Legs::new(config.max_calls));
         let admission = Admission::new(
             trunks.clone(),
@@ -80,6 +82,7 @@ impl UserAgent {
             listeners: open.listeners,
             streams: open.streams,
             accounts,
+            subscriptions,
             legs,
             admission,
             events,
@@ -105,6 +108,12 @@ impl UserAgent {
         for account in core.accounts.all() {
             if let Some(trunk) = core.trunks.get(&account.config.trunk) {
                 let kept = registration::keep(core.clone(), trunk.clone(), account.clone());
+                core.spawn_waited(kept);
+            }
+        }
+        for interest in core.subscriptions.all() {
+            if let Some(trunk) = core.trunks.get(&interest.config.trunk) {
+                let kept = subscription::keep(core.clone(), trunk.clone(), interest.clone());
                 core.spawn_waited(kept);
             }
         }
@@ -194,6 +203,12 @@ impl UserAgent {
         self.core.accounts.states()
     }
 
+    /// How each subscription stands and what it was told last, in the
+    /// configured order.
+    pub fn subscriptions(&self) -> Vec<SubscriptionState> {
+        self.core.subscriptions.states()
+    }
+
     /// What was counted since the start.
     pub fn counters(&self) -> CounterValues {
         self.core.admission.counters.values()
@@ -219,7 +234,7 @@ impl UserAgent {
     }
 
     /// Takes no more calls, hangs up all there are, takes the registrations
-    /// back, waits at most 3 s for the peers to hear it, and stops.
+    /// back and ends the subscriptions, waits at most 3 s for the peers to hear it, and stops.
     pub async fn shutdown(self) {
         self.core.admission.close();
         self.core.leaving.cancel();
@@ -306,6 +321,22 @@ fn accounts(config: &SipConfig, sockets: &[Socket]) -> Result<Accounts, StartErr
         }
     }
     Ok(Accounts::new(&config.registrations))
+}
+
+/// Sees to it that each subscription has somebody to ask, and who asks.
+fn subscriptions(config: &SipConfig, accounts: &Accounts) -> Result<Subscriptions, StartError> {
+    for wanted in &config.subscriptions {
+        let has_trunk = config.trunks.iter().any(|t| t.name == wanted.trunk);
+        let account = wanted.account.as_ref();
+        let has_account = account.is_none_or(|name| accounts.of(&wanted.trunk, name).is_some());
+        if !has_trunk || !has_account {
+            return Err(StartError::NoNotifier {
+                line: wanted.line.clone(),
+                trunk: wanted.trunk.clone(),
+            });
+        }
+    }
+    Ok(Subscriptions::new(&config.subscriptions))
 }
 
 fn serves(socket: &Socket, trunk: &TrunkConfig, target: &Target) -> bool {

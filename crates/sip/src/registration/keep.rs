@@ -20,8 +20,8 @@ use crate::target::Hop;
 use crate::transact::{self, Outcome};
 use crate::trunk::Trunk;
 
-/// What a shutdown of many accounts adds for each, so that the registrar does
-/// not hear all of them at the same moment.
+/// What a shutdown of many accounts and subscriptions adds for each, so that
+/// the PBX does not hear all of them at the same moment.
 const FAREWELL_SPREAD: Duration = Duration::from_millis(2);
 /// What all of that may come to: a shutdown waits no longer than 3 s.
 const LONGEST_FAREWELL_SPREAD: Duration = Duration::from_secs(1);
@@ -216,9 +216,10 @@ async fn answer_to(sent: &mut Option<Sent>) -> Outcome {
 
 impl Core {
     /// How long a farewell waits.
-    fn farewell_wait(&self) -> Duration {
-        let accounts = u32::try_from(self.accounts.all().len()).unwrap_or(u32::MAX);
-        let longest = FAREWELL_SPREAD.saturating_mul(accounts);
+    pub(crate) fn farewell_wait(&self) -> Duration {
+        let all = self.accounts.all().len() + self.subscriptions.all().len();
+        let all = u32::try_from(all).unwrap_or(u32::MAX);
+        let longest = FAREWELL_SPREAD.saturating_mul(all);
         longest.min(LONGEST_FAREWELL_SPREAD).mul_f64(rand::random())
     }
 }

@@ -30,7 +30,7 @@ impl Jitter {
         Self(share.clamp(0.0, 1.0))
     }
 
-    fn between(self, shortest: Duration, longest: Duration) -> Duration {
+    pub(crate) fn between(self, shortest: Duration, longest: Duration) -> Duration {
         shortest + longest.saturating_sub(shortest).mul_f64(self.0)
     }
 }
@@ -49,7 +49,8 @@ pub(crate) enum Input {
     Stop,
 }
 
-/// What came of a REGISTER.
+/// What came of a request that asks to be kept for a while: a REGISTER here, a
+/// SUBSCRIBE in `subscription`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// Accepted, for so long.
@@ -428,7 +429,7 @@ impl Registration {
 
 /// Whether trying again alone changes nothing. The 4xx that tell of a moment
 /// (RFC 3261 §21.4.9, .17, .18, .26; RFC 6585) are no such thing.
-fn needs_a_person(status: u16) -> bool {
+pub(crate) fn needs_a_person(status: u16) -> bool {
     match status {
         408 | 423 | 429 | 480 | 481 | 486 | 491 => false,
         400..=499 | 600..=699 | 501 => true,

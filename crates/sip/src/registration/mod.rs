@@ -8,15 +8,18 @@ mod registrar;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::config::{AccountName, Credentials, TrunkName};
 
 pub(crate) use keep::keep;
 pub use machine::Standing;
+pub(crate) use machine::{Answer, Jitter, needs_a_person};
 pub(crate) use pace::Pace;
-pub(crate) use registrar::route;
+pub(crate) use registrar::{refusal, route, seconds};
 
 /// An account at a trunk's PBX at which we register.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,19 +56,25 @@ pub struct RegistrationState {
 #[derive(Debug)]
 pub(crate) struct Account {
     pub(crate) config: RegistrationConfig,
-    standing: Mutex<Standing>,
+    standing: watch::Sender<Standing>,
 }
 
 impl Account {
     fn set_standing(&self, standing: Standing) {
-        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
+        self.standing
+            .send_if_modified(|stood| std::mem::replace(stood, standing) != standing);
+    }
+
+    /// Changes with how it stands.
+    pub(crate) fn watch(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
     }
 
     fn state(&self) -> RegistrationState {
         RegistrationState {
             trunk: self.config.trunk.clone(),
             account: self.config.contact.clone(),
-            standing: *self.standing.lock().unwrap_or_else(PoisonError::into_inner),
+            standing: *self.standing.borrow(),
         }
     }
 }
@@ -89,7 +98,7 @@ impl Accounts {
             }
             accounts.all.push(Arc::new(Account {
                 config: config.clone(),
-                standing: Mutex::new(Standing::Trying),
+                standing: watch::Sender::new(Standing::Trying),
             }));
         }
         accounts
@@ -104,13 +113,13 @@ impl Accounts {
     }
 
     /// The account of this name.
-    pub(crate) fn of(&self, trunk: &TrunkName, name: &AccountName) -> Option<&Account> {
+    pub(crate) fn of(&self, trunk: &TrunkName, name: &AccountName) -> Option<&Arc<Account>> {
         let account = self.called(trunk, &name.0)?;
         (account.config.contact == *name).then_some(account)
     }
 
     /// The account that a call of the trunk to this user is for.
-    pub(crate) fn called(&self, trunk: &TrunkName, user: &str) -> Option<&Account> {
+    pub(crate) fn called(&self, trunk: &TrunkName, user: &str) -> Option<&Arc<Account>> {
         if self.all.is_empty() {
             return None;
         }

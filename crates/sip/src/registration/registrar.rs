@@ -78,6 +78,14 @@ pub(super) fn read(outcome: &Outcome, contact: &str, asked: Duration) -> Answer 
             },
             granted => Answer::Bound { granted },
         },
+        _ => refusal(response),
+    }
+}
+
+/// What a final answer that is no 2xx means; a challenge is the caller's to
+/// judge.
+pub(crate) fn refusal(response: &Response) -> Answer {
+    match response.status_code.code() {
         status @ (401 | 407) => Answer::Challenged {
             status,
             answerable: false,
@@ -116,7 +124,7 @@ fn granted(response: &Response, contact: &str, asked: Duration) -> Duration {
     own.or(overall).unwrap_or(asked)
 }
 
-fn seconds(text: &str) -> Option<Duration> {
+pub(crate) fn seconds(text: &str) -> Option<Duration> {
     text.trim().parse().ok().map(Duration::from_secs)
 }
 

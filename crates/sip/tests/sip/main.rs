@@ -20,6 +20,7 @@ mod reliable;
 mod reoffers;
 mod sessions;
 mod slow;
+mod subscriptions;
 mod tls;
 mod torture;
 mod transfers;

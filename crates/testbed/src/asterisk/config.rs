@@ -26,7 +26,7 @@ pub(super) fn write(run: &Run, sockets: &Path, lines: &[&str]) -> anyhow::Result
         fs::write(etc.join(name), contents)?;
     }
     // Optional files whose absence Asterisk reports as errors.
-    let optional = "acl ccss cdr cel features indications musiconhold pjproject udptl";
+    let optional = "acl ccss cdr cel features indications minivm musiconhold pjproject udptl";
     for name in optional.split(' ') {
         let name = format!("{name}.conf");
         fs::write(etc.join(name), "")?;
@@ -71,7 +71,8 @@ fn modules() -> String {
         res_pjsip_endpoint_identifier_user res_pjsip_registrar res_pjsip_sdp_rtp \
         res_pjsip_caller_id res_pjsip_diversion res_pjsip_dtmf_info res_pjsip_header_funcs \
         res_pjsip_logger res_pjsip_nat res_pjsip_refer res_pjsip_rfc3326 res_pjsip_dlg_options \
-        res_pjsip_pubsub res_pjsip_outbound_publish res_pjsip_exten_state \
+        res_pjsip_pubsub res_pjsip_outbound_publish res_pjsip_exten_state res_pjsip_mwi \
+        res_pjsip_mwi_body_generator res_pjsip_dialog_info_body_generator app_minivm \
         res_clioriginate res_rtp_asterisk res_srtp res_timing_timerfd res_musiconhold res_format_attr_opus \
         chan_pjsip codec_ulaw codec_alaw codec_g722 codec_resample \
         codec_opus_open_source format_wav format_pcm bridge_simple bridge_native_rtp \
@@ -91,11 +92,12 @@ const LOGGER: &str = "[general]\n[logfiles]\nconsole => notice,warning,error,ver
 /// Away from the gateway's 20000 to 29999 on the same address.
 const RTP: &str = "[general]\nrtpstart=10000\nrtpend=10999\nstrictrtp=yes\n";
 
-/// A line that registers is a desk phone like any other.
+/// A line that registers is a desk phone like any other, with a hint that says whether it is in a call.
 fn extensions(lines: &[&str]) -> String {
     let mut file = String::from(EXTENSIONS);
     for line in lines {
-        file.push_str(&format!("\nexten => {line},1,Dial(PJSIP/{line},60)\n"));
+        file.push_str(&format!("\nexten => {line},hint,PJSIP/{line}\n"));
+        file.push_str(&format!("exten => {line},1,Dial(PJSIP/{line},60)\n"));
         file.push_str(" same => n,Hangup(${HANGUPCAUSE})\n");
     }
     file
@@ -152,11 +154,15 @@ password={PHONE_PASSWORD}
 type=aor
 max_contacts=1
 remove_existing=yes
+mailboxes={phone}@{MAILBOXES}
 "
         ));
     }
     file
 }
+
+/// Where the phones' mailboxes are.
+pub(super) const MAILBOXES: &str = "site";
 
 /// What [`PJSIP`] shows to a gateway that asks for a password: user name and password.
 pub const SHOWS: (&str, &str) = ("asterisk", "trunk-of-the-pbx");

@@ -134,6 +134,17 @@ impl Asterisk {
         self.cli(&command).map(drop)
     }
 
+    /// Has the mailbox of a phone or line hold so many new and old messages.
+    pub fn mail(&self, phone: &str, new: u32, old: u32) -> anyhow::Result<()> {
+        let mailbox = format!("{phone}@{}", config::MAILBOXES);
+        let tell = format!("application MinivmMWI {mailbox},0,{new},{old}");
+        let command = format!(
+            "channel originate Local/{}@site {tell}",
+            extension::HANGS_UP
+        );
+        self.cli(&command).map(drop)
+    }
+
     /// Starts it again after its end.
     pub async fn start_again(&mut self, run: &Run) -> anyhow::Result<()> {
         self.peer = launch(run, &self.config)?;

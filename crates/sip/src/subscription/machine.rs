@@ -1,0 +1,475 @@
+//! One subscription (RFC 6665) as a state machine: what happened goes in, what
+//! to send comes out. It has no clock and no chance of its own.
+
+use std::time::{Duration, Instant};
+
+use super::words::{Action, Input, News, Reason, SubscriptionStanding, Substate, Why};
+use crate::registration::{Answer, Jitter};
+
+/// What the first wait after a failure is counted from.
+const BACK_OFF_BASE: Duration = Duration::from_secs(5);
+/// The longest wait between two attempts, and the one after a refusal that
+/// only a person can mend.
+const LONGEST_WAIT: Duration = Duration::from_secs(30 * 60);
+/// The wait after the first refusal of what was accepted before. One that
+/// lived as long has shown that it is no use to count older failures.
+const SECOND_LOOK: Duration = Duration::from_secs(60);
+/// No refresh comes sooner, whatever the notifier grants.
+const SHORTEST_REFRESH: Duration = Duration::from_secs(5);
+/// How long a stop waits for the last NOTIFY after the notifier's 200.
+const PARTING: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Until its account is registered.
+    Dormant,
+    Waiting {
+        until: Instant,
+        why: Why,
+    },
+    /// A SUBSCRIBE is out.
+    Asking {
+        /// Whether it asks for more time because a 423 wanted it.
+        lengthened: bool,
+        then: Then,
+    },
+    /// The SUBSCRIBE that ends it is out.
+    Leaving {
+        /// Whether the last NOTIFY has come.
+        told: bool,
+    },
+    Parting {
+        until: Instant,
+    },
+    Over,
+}
+
+/// What follows the answer to a SUBSCRIBE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// What its answer asks for.
+    Settle,
+    /// A new attempt at that turn, if it failed.
+    Turn(Instant),
+    /// What a NOTIFY that came before the answer has ended.
+    End {
+        reason: Reason,
+        retry_after: Option<Duration>,
+        turn: Instant,
+    },
+    /// The gateway stops.
+    Leave,
+}
+
+/// One subscription at one notifier.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    state: State,
+    /// Until when the notifier keeps it.
+    held_until: Option<Instant>,
+    /// Since when there is this dialog.
+    since: Option<Instant>,
+    /// When it was accepted last, until that was made up against failures.
+    accepted_at: Option<Instant>,
+    /// Until when the first NOTIFY in it has to come; none once it came.
+    first_notify_by: Option<Instant>,
+    /// Whether a NOTIFY came since the last SUBSCRIBE was sent.
+    heard: bool,
+    /// Whether the SUBSCRIBE that is out makes a dialog.
+    anew: bool,
+    pending: bool,
+    /// Whether anybody was told that this dialog is active.
+    active_told: bool,
+    /// What the next SUBSCRIBE asks for.
+    expires: Duration,
+    /// Timer N.
+    notify_within: Duration,
+    /// Failures in a row.
+    failures: u32,
+    refused: Option<u16>,
+    failure_told: bool,
+}
+
+impl Subscription {
+    /// One that asks for `expires`, once it is told that it may; the first
+    /// NOTIFY has to follow a 200 within `notify_within`.
+    pub(crate) fn new(expires: Duration, notify_within: Duration) -> Self {
+        Self {
+            state: State::Dormant,
+            held_until: None,
+            since: None,
+            accepted_at: None,
+            first_notify_by: None,
+            heard: false,
+            anew: true,
+            pending: false,
+            active_told: false,
+            expires,
+            notify_within,
+            failures: 0,
+            refused: None,
+            failure_told: false,
+        }
+    }
+
+    /// When [`Input::Due`] is due, and why.
+    pub(crate) fn deadline(&self) -> Option<(Instant, Why)> {
+        match (self.state, self.first_notify_by) {
+            (State::Waiting { until, .. }, Some(by)) if by < until => Some((by, Why::FirstNotify)),
+            (State::Waiting { until, why }, _) => Some((until, why)),
+            (State::Parting { until }, _) => Some((until, Why::LastNotify)),
+            (State::Dormant | State::Asking { .. } | State::Leaving { .. } | State::Over, _) => {
+                None
+            }
+        }
+    }
+
+    /// How it stands.
+    pub(crate) fn standing(&self, now: Instant) -> SubscriptionStanding {
+        let held = self.held_until.is_some_and(|until| until > now);
+        match (held, self.refused) {
+            (true, _) if self.first_notify_by.is_some() => SubscriptionStanding::Trying,
+            (true, _) if self.pending => SubscriptionStanding::Pending,
+            (true, _) => SubscriptionStanding::Active,
+            (false, Some(status)) => SubscriptionStanding::Refused { status },
+            (false, None) => SubscriptionStanding::Trying,
+        }
+    }
+
+    /// How many attempts in a row have failed.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Whether a NOTIFY in its dialog is still of use.
+    pub(crate) fn has_dialog(&self) -> bool {
+        match self.state {
+            State::Dormant | State::Over => false,
+            State::Waiting { .. } => self.held_until.is_some(),
+            State::Asking { .. } | State::Leaving { .. } | State::Parting { .. } => true,
+        }
+    }
+
+    /// Takes an input. What makes no sense in the state changes nothing.
+    pub(crate) fn on(
+        &mut self,
+        input: Input,
+        now: Instant,
+        jitter: Jitter,
+    ) -> (Action, Option<News>) {
+        match (self.state, input) {
+            (State::Dormant | State::Waiting { .. }, Input::Back { turn }) => {
+                self.wait(turn, Why::Turn);
+                self.failures = 0;
+                (Action::Wait, None)
+            }
+            (State::Dormant | State::Waiting { .. }, Input::Stop) => (self.leave(now), None),
+            (State::Waiting { .. }, Input::Due) => self.on_due(now, jitter),
+            (State::Waiting { until, why }, Input::Notified(substate, turn)) => {
+                self.on_notified(substate, turn, (until, why), now, jitter)
+            }
+            (State::Waiting { until, why }, Input::Behind) => {
+                let soon = until.min(now + SHORTEST_REFRESH);
+                if why == Why::Refresh {
+                    self.wait(soon, why);
+                }
+                (Action::Wait, None)
+            }
+            (State::Asking { lengthened, then }, Input::Back { turn }) => {
+                let then = match then {
+                    Then::Settle | Then::Turn(_) => Then::Turn(turn),
+                    Then::End { .. } | Then::Leave => then,
+                };
+                self.state = State::Asking { lengthened, then };
+                (Action::Wait, None)
+            }
+            (State::Asking { lengthened, .. }, Input::Stop) => {
+                let then = Then::Leave;
+                self.state = State::Asking { lengthened, then };
+                (Action::Wait, None)
+            }
+            (State::Asking { lengthened, then }, Input::Notified(substate, turn)) => {
+                let then = self.heard_while_asking(substate, turn, then, now);
+                self.state = State::Asking { lengthened, then };
+                (Action::Wait, None)
+            }
+            (State::Asking { lengthened, then }, Input::Answer(answer)) => {
+                self.on_answer(answer, (lengthened, then), now, jitter)
+            }
+            (State::Leaving { told }, Input::Answer(answer)) => {
+                (self.on_farewell(answer, told, now), None)
+            }
+            (State::Leaving { .. }, Input::Notified(Substate::Terminated { .. }, _)) => {
+                self.state = State::Leaving { told: true };
+                (Action::Wait, None)
+            }
+            (State::Parting { until }, Input::Due) if until > now => (Action::Wait, None),
+            (State::Parting { .. }, Input::Due)
+            | (State::Parting { .. }, Input::Notified(Substate::Terminated { .. }, _)) => {
+                self.state = State::Over;
+                (Action::Finish, None)
+            }
+            (State::Dormant, Input::Due | Input::Answer(_) | Input::Notified(..))
+            | (State::Waiting { .. }, Input::Answer(_))
+            | (State::Asking { .. }, Input::Due)
+            | (State::Leaving { .. }, Input::Due | Input::Back { .. } | Input::Stop)
+            | (State::Parting { .. }, Input::Answer(_) | Input::Back { .. } | Input::Stop)
+            | (State::Leaving { .. } | State::Parting { .. }, Input::Notified(..))
+            | (
+                State::Dormant
+                | State::Asking { .. }
+                | State::Leaving { .. }
+                | State::Parting { .. },
+                Input::Behind,
+            ) => (Action::Wait, None),
+            (State::Over, _) => (Action::Finish, None),
+        }
+    }
+
+    fn wait(&mut self, until: Instant, why: Why) {
+        self.state = State::Waiting { until, why };
+    }
+
+    fn on_due(&mut self, now: Instant, jitter: Jitter) -> (Action, Option<News>) {
+        match self.deadline() {
+            Some((until, _)) if until > now => (Action::Wait, None),
+            Some((_, Why::FirstNotify)) => {
+                self.forget();
+                let wait = self.back_off(None, jitter);
+                let action = self.after_failure(wait, Why::BackOff, Then::Settle, now);
+                let news = News::Untold { again_in: wait };
+                (action, self.once(news))
+            }
+            _ => (self.ask(now), None),
+        }
+    }
+
+    /// In the dialog there is while the notifier keeps it, else in a new one.
+    fn ask(&mut self, now: Instant) -> Action {
+        let anew = self.held_until.is_none_or(|until| until <= now);
+        self.ask_in(anew, Then::Settle)
+    }
+
+    fn ask_in(&mut self, anew: bool, then: Then) -> Action {
+        if anew {
+            self.forget();
+        }
+        self.heard = false;
+        self.anew = anew;
+        self.state = State::Asking {
+            lengthened: false,
+            then,
+        };
+        let expires = self.expires;
+        Action::Subscribe { expires, anew }
+    }
+
+    /// There is no dialog any more.
+    fn forget(&mut self) {
+        self.held_until = None;
+        self.since = None;
+        self.first_notify_by = None;
+        self.pending = false;
+        self.active_told = false;
+    }
+
+    fn leave(&mut self, now: Instant) -> Action {
+        if self.held_until.is_none_or(|until| until <= now) {
+            self.state = State::Over;
+            return Action::Finish;
+        }
+        self.state = State::Leaving { told: false };
+        // RFC 6665 §4.1.2.3.
+        Action::Subscribe {
+            expires: Duration::ZERO,
+            anew: false,
+        }
+    }
+
+    fn on_farewell(&mut self, answer: Answer, told: bool, now: Instant) -> Action {
+        match answer {
+            Answer::Challenged {
+                answerable: true, ..
+            } => Action::Again {
+                expires: Duration::ZERO,
+            },
+            // A notifier that grants nothing says so, as it was asked to.
+            Answer::Bound { .. } if !told => {
+                self.state = State::Parting {
+                    until: now + PARTING,
+                };
+                Action::Wait
+            }
+            _ => {
+                self.state = State::Over;
+                Action::Finish
+            }
+        }
+    }
+
+    /// A NOTIFY that overtakes the answer to the SUBSCRIBE (RFC 6665 §4.1.2.4).
+    fn heard_while_asking(
+        &mut self,
+        substate: Substate,
+        turn: Instant,
+        then: Then,
+        now: Instant,
+    ) -> Then {
+        self.heard = true;
+        self.first_notify_by = None;
+        match (substate, then) {
+            (Substate::Terminated { .. }, Then::Leave) => {
+                self.forget();
+                Then::Leave
+            }
+            (
+                Substate::Terminated {
+                    reason,
+                    retry_after,
+                },
+                _,
+            ) => Then::End {
+                reason,
+                retry_after,
+                turn,
+            },
+            (Substate::Active { expires }, then) => {
+                self.hold(expires, false, now);
+                then
+            }
+            (Substate::Pending { expires }, then) => {
+                self.hold(expires, true, now);
+                then
+            }
+        }
+    }
+
+    fn hold(&mut self, expires: Option<Duration>, pending: bool, now: Instant) {
+        let granted = expires.unwrap_or(self.expires).min(self.expires);
+        self.held_until = Some(now + granted);
+        self.since.get_or_insert(now);
+        self.pending = pending;
+    }
+
+    fn on_notified(
+        &mut self,
+        substate: Substate,
+        turn: Instant,
+        (until, why): (Instant, Why),
+        now: Instant,
+        jitter: Jitter,
+    ) -> (Action, Option<News>) {
+        if self.held_until.is_none() {
+            return (Action::Wait, None);
+        }
+        let (expires, pending) = match substate {
+            Substate::Active { expires } => (expires, false),
+            Substate::Pending { expires } => (expires, true),
+            Substate::Terminated {
+                reason,
+                retry_after,
+            } => return self.ended(reason, retry_after, turn, now, jitter),
+        };
+        self.first_notify_by = None;
+        if let Some(expires) = expires {
+            // §4.1.3: what a NOTIFY says of the time left is what counts.
+            self.hold(Some(expires), pending, now);
+            let sooner = now + refresh_after(expires.min(self.expires), jitter);
+            if why == Why::Refresh && sooner < until {
+                self.wait(sooner, Why::Refresh);
+            }
+        }
+        self.pending = pending;
+        (Action::Wait, self.good_news(now))
+    }
+
+    /// The news that it works, where that is any.
+    fn good_news(&mut self, now: Instant) -> Option<News> {
+        if self.standing(now) != SubscriptionStanding::Active {
+            return None;
+        }
+        self.refused = None;
+        let again = std::mem::take(&mut self.failure_told);
+        let told = std::mem::replace(&mut self.active_told, true);
+        (!told || again).then_some(News::Active { again })
+    }
+
+    /// The notifier has ended it (§4.1.3).
+    fn ended(
+        &mut self,
+        reason: Reason,
+        retry_after: Option<Duration>,
+        turn: Instant,
+        now: Instant,
+        jitter: Jitter,
+    ) -> (Action, Option<News>) {
+        self.forgive(now);
+        self.forget();
+        match reason {
+            // One that is ended again and again within a minute has to wait.
+            Reason::Deactivated | Reason::Timeout if self.failures == 0 => {
+                self.failures = 1;
+                self.wait(turn, Why::Turn);
+                (Action::Wait, None)
+            }
+            Reason::Rejected | Reason::NoResource | Reason::Invariant => {
+                let wait = jitter.between(LONGEST_WAIT / 2, LONGEST_WAIT);
+                let is_news = self.refused.is_none();
+                self.refused = Some(200);
+                self.failure_told = true;
+                let action = self.after_failure(wait, Why::Refused, Then::Settle, now);
+                let news = News::Ended {
+                    reason,
+                    again_in: wait,
+                };
+                (action, is_news.then_some(news))
+            }
+            Reason::Deactivated
+            | Reason::Timeout
+            | Reason::Probation
+            | Reason::GiveUp
+            | Reason::Other => {
+                let wait = self.back_off(retry_after, jitter);
+                let action = self.after_failure(wait, Why::BackOff, Then::Settle, now);
+                (action, None)
+            }
+        }
+    }
+
+    /// Told only the first time in a row.
+    fn once(&mut self, news: News) -> Option<News> {
+        let told = std::mem::replace(&mut self.failure_told, true);
+        (!told).then_some(news)
+    }
+
+    fn back_off(&self, retry_after: Option<Duration>, jitter: Jitter) -> Duration {
+        let longest = BACK_OFF_BASE
+            .saturating_mul(2_u32.saturating_pow(self.failures.saturating_add(1)))
+            .min(LONGEST_WAIT)
+            .min(self.expires.max(SECOND_LOOK));
+        let own = jitter.between(longest / 2, longest);
+        own.max(retry_after.unwrap_or_default()).min(LONGEST_WAIT)
+    }
+
+    fn after_failure(&mut self, wait: Duration, why: Why, then: Then, now: Instant) -> Action {
+        self.failures = self.failures.saturating_add(1);
+        match then {
+            Then::Settle | Then::End { .. } => self.wait(now + wait, why),
+            Then::Turn(turn) => {
+                self.failures = 0;
+                self.wait(turn, Why::Turn);
+            }
+            Then::Leave => return self.leave(now),
+        }
+        Action::Wait
+    }
+}
+
+fn refresh_after(granted: Duration, jitter: Jitter) -> Duration {
+    let refresh = jitter.between(granted / 2, granted * 9 / 10);
+    refresh.max(SHORTEST_REFRESH)
+}
+
+mod answers;
+#[cfg(test)]
+mod tests;
