@@ -48,7 +48,7 @@ fn take(core: &Arc<Core>, mut tx: Transaction) {
     };
     let key = DialogKey { call_id, local_tag };
     if tx.original.method == Method::Notify
-        && let Some(inbox) = core.subscriptions.of_dialog(&key, hop.address.ip())
+        && let Some(inbox) = core.subscriptions.of_dialog(&key, hop)
     {
         return notify(core, tx, &inbox);
     }

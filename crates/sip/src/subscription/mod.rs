@@ -11,7 +11,6 @@ mod request;
 mod summary;
 mod words;
 
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use tokio::sync::mpsc;
 
 use crate::config::{AccountName, TrunkName};
 use crate::legs::DialogKey;
+use crate::target::Hop;
 use crate::trunk::Trunk;
 
 pub use dialogs::Activity;
@@ -136,12 +136,12 @@ impl Subscriptions {
         self.all.iter().map(|interest| interest.state()).collect()
     }
 
-    /// Who takes the NOTIFYs of a dialog, provided its trunk allows the
-    /// address that they come from.
-    pub(crate) fn of_dialog(&self, key: &DialogKey, source: IpAddr) -> Option<Inbox> {
+    /// Who takes the NOTIFYs of a dialog, provided they come from its
+    /// trunk.
+    pub(crate) fn of_dialog(&self, key: &DialogKey, from: Hop) -> Option<Inbox> {
         let entry = self.by_dialog.get(key)?;
         let (trunk, inbox) = &*entry;
-        trunk.allows(source).then(|| inbox.clone())
+        trunk.is_from(from).then(|| inbox.clone())
     }
 
     fn enter(&self, key: DialogKey, trunk: &Arc<Trunk>, inbox: &Inbox) -> Place {

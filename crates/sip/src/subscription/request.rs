@@ -28,8 +28,8 @@ impl Ends<'_> {
         let host = self.domain.unwrap_or(&own_host);
         let user = &self.config.user;
         let from = self.account.map_or(user, |account| &account.user);
-        let own = self.notifier.address.to_string();
-        let mut target = address::sip_uri(user, self.domain.unwrap_or(&own));
+        let address = self.notifier.address.to_string();
+        let mut target = address::sip_uri(user, self.domain.unwrap_or(&address));
         target.push_str(self.notifier.transport.uri_parameter());
         DialogSnapshot {
             trunk: self.config.trunk.clone(),
@@ -180,8 +180,7 @@ mod tests {
     #[test]
     fn a_subscribe_names_the_account_what_is_watched_and_the_way() {
         let text = written(Some("pbx.example.org"), |_| {});
-        let line = "SUBSCRIBE sip:*97@pbx.example.org;transport=tcp SIP/2.0\r\n";
-        assert!(text.starts_with(line), "{text}");
+        assert!(text.starts_with("SUBSCRIBE sip:*97@pbx.example.org;transport=TCP SIP/2.0\r\n"));
         for line in [
             "From: <sip:alice@pbx.example.org>;tag=t\r\n",
             "To: <sip:*97@pbx.example.org>\r\n",
@@ -195,7 +194,7 @@ mod tests {
             assert!(text.contains(line), "{line} is not in {text}");
         }
         let text = written(None, |_| {});
-        let line = "SUBSCRIBE sip:*97@192.0.2.1:5060;transport=tcp SIP/2.0\r\n";
+        let line = "SUBSCRIBE sip:*97@192.0.2.1:5060;transport=TCP SIP/2.0\r\n";
         assert!(text.starts_with(line), "{text}");
     }
 
