@@ -46,10 +46,7 @@ impl Offer {
 impl Established {
     pub(super) async fn on_request(&mut self, tx: Transaction) -> Next {
         let request = &tx.original;
-        let cseq = request
-            .cseq_header()
-            .and_then(|cseq| cseq.seq())
-            .unwrap_or(0);
+        let cseq = cseq_of(request);
         let tags = snapshot::request_tags(request);
         if tags.is_none_or(|(_, _, remote)| remote != self.dialog.remote_tag) {
             transact::reply(
@@ -77,7 +74,7 @@ impl Established {
         }
         match request.method {
             Method::Bye => return self.on_bye(tx).await,
-            Method::Invite => self.on_reinvite(tx, cseq).await,
+            Method::Invite => self.on_reinvite(tx).await,
             Method::Update => self.on_update(tx).await,
             Method::Refer => self.on_refer(tx).await,
             Method::Info => self.on_info(tx).await,
@@ -113,11 +110,12 @@ impl Established {
         }
     }
 
-    async fn on_reinvite(&mut self, tx: Transaction, cseq: u32) {
+    async fn on_reinvite(&mut self, tx: Transaction) {
         let sdp = match self.admit(&tx.original, true) {
             Ok((_, sdp)) => sdp,
             Err((status, headers)) => return transact::reply(&self.leg.core, tx, status, headers),
         };
+        let cseq = cseq_of(&tx.original);
         let local_tag = self.dialog.local_tag.clone();
         let inbox = self.leg.place.inbox().clone();
         let received = InviteReceived::drive(&self.leg.core, tx, cseq, local_tag, inbox);
@@ -227,10 +225,7 @@ impl Established {
         if let Some(tx) = self.overtaking.take_if(|_| self.unacknowledged.is_none()) {
             match tx.original.method {
                 Method::Update => self.on_update(*tx).await,
-                _ => {
-                    let cseq = self.remote_cseq.unwrap_or_default();
-                    self.on_reinvite(*tx, cseq).await;
-                }
+                _ => self.on_reinvite(*tx).await,
             }
         }
     }
@@ -268,4 +263,9 @@ impl Established {
     fn has_offered(&self) -> bool {
         self.ours.as_ref().is_some_and(Ours::offers)
     }
+}
+
+fn cseq_of(request: &Request) -> u32 {
+    let cseq = request.cseq_header().and_then(|cseq| cseq.seq());
+    cseq.unwrap_or(0)
 }

@@ -9,7 +9,8 @@ use rsipstack::transaction::{make_tag, make_uuid_v4};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use super::machine::{Action, Answer, Input, Jitter, News, Registration};
+use super::machine::{Action, Answer, Input, News, Registration};
+use super::patience::Jitter;
 use super::registrar::{self, Identity};
 use super::{Account, RegistrationConfig};
 use crate::core::Core;

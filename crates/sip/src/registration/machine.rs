@@ -3,37 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-/// What the first wait after a failure is counted from (RFC 5626 §4.5).
-const BACK_OFF_BASE: Duration = Duration::from_secs(5);
-/// The longest wait between two attempts, and the one after a refusal that
-/// only a person can mend: a registrar that counts wrong passwords shuts out
-/// the whole gateway.
-const LONGEST_WAIT: Duration = Duration::from_secs(30 * 60);
-/// The wait after the first refusal of what was accepted before: a PBX that
-/// is half loaded knows none of its accounts.
-const SECOND_LOOK: Duration = Duration::from_secs(60);
+use super::patience::{self, Jitter};
+
 /// How soon after a refusal that a person has to mend the next attempt may be,
 /// however often the trunk goes and comes back: a password that was wrong a
 /// moment ago still is, and some PBXes shut out whoever tries a few times.
 const REST_AFTER_REFUSAL: Duration = Duration::from_secs(5 * 60);
-/// No refresh comes sooner, whatever the registrar grants.
-const SHORTEST_REFRESH: Duration = Duration::from_secs(5);
-/// A longer minimum in a 423 is not believed.
-const LONGEST_EXPIRES: Duration = Duration::from_secs(86_400);
-
-/// A share of what is left to chance, 0 to 1.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Jitter(f64);
-
-impl Jitter {
-    pub(crate) fn new(share: f64) -> Self {
-        Self(share.clamp(0.0, 1.0))
-    }
-
-    pub(crate) fn between(self, shortest: Duration, longest: Duration) -> Duration {
-        shortest + longest.saturating_sub(shortest).mul_f64(self.0)
-    }
-}
 
 /// What a registration is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -308,7 +283,7 @@ impl Registration {
             }
             Answer::TooBrief {
                 minimum: Some(minimum),
-            } if !lengthened && minimum > self.expires && minimum <= LONGEST_EXPIRES => {
+            } if !lengthened && patience::is_believed(minimum, self.expires) => {
                 // RFC 3261 §10.2.8.
                 self.expires = minimum;
                 let lengthened = true;
@@ -317,7 +292,7 @@ impl Registration {
             }
             Answer::TooBrief { .. } => self.failed(Some(423), None, then, now, jitter),
             Answer::Challenged { status, .. } => self.rejected(status, then, now, jitter),
-            Answer::Refused { status, .. } if needs_a_person(status) => {
+            Answer::Refused { status, .. } if patience::needs_a_person(status) => {
                 self.rejected(status, then, now, jitter)
             }
             Answer::Refused {
@@ -345,8 +320,7 @@ impl Registration {
         if then == Then::Leave {
             return (self.leave(now), news);
         }
-        let refresh = jitter.between(granted / 2, granted * 9 / 10);
-        self.wait(now + refresh.max(SHORTEST_REFRESH), Why::Refresh);
+        self.wait(now + patience::refresh_after(granted, jitter), Why::Refresh);
         (Action::Wait, news)
     }
 
@@ -358,11 +332,7 @@ impl Registration {
         jitter: Jitter,
     ) -> (Action, Option<News>) {
         let was_good = self.failures == 0 && self.bound_until.is_some();
-        let longest = match was_good {
-            true => SECOND_LOOK,
-            false => LONGEST_WAIT,
-        };
-        let wait = jitter.between(longest / 2, longest);
+        let wait = patience::after_refusal(was_good, jitter);
         let is_news = self.rejected != Some(status);
         self.rejected = Some(status);
         self.rejected_at = Some(now);
@@ -383,11 +353,7 @@ impl Registration {
         now: Instant,
         jitter: Jitter,
     ) -> (Action, Option<News>) {
-        let longest = BACK_OFF_BASE
-            .saturating_mul(2_u32.saturating_pow(self.failures.saturating_add(1)))
-            .min(self.longest_back_off());
-        let own = jitter.between(longest / 2, longest);
-        let wait = own.max(retry_after.unwrap_or_default()).min(LONGEST_WAIT);
+        let wait = patience::back_off(self.failures, self.expires, retry_after, jitter);
         let is_news = !self.failure_told;
         self.failure_told = true;
         let news = News::Failed {
@@ -404,12 +370,6 @@ impl Registration {
         rested.map_or(turn, |rested| turn.max(rested))
     }
 
-    /// Where nobody notices that an outage is over (a trunk that is not asked by
-    /// OPTIONS), a line is back as soon as its refresh would have come.
-    fn longest_back_off(&self) -> Duration {
-        LONGEST_WAIT.min(self.expires.max(SECOND_LOOK))
-    }
-
     fn after_failure(&mut self, wait: Duration, why: Why, then: Then, now: Instant) -> Action {
         self.failures = self.failures.saturating_add(1);
         match then {
@@ -424,16 +384,6 @@ impl Registration {
             Then::Leave => return self.leave(now),
         }
         Action::Wait
-    }
-}
-
-/// Whether trying again alone changes nothing. The 4xx that tell of a moment
-/// (RFC 3261 §21.4.9, .17, .18, .26; RFC 6585) are no such thing.
-pub(crate) fn needs_a_person(status: u16) -> bool {
-    match status {
-        408 | 423 | 429 | 480 | 481 | 486 | 491 => false,
-        400..=499 | 600..=699 | 501 => true,
-        _ => false,
     }
 }
 

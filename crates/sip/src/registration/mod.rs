@@ -4,6 +4,7 @@
 mod keep;
 mod machine;
 mod pace;
+pub(crate) mod patience;
 mod registrar;
 
 use std::collections::HashMap;
@@ -16,9 +17,10 @@ use tokio::sync::watch;
 use crate::config::{AccountName, Credentials, TrunkName};
 
 pub(crate) use keep::keep;
+pub(crate) use machine::Answer;
 pub use machine::Standing;
-pub(crate) use machine::{Answer, Jitter, needs_a_person};
 pub(crate) use pace::Pace;
+pub(crate) use patience::Jitter;
 pub(crate) use registrar::{refusal, route, seconds};
 
 /// An account at a trunk's PBX at which we register.

@@ -4,18 +4,9 @@
 use std::time::{Duration, Instant};
 
 use super::words::{Action, Input, News, Reason, SubscriptionStanding, Substate, Why};
+use crate::registration::patience::{self, SHORTEST_REFRESH};
 use crate::registration::{Answer, Jitter};
 
-/// What the first wait after a failure is counted from.
-const BACK_OFF_BASE: Duration = Duration::from_secs(5);
-/// The longest wait between two attempts, and the one after a refusal that
-/// only a person can mend.
-const LONGEST_WAIT: Duration = Duration::from_secs(30 * 60);
-/// The wait after the first refusal of what was accepted before. One that
-/// lived as long has shown that it is no use to count older failures.
-const SECOND_LOOK: Duration = Duration::from_secs(60);
-/// No refresh comes sooner, whatever the notifier grants.
-const SHORTEST_REFRESH: Duration = Duration::from_secs(5);
 /// How long a stop waits for the last NOTIFY after the notifier's 200.
 const PARTING: Duration = Duration::from_millis(500);
 
@@ -374,7 +365,7 @@ impl Subscription {
         if let Some(expires) = expires {
             // §4.1.3: what a NOTIFY says of the time left is what counts.
             self.hold(Some(expires), pending, now);
-            let sooner = now + refresh_after(expires.min(self.expires), jitter);
+            let sooner = now + patience::refresh_after(expires.min(self.expires), jitter);
             if why == Why::Refresh && sooner < until {
                 self.wait(sooner, Why::Refresh);
             }
@@ -413,7 +404,7 @@ impl Subscription {
                 (Action::Wait, None)
             }
             Reason::Rejected | Reason::NoResource | Reason::Invariant => {
-                let wait = jitter.between(LONGEST_WAIT / 2, LONGEST_WAIT);
+                let wait = patience::after_refusal(false, jitter);
                 let is_news = self.refused.is_none();
                 self.refused = Some(200);
                 self.failure_told = true;
@@ -443,12 +434,7 @@ impl Subscription {
     }
 
     fn back_off(&self, retry_after: Option<Duration>, jitter: Jitter) -> Duration {
-        let longest = BACK_OFF_BASE
-            .saturating_mul(2_u32.saturating_pow(self.failures.saturating_add(1)))
-            .min(LONGEST_WAIT)
-            .min(self.expires.max(SECOND_LOOK));
-        let own = jitter.between(longest / 2, longest);
-        own.max(retry_after.unwrap_or_default()).min(LONGEST_WAIT)
+        patience::back_off(self.failures, self.expires, retry_after, jitter)
     }
 
     fn after_failure(&mut self, wait: Duration, why: Why, then: Then, now: Instant) -> Action {
@@ -463,11 +449,6 @@ impl Subscription {
         }
         Action::Wait
     }
-}
-
-fn refresh_after(granted: Duration, jitter: Jitter) -> Duration {
-    let refresh = jitter.between(granted / 2, granted * 9 / 10);
-    refresh.max(SHORTEST_REFRESH)
 }
 
 mod answers;

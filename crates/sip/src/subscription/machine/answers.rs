@@ -3,11 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::super::words::{Action, News, Why};
-use super::{LONGEST_WAIT, SECOND_LOOK, State, Subscription, Then, refresh_after};
-use crate::registration::{Answer, Jitter, needs_a_person};
-
-/// A longer minimum in a 423 is not believed.
-const LONGEST_EXPIRES: Duration = Duration::from_secs(86_400);
+use super::{State, Subscription, Then};
+use crate::registration::patience::{self, SECOND_LOOK, needs_a_person};
+use crate::registration::{Answer, Jitter};
 
 impl Subscription {
     pub(super) fn on_answer(
@@ -36,7 +34,7 @@ impl Subscription {
             }
             Answer::TooBrief {
                 minimum: Some(minimum),
-            } if !lengthened && minimum > self.expires && minimum <= LONGEST_EXPIRES => {
+            } if !lengthened && patience::is_believed(minimum, self.expires) => {
                 self.expires = minimum;
                 let lengthened = true;
                 self.state = State::Asking { lengthened, then };
@@ -90,7 +88,7 @@ impl Subscription {
         if then == Then::Leave {
             return (self.leave(now), None);
         }
-        self.wait(now + refresh_after(granted, jitter), Why::Refresh);
+        self.wait(now + patience::refresh_after(granted, jitter), Why::Refresh);
         (Action::Wait, self.good_news(now))
     }
 
@@ -111,14 +109,10 @@ impl Subscription {
     ) -> (Action, Option<News>) {
         self.forgive(now);
         let was_good = self.refused.is_none() && self.held_until.is_some();
-        let longest = match was_good {
-            true => SECOND_LOOK,
-            false => LONGEST_WAIT,
-        };
         if ends_it(Some(status)) {
             self.forget();
         }
-        let wait = jitter.between(longest / 2, longest);
+        let wait = patience::after_refusal(was_good, jitter);
         let is_news = self.refused != Some(status);
         self.refused = Some(status);
         self.failure_told = true;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::registration::patience::{LONGEST_WAIT, SECOND_LOOK};
 
 const HALF: f64 = 0.5;
 const HOUR: Duration = Duration::from_secs(3_600);
