@@ -159,8 +159,7 @@ mod tests {
     use super::*;
     use crate::config::TrunkConfig;
 
-    #[test]
-    fn a_name_without_an_answer_leads_where_it_led_before_and_is_asked_for_more_and_more_seldom() {
+    fn named() -> (Trunk, NamedTarget, SocketAddr) {
         let address = SocketAddr::from(([192, 0, 2, 1], 5060));
         let trunk = Trunk::new(TrunkConfig::new("pbx", address));
         let target = NamedTarget {
@@ -169,6 +168,12 @@ mod tests {
             priority: 0,
             weight: 1,
         };
+        (trunk, target, address)
+    }
+
+    #[test]
+    fn a_name_without_an_answer_leads_where_it_led_before_and_is_asked_for_more_and_more_seldom() {
+        let (trunk, target, address) = named();
         let mut known = Known::new(target.clone());
         let places = vec![place(&target, address, None)];
         let answer = Answer {
@@ -193,14 +198,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_asked_for_again_neither_at_once_nor_never() {
-        let address = SocketAddr::from(([192, 0, 2, 1], 5060));
-        let trunk = Trunk::new(TrunkConfig::new("pbx", address));
-        let target = NamedTarget {
-            name: "pbx.example".into(),
-            port: None,
-            priority: 0,
-            weight: 1,
-        };
+        let (trunk, target, _) = named();
         let mut known = Known::new(target);
         for (lives, asked) in [(0, 5), (86_400, 3_600)] {
             let answer = Answer {

@@ -153,11 +153,10 @@ fn direction(
     let (mut delays, mut looked_for, mut found) = (Vec::new(), 0, 0);
     let mut scores = Vec::new();
     for (number, (ear, mouth)) in calls.iter().enumerate() {
-        let arrived = ear.arrivals.len() as u32;
         sent += mouth.packets;
-        came += arrived;
+        came += ear.arrivals.len() as u32;
         lost += ear.lost();
-        missing += mouth.packets.saturating_sub(arrived + ear.lost());
+        missing += ear.missing(mouth);
         let heard = decode(ear)?;
         let lags = lags(&heard, mouth, said.bare.samples());
         if number % calls.len().div_ceil(SCORED) == 0 {

@@ -31,7 +31,7 @@ const UNDER_WAY: Duration = Duration::from_millis(500);
 /// Calls begun per second, where that is not what is measured.
 pub(super) const CALM: f64 = 10.0;
 /// Frames of the loop between the places where two calls begin: their pauses do not coincide.
-const SHIFT: usize = 37;
+pub(super) const SHIFT: usize = 37;
 
 /// What one run is to be.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +50,17 @@ pub(super) struct Lines<'a> {
     pub(super) browser: Words<'a>,
     /// By frames of 20 ms.
     pub(super) phone: &'a [Option<Vec<u8>>],
+}
+
+impl<'a> Lines<'a> {
+    /// Both loops, encoded beforehand.
+    pub(super) fn of(speech: &'a Speech) -> Self {
+        Self {
+            voice: speech.voice,
+            browser: Words::Encoded(&speech.browser.packets),
+            phone: &speech.phone.packets,
+        }
+    }
 }
 
 /// What a browser says.
@@ -124,12 +135,7 @@ struct Clock {
 
 /// Sets up all calls, lets them talk, and ends them by dropping their ends.
 pub(super) fn run(plan: Plan, speech: &Speech, system: &mut System) -> anyhow::Result<Measured> {
-    let lines = Lines {
-        voice: speech.voice,
-        browser: Words::Encoded(&speech.browser.packets),
-        phone: &speech.phone.packets,
-    };
-    let mut generator = Generator::new(vec![lines; plan.calls], SHIFT)?;
+    let mut generator = Generator::new(vec![Lines::of(speech); plan.calls], SHIFT)?;
     let process = system.process();
     let (before, memory_before) = (cpu(process)?, memory(process)?);
     generator.set_up(plan.calls, plan.rate, system)?;

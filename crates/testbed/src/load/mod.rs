@@ -42,7 +42,7 @@ pub use report::{Report, Series, Spread};
 pub use set_ups::{SetUps, SetUpsReport, set_ups};
 pub use system::{Kind, System};
 
-use crate::judge::{Pesq, Voices};
+use crate::judge::Pesq;
 use crate::layout;
 use crate::run::Run;
 use generator::Plan;
@@ -151,10 +151,8 @@ pub struct FloorReply {
 /// When a system cannot be started or does not join its calls.
 pub async fn measure(run: &Run, arguments: &Arguments) -> anyhow::Result<Report> {
     let pesq = Pesq::new(layout::venv_program("python"));
-    let prefixes = [layout::debian_sid(), layout::debian_bookworm()];
-    let mut voices = Voices::under(&prefixes, arguments.seed)?;
+    let speech = Speech::of(arguments, &pesq)?;
     let codec = arguments.codec();
-    let speech = Speech::new(&mut voices, &pesq, &codec, arguments.conversation)?;
     let mut report = Report::new(arguments);
     for round in 0..arguments.rounds {
         for calls in &arguments.calls {

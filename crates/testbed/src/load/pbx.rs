@@ -130,7 +130,7 @@ fn replies(
     text: &str,
     from: SocketAddr,
 ) -> Vec<String> {
-    let (Some(message), Ok(call)) = (Message::read(text), header_of(text, "call-id")) else {
+    let (Some(message), Some(call)) = (Message::read(text), header(text, "call-id")) else {
         return Vec::new();
     };
     match message.method {
@@ -146,16 +146,16 @@ fn replies(
                 to: from,
                 sent: Instant::now(),
             };
-            unacknowledged.insert(call, waiting);
+            unacknowledged.insert(call.to_owned(), waiting);
             let ringing = message.reply("180 Ringing", "");
             vec![message.reply("100 Trying", ""), ringing, answer]
         }
         "ACK" => {
-            unacknowledged.remove(&call);
+            unacknowledged.remove(call);
             Vec::new()
         }
         "BYE" => {
-            unacknowledged.remove(&call);
+            unacknowledged.remove(call);
             shared.ended.fetch_add(1, Ordering::Relaxed);
             vec![message.reply("200 OK", "")]
         }
@@ -169,16 +169,16 @@ fn replies(
     }
 }
 
-fn header_of(text: &str, name: &str) -> Result<String, ()> {
-    let mut lines = text.lines().take_while(|line| !line.is_empty());
-    let found = lines.find_map(|line| {
+/// The first header of this name.
+pub(super) fn header<'a>(message: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = message.lines().take_while(|line| !line.is_empty());
+    lines.find_map(|line| {
         let (found, value) = line.split_once(':')?;
         found
             .trim()
             .eq_ignore_ascii_case(name)
-            .then(|| value.trim().to_owned())
-    });
-    found.ok_or(())
+            .then_some(value.trim())
+    })
 }
 
 /// A request, as text.

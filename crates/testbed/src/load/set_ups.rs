@@ -184,15 +184,18 @@ impl Call {
         let user = signalled::user(self.number);
         let number = format!("@tel_60000:{}", synapse::SERVER_NAME);
         self.homeserver.put_room(&room, &[&user, &number]);
+        let push = |event_type: &str, content: Value| {
+            signalled::push(&self.homeserver, self.number, event_type, content);
+        };
         let browser = Browser::new().await?;
         let offer = browser.change(WebRtc::offer)?;
         let begun = Instant::now();
         let offer = json!({"type": "offer", "sdp": offer});
-        self.say("m.call.invite", json!({"lifetime": 60_000, "offer": offer}));
+        push("m.call.invite", json!({"lifetime": 60_000, "offer": offer}));
         let answer = timeout(PATIENCE, answer(&mut events));
         let answer = answer.await.context("no answer")??;
         let party = answer.content["party_id"].clone();
-        self.say("m.call.select_answer", json!({"selected_party_id": party}));
+        push("m.call.select_answer", json!({"selected_party_id": party}));
         let sdp = answer.content["answer"]["sdp"].as_str();
         let sdp = sdp.context("an answer without SDP")?;
         browser.change(|webrtc| webrtc.accept(sdp))?;
@@ -205,17 +208,9 @@ impl Call {
         if heard.is_ok() {
             talk(&browser, frame).await;
         }
-        self.say("m.call.hangup", json!({"reason": "user_hangup"}));
+        push("m.call.hangup", json!({"reason": "user_hangup"}));
         heard.context("no sound both ways")?;
         Ok(took)
-    }
-
-    fn say(&self, event_type: &str, mut content: Value) {
-        content["call_id"] = json!(format!("call{}", self.number));
-        content["version"] = json!("1");
-        content["party_id"] = json!("BROWSER");
-        let (room, user) = (signalled::room(self.number), signalled::user(self.number));
-        self.homeserver.push(&room, &user, event_type, content);
     }
 }
 

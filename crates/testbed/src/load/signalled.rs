@@ -106,12 +106,14 @@ impl Signalled {
         self.homeserver
             .put_room(&room(call), &[&user(call), &virtual_user]);
         let (sdp, candidates) = trickled(&browser.offer()?);
-        self.push(
+        push(
+            &self.homeserver,
             call,
             "m.call.invite",
             json!({"lifetime": 60_000, "offer": {"type": "offer", "sdp": sdp}}),
         );
-        self.push(
+        push(
+            &self.homeserver,
             call,
             "m.call.candidates",
             json!({ "candidates": candidates }),
@@ -120,7 +122,8 @@ impl Signalled {
         let answer = self.answer(&room(call))?;
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let selected = text(&answer["party_id"]).context("an answer without a party")?;
-        self.push(
+        push(
+            &self.homeserver,
             call,
             "m.call.select_answer",
             json!({ "selected_party_id": selected }),
@@ -136,7 +139,12 @@ impl Signalled {
     /// When a call is not hung up at its phone.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
         for call in 0..self.calls {
-            self.push(call, "m.call.hangup", json!({"reason": "user_hangup"}));
+            push(
+                &self.homeserver,
+                call,
+                "m.call.hangup",
+                json!({"reason": "user_hangup"}),
+            );
         }
         let over = process::until("the gateway to hang up", PATIENCE, async || {
             (self.pbx.ended() >= self.calls).then_some(())
@@ -147,14 +155,6 @@ impl Signalled {
         let status = self.gateway.stop().await?;
         ensure!(status.success(), "the gateway ended with {status}");
         Ok(())
-    }
-
-    fn push(&self, call: usize, event_type: &str, mut content: Value) {
-        content["call_id"] = json!(format!("call{call}"));
-        content["version"] = json!("1");
-        content["party_id"] = json!(DEVICE);
-        self.homeserver
-            .push(&room(call), &user(call), event_type, content);
     }
 
     fn answer(&self, room: &str) -> anyhow::Result<Value> {
@@ -183,6 +183,14 @@ pub(super) fn user(call: usize) -> String {
 /// The room of a call.
 pub(super) fn room(call: usize) -> String {
     format!("!call{call}:{}", synapse::SERVER_NAME)
+}
+
+/// The browser of a call says this in the call's room.
+pub(super) fn push(homeserver: &Homeserver, call: usize, event_type: &str, mut content: Value) {
+    content["call_id"] = json!(format!("call{call}"));
+    content["version"] = json!("1");
+    content["party_id"] = json!(DEVICE);
+    homeserver.push(&room(call), &user(call), event_type, content);
 }
 
 /// Browsers offer before they know their candidates, and send them after it.

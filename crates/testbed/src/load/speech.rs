@@ -3,8 +3,9 @@
 use audio_codec_algorithms::{decode_ulaw, encode_ulaw};
 use opus::{Application, Bitrate, Channels};
 
-use super::{Codec, Voice};
+use super::{Arguments, Codec, Voice};
 use crate::judge::{Clip, Pesq, Sound, Voices};
+use crate::layout;
 
 /// Samples of 20 ms at 8 kHz.
 pub(super) const FRAME: usize = 160;
@@ -67,6 +68,18 @@ impl Speech {
                 Voice::Pcmu => relayed_side(phone)?,
             },
         })
+    }
+
+    /// What the arguments ask for, by the voices that they choose.
+    pub(super) fn of(arguments: &Arguments, pesq: &Pesq) -> anyhow::Result<Self> {
+        let prefixes = [layout::debian_sid(), layout::debian_bookworm()];
+        let mut voices = Voices::under(&prefixes, arguments.seed)?;
+        Self::new(
+            &mut voices,
+            pesq,
+            &arguments.codec(),
+            arguments.conversation,
+        )
     }
 
     /// How long a loop is, in whole seconds.

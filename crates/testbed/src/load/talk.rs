@@ -99,6 +99,12 @@ impl Ear {
         self.payloads.clear();
     }
 
+    /// How many packets of that mouth did not come, gaps in the numbers aside.
+    pub(super) fn missing(&self, mouth: &Mouth) -> u32 {
+        let came = self.arrivals.len() as u32;
+        mouth.packets.saturating_sub(came + self.lost())
+    }
+
     /// How many packets are missing between the first and the last one, by their numbers.
     pub(super) fn lost(&self) -> u32 {
         let mut highest = None::<u16>;

@@ -12,10 +12,10 @@ use anyhow::Context as _;
 pub use report::FloodReport;
 
 use super::account::{cpu, memory};
-use super::generator::{Generator, Lines, Words};
+use super::generator::{CALM, Generator, Lines, SHIFT};
 use super::speech::Speech;
 use super::{Arguments, Kind, System};
-use crate::judge::{Pesq, Voices};
+use crate::judge::Pesq;
 use crate::run::Run;
 use crate::{gateway, layout};
 use stream::{Answered, Stream};
@@ -30,8 +30,6 @@ const SETTLES: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(100);
 /// What the allocator may keep of the flood from nowhere, in bytes.
 const KEPT: u64 = 5_000_000;
-/// Frames between the places where two calls begin.
-const SHIFT: usize = 37;
 
 /// What the flood is to be.
 #[derive(Clone, Copy, Debug)]
@@ -91,11 +89,8 @@ struct Memory {
 /// When it does not start, or does not set a call up at all.
 pub async fn flood(run: &Run, flood: Flood, arguments: &Arguments) -> anyhow::Result<FloodReport> {
     let pesq = Pesq::new(layout::venv_program("python"));
-    let prefixes = [layout::debian_sid(), layout::debian_bookworm()];
-    let mut voices = Voices::under(&prefixes, arguments.seed)?;
-    let codec = arguments.codec();
-    let speech = Speech::new(&mut voices, &pesq, &codec, false)?;
-    let mut system = System::start(run, Kind::Gateway, "flood", &codec).await?;
+    let speech = Speech::of(arguments, &pesq)?;
+    let mut system = System::start(run, Kind::Gateway, "flood", &arguments.codec()).await?;
     let seen = beside_talk(flood, &speech, &mut system);
     let seen = seen.with_context(|| format!("see {}", run.folder().display()))?;
     system.stop().await?;
@@ -103,16 +98,11 @@ pub async fn flood(run: &Run, flood: Flood, arguments: &Arguments) -> anyhow::Re
 }
 
 fn beside_talk(flood: Flood, speech: &Speech, system: &mut System) -> anyhow::Result<Seen> {
-    let lines = Lines {
-        voice: speech.voice,
-        browser: Words::Encoded(&speech.browser.packets),
-        phone: &speech.phone.packets,
-    };
     let set_up = usize::try_from(flood.seconds)?;
-    let mut generator = Generator::new(vec![lines; flood.calls + set_up], SHIFT)?;
+    let mut generator = Generator::new(vec![Lines::of(speech); flood.calls + set_up], SHIFT)?;
     let process = system.process();
     let empty = memory(process)?;
-    generator.set_up(flood.calls, super::generator::CALM, system)?;
+    generator.set_up(flood.calls, CALM, system)?;
     generator.talk();
     generator.run_for(SETTLES)?;
     let before = memory(process)?;
@@ -168,8 +158,7 @@ fn losses(generator: &Generator<'_>, calls: usize) -> (u32, u32) {
     let ways = ends
         .flat_map(|(browser, phone)| [(&browser.mouth, &phone.ear), (&phone.mouth, &browser.ear)]);
     ways.fold((0, 0), |(said, lost), (mouth, ear)| {
-        let came = ear.arrivals.len() as u32;
-        let missing = mouth.packets.saturating_sub(came + ear.lost());
-        (said + mouth.packets, lost + ear.lost() + missing)
+        let gone = ear.lost() + ear.missing(mouth);
+        (said + mouth.packets, lost + gone)
     })
 }

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 
+use crate::load::pbx::header;
+
 /// How often the stream sends, and reads what came.
 const TURN: Duration = Duration::from_millis(1);
 /// What is under way at the end is waited for so long.
@@ -163,17 +165,6 @@ impl Calls {
             sdp.len()
         )
     }
-}
-
-fn header<'a>(message: &'a str, name: &str) -> Option<&'a str> {
-    let mut lines = message.lines().take_while(|line| !line.is_empty());
-    lines.find_map(|line| {
-        let (found, value) = line.split_once(':')?;
-        found
-            .trim()
-            .eq_ignore_ascii_case(name)
-            .then_some(value.trim())
-    })
 }
 
 #[cfg(test)]
