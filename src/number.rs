@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::Context;
+use mxtrunk_signaling::classes::Because;
 use mxtrunk_signaling::numbers::{Form, Permission, strip};
 use mxtrunk_signaling::rules::Outcome;
 use mxtrunk_signaling::{Directory, Line, Number, Rules, TrunkRules};
@@ -108,6 +109,24 @@ fn dialled(
         }
         Permission::Emergency | Permission::Everything => fact(told, "dialable", may)?,
     }
+    if !matches!(permission, Permission::Emergency) {
+        let (class, because) = plan.class_of(&number);
+        let why = match because {
+            Because::Pattern(pattern) => format!("the pattern {pattern:?} says so"),
+            Because::Form => "its form says so".to_owned(),
+            Because::Inside => "the outside number in the code decides".to_owned(),
+        };
+        fact(told, "class", format!("{class}: {why}"))?;
+        if let Some(line) = line
+            && !line.permissions.has(class)
+        {
+            let may = format!("{} may not dial it, only {}", line.user, line.permissions);
+            fact(told, "line", may)?;
+            let outcome = "refused: the person reads that calling it is not allowed from here";
+            fact(told, "outcome", outcome)?;
+            return Ok(());
+        }
+    }
     let dials = match line {
         Some(line) => {
             let account = line.account.as_ref();
@@ -115,9 +134,14 @@ fn dialled(
             let account = account.unwrap_or_default();
             format!("{} may dial it, as {}{account}", line.user, line.caller_id)
         }
-        None => "whoever has one may dial it (who dials without one is refused)".to_owned(),
+        None => "whoever has one with this class may dial it (who dials without one is refused)"
+            .to_owned(),
     };
     fact(told, "line", dials)?;
+    match (line, permission) {
+        (_, Permission::Emergency) | (None, _) => {}
+        (Some(line), _) => fact(told, "limits", &line.limits)?,
+    }
     let Some(trunk) = way_out(told, config, &number, permission, line)? else {
         return Ok(());
     };

@@ -1,28 +1,38 @@
 //! The wiring: builds each side of the house from the configuration, starts it, and stops it in turn.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use mxtrunk_ami::Ami;
 use mxtrunk_call::EarlyMedia;
 use mxtrunk_matrix::{AppService, MatrixConfig, Secret};
 use mxtrunk_media_io::{
     Codec, CodecPolicy, Fec, IceMode, MediaIo, MediaIoConfig, OpusSettings, PhoneProfile, Ringback,
     SrtpPolicy,
 };
+use mxtrunk_signaling::limits::recall;
 use mxtrunk_signaling::{
-    Directory, Inbox, LegIds, Numbering, Peers, Router, Routes, Settings, Traces, recover,
+    AtPbx, Inbox, LegIds, LiveDirectory, Numbering, Peers, PresenceSettings, Router, Routes,
+    Settings, Traces, TransferPolicy, keep_history, line_settings, lines, recover, show_presence,
 };
 use mxtrunk_sip::{Credentials, LegId, Listener, SipConfig, TrunkConfig, TrunkName, UserAgent};
 use mxtrunk_store::Store;
+use mxtrunk_widget::{GatewayLines, Widget, WidgetConfig};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
+use crate::admin::{self, Admin};
 use crate::config::media::{self, CodecChoice, Ice};
 use crate::config::sip::{self, Transport};
 use crate::config::{Config, Problem};
-use crate::control::Control;
+use crate::drain::Drain;
+use crate::log;
+use crate::records::{Push, forget_old};
+use crate::reload::{self, Knobs, Reloader};
+use crate::service::{self, Service};
 
 /// How many events of each side may wait for the router.
 const EVENTS: usize = 4096;
@@ -36,45 +46,46 @@ pub(crate) fn registration(config: &Config) -> anyhow::Result<String> {
 }
 
 /// Runs the gateway until it is told to stop.
-pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
-    start_log(config);
+pub(crate) fn run(file: &Path, config: &Config) -> anyhow::Result<()> {
+    let log = crate::log::start(&config.log);
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("mx-signal")
         .build()
         .context("the runtime could not be started")?
-        .block_on(serve(config))
+        .block_on(serve(file, config, log))
 }
 
-fn start_log(config: &Config) {
-    use tracing_subscriber::EnvFilter;
-    // The SIP stack logs whole messages at INFO: numbers, and what a challenge is answered with.
-    let wanted = std::env::var("MXTRUNK_LOG")
-        .unwrap_or_else(|_| format!("warn,mxtrunk={}", config.log.level));
-    let (sip, media) = (mxtrunk_sip::LOG_DIRECTIVE, mxtrunk_media_io::LOG_DIRECTIVE);
-    let filter = EnvFilter::new(format!("{wanted},{sip},{media}"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_writer(std::io::stderr)
-        .init();
-}
-
-async fn serve(config: &Config) -> anyhow::Result<()> {
-    let stop = stop_signal()?;
+async fn serve(file: &Path, config: &Config, log: log::Knob) -> anyhow::Result<()> {
+    let signals = Signals::watch()?;
+    let stop = CancellationToken::new();
+    let hangup = reload::hangup()?;
+    let (config, sources) = reload::gather_at_start(config).await.map_err(problems)?;
+    let config = &config;
     let store = Store::open(&config.store.path).await.with_context(|| {
         format!(
             "the database {} could not be opened: see [store] path",
             config.store.path.display()
         )
     })?;
-    let directory = Arc::new(config.directory().map_err(problems)?);
+    let directory = LiveDirectory::new(config.directory().map_err(problems)?);
+    if config.records.push_url().is_some() {
+        store.keep_unpushed();
+    }
+    let line_settings = line_settings::Settings::load(&store)
+        .await
+        .context("the settings of lines could not be read from the database")?;
     let leg_ids = LegIds::default();
     let traces = Arc::new(Traces::default());
     let (to_router_media, from_media) = mpsc::channel(EVENTS);
     let (to_router_sip, from_sip) = mpsc::channel(EVENTS);
     let (to_router_matrix, from_matrix) = mpsc::channel(EVENTS);
 
+    let queues = admin::Queues {
+        matrix: admin::depth(to_router_matrix.downgrade()),
+        sip: admin::depth(to_router_sip.downgrade()),
+        media: admin::depth(to_router_media.downgrade()),
+    };
     let media = MediaIo::start(media_config(config), to_router_media)
         .context("the media plane could not be started: see [media]")?;
     let phones = UserAgent::start(
@@ -99,10 +110,15 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         media,
         store,
         directory,
+        line_settings,
         traces,
+        ongoing: Arc::default(),
+        tally: Arc::default(),
     };
-    let _control = Control::open(config.control_socket(), peers.traces.clone());
+    lines::tell_languages(&peers.app, &peers.line_settings);
+    peers.app.keep_homes(config.residents());
     let settings = settings(config)?;
+    let widget = serve_widget(config, &peers, &stop).await;
     let orphans = recover(&peers, &settings.instance).await;
     info!(
         orphans,
@@ -116,10 +132,99 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         sip: from_sip,
         media: from_media,
     };
-    let router = Router::new(peers.clone(), settings, leg_ids);
+    let (telling, ami_stop) = (CancellationToken::new(), CancellationToken::new());
+    let history = config
+        .matrix
+        .telephony_rooms
+        .then(|| tokio::spawn(keep_history(peers.clone(), telling.clone())));
+    let presence = config.presence.enabled.then(|| {
+        tokio::spawn(show_presence(
+            peers.clone(),
+            presence(config),
+            telling.clone(),
+        ))
+    });
+    lines::settle_at_start(&peers, sources.are_whole(config)).await;
+    let router = Router::new(peers.clone(), settings, leg_ids.clone());
     let admission = router.admission();
+    recall(&peers, admission.lines()).await;
+    let knobs = Knobs {
+        log,
+        phones: peers.phones.clone(),
+        admission: admission.clone(),
+    };
+    let reloader = Reloader::new(file, config.clone(), sources, peers.clone(), knobs);
+    let reload = reloader.asks();
+    let reloading = tokio::spawn(reloader.run(hangup, stop.clone()));
+    let ami = config
+        .ami
+        .client()
+        .map_err(|problem| problems(vec![problem]))?;
+    let at_pbx = match ami {
+        None => None,
+        Some(ami) => {
+            let at_pbx = AtPbx {
+                ami: Ami::start(ami, ami_stop.child_token()),
+                settings: config.at_pbx().map_err(problems)?,
+                peers: peers.clone(),
+            };
+            Some(tokio::spawn(
+                at_pbx.keep(router.occupancy(), telling.clone()),
+            ))
+        }
+    };
+    let codes = config.feature_codes().map_err(problems)?;
+    let codes = (!codes.is_empty()).then(|| {
+        let dialling = codes.keep(peers.clone(), router.occupancy(), leg_ids, telling.clone());
+        tokio::spawn(dialling)
+    });
+    let drain = Drain::new(admission.clone(), peers.ongoing.clone(), stop.clone());
+    tokio::spawn(signals.obey(drain.clone(), config.calls.drain(), stop.clone()));
+    let doors = admin::Doors {
+        socket: config.admin_socket(),
+        listen: config.admin.listen(),
+    };
+    let token = config.admin.token();
+    let service = Service {
+        heartbeat: router.heartbeat(),
+        peers: peers.clone(),
+        drain: drain.clone(),
+    };
+    let house = admin::House {
+        peers: peers.clone(),
+        admission: admission.clone(),
+        drain,
+        reload,
+        queues,
+        heartbeat: router.heartbeat(),
+        homeserver: admin::Homeserver::default(),
+        access: admin::access(
+            token.map_err(|problem| problems(vec![problem]))?,
+            config.admin.proxies.clone(),
+        ),
+        drain_seconds: config.calls.drain().as_secs(),
+    };
+    if let Some(keep) = config.records.keep() {
+        tokio::spawn(forget_old(peers.store.clone(), keep));
+    }
+    if let Some(url) = config.records.push_url() {
+        let token = config.records.push_token();
+        let push = Push::new(url, token.map_err(|problem| problems(vec![problem]))?)?;
+        tokio::spawn(push.run(peers.store.clone()));
+    }
+    let _admin = Admin::open(doors, house).await;
+    service.ready();
     router.run(inbox, stop).await;
+    service::stopping();
     info!("every call has ended: stopping");
+    // What is not told now is told after the next start.
+    telling.cancel();
+    for task in [history, presence, at_pbx, codes].into_iter().flatten() {
+        let _ = task.await;
+    }
+    reloading.abort();
+    ami_stop.cancel();
+    drop(widget);
     let (matrix, sip) = (peers.app.counts(), peers.phones.counters());
     let (media, calls) = (peers.media.counters(), admission.counts());
     info!(
@@ -136,21 +241,67 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Cancelled by Ctrl-C or SIGTERM.
-fn stop_signal() -> anyhow::Result<CancellationToken> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let stop = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be watched for")?;
-    let told = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
+/// The widget, where it has an address. Calls do not depend on it.
+async fn serve_widget(config: &Config, peers: &Peers, stop: &CancellationToken) -> Option<Widget> {
+    config.widget.url()?;
+    let widget = WidgetConfig {
+        listen: config.widget.listen,
+        server_name: config.matrix.server_name.clone(),
+        elements: config.widget.elements.clone(),
+        proxies: config.widget.proxies.clone(),
+        requests_per_second: config.widget.requests_per_second,
+    };
+    let trunks = config.trunks.iter();
+    let trunks = trunks.map(|trunk| TrunkName(trunk.name.clone()));
+    let lines = GatewayLines::new(peers.clone(), trunks.collect());
+    match Widget::start(widget, Arc::new(lines), stop.clone()).await {
+        Ok(served) => Some(served),
+        Err(error) => {
+            warn!(
+                address = %config.widget.listen,
+                %error,
+                "the widget cannot be served: set [widget] listen to another address"
+            );
+            None
+        }
+    }
+}
+
+/// Ctrl-C and SIGTERM.
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// What comes from now on waits until it is obeyed.
+    fn watch() -> anyhow::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt()).context("SIGINT cannot be watched for")?,
+            terminate: signal(SignalKind::terminate()).context("SIGTERM cannot be watched for")?,
+        })
+    }
+
+    /// The first one lets calls end, the second one ends them, and the one after that ends the process.
+    async fn obey(mut self, drain: Drain, limit: Duration, stop: CancellationToken) {
+        self.next().await;
+        if drain.begin(limit) > 0 && !limit.is_zero() {
+            self.next().await;
         }
         info!("told to stop: ending all calls");
-        told.cancel();
-    });
-    Ok(stop)
+        stop.cancel();
+        self.next().await;
+        warn!("told to stop once more: going at once, calls that are left end at the next start");
+        std::process::exit(1);
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 fn settings(config: &Config) -> anyhow::Result<Settings> {
@@ -166,6 +317,11 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
             .iter()
             .map(|trunk| (TrunkName(trunk.name.clone()), early_media(trunk)))
             .collect(),
+        transfers: config
+            .trunks
+            .iter()
+            .map(|trunk| (TrunkName(trunk.name.clone()), transfers(trunk)))
+            .collect(),
         rules: config
             .trunks
             .iter()
@@ -174,11 +330,24 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
                 Ok((TrunkName(trunk.name.clone()), rules))
             })
             .collect::<anyhow::Result<_>>()?,
+        shows_line: config
+            .trunks
+            .iter()
+            .filter(|trunk| trunk.forwarded_caller == sip::ForwardedCaller::Line)
+            .map(|trunk| TrunkName(trunk.name.clone()))
+            .collect(),
         timings: config.calls.timings(),
         max_calls: config.media.max_calls,
         join_wait: Duration::from_secs(config.matrix.join_seconds),
         instance: config.store.instance.clone(),
     })
+}
+
+fn presence(config: &Config) -> PresenceSettings {
+    PresenceSettings {
+        language: config.matrix.language.into(),
+        again_every: config.presence.again_every(),
+    }
 }
 
 /// Which trunks outgoing calls take.
@@ -198,6 +367,10 @@ fn matrix_config(config: &Config) -> anyhow::Result<MatrixConfig> {
     Ok(MatrixConfig {
         sender_localpart: matrix.sender.clone(),
         user_prefix: matrix.user_prefix.clone(),
+        telephony_rooms: matrix.telephony_rooms,
+        pictures: matrix.pictures,
+        widget: config.widget.url(),
+        lookups_per_second: matrix.lookups_per_second,
         ..MatrixConfig::new(
             matrix.homeserver.trim_end_matches('/'),
             &matrix.server_name,
@@ -211,7 +384,7 @@ fn matrix_config(config: &Config) -> anyhow::Result<MatrixConfig> {
 fn sip_config(
     config: &Config,
     leg_ids: &LegIds,
-    directory: &Arc<Directory>,
+    directory: &LiveDirectory,
     traces: &Arc<Traces>,
 ) -> anyhow::Result<SipConfig> {
     let listeners = config
@@ -233,14 +406,17 @@ fn sip_config(
     let mut sip = SipConfig::new(listeners, trunks, Arc::new(move || LegId(ids.next().0)));
     sip.user_agent.clone_from(&config.sip.user_agent);
     sip.max_calls = config.sip.max_calls;
+    sip.messages_per_second = config.sip.messages_per_second;
+    sip.bans = config.sip.ban.into();
     sip.dscp = config.sip.dscp;
     sip.registrations = config.registrations().map_err(problems)?;
     sip.nameservers.clone_from(&config.sip.nameservers);
     let identity = config.sip.tls_identity();
     sip.tls = identity.map_err(|problem| problems(vec![problem]))?;
     sip.subscriptions = config.subscriptions().map_err(problems)?;
+    config.warn_of_watched_lines(&[]);
     let directory = directory.clone();
-    sip.is_emergency = Arc::new(move |called| directory.plan().is_emergency(called));
+    sip.is_emergency = Arc::new(move |called| directory.now().plan().is_emergency(called));
     let traces = traces.clone();
     sip.tap = Some(Arc::new(move |seen| traces.sip(seen)));
     Ok(sip)
@@ -280,6 +456,7 @@ pub(crate) fn trunk_config(trunk: &sip::Trunk) -> anyhow::Result<TrunkConfig> {
     config.session_expires = Duration::from_secs(trunk.session_seconds);
     config.trust_identity = trunk.trust_identity;
     config.identity = trunk.identity;
+    config.forwarded = trunk.forwarded;
     Ok(config)
 }
 
@@ -308,6 +485,13 @@ fn early_media(trunk: &sip::Trunk) -> EarlyMedia {
     match trunk.early_media {
         sip::EarlyMedia::Connect => EarlyMedia::Connect,
         sip::EarlyMedia::Ignore => EarlyMedia::Ignore,
+    }
+}
+
+fn transfers(trunk: &sip::Trunk) -> TransferPolicy {
+    match trunk.transfer {
+        sip::Transfer::Refer => TransferPolicy::Refer,
+        sip::Transfer::Bridge => TransferPolicy::Bridge,
     }
 }
 

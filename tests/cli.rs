@@ -61,6 +61,51 @@ fn a_check_says_what_is_wrong_where_and_how_to_mend_it() {
 }
 
 #[test]
+fn a_configuration_that_lies_here_needs_no_naming() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("gateway.toml"), SHIPPED).expect("written");
+    let check = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mxtrunk"));
+        let output = command.arg("check").current_dir(folder.path()).output();
+        output.expect("the binary is built")
+    };
+    let told = text(&check().stdout);
+    assert!(told.starts_with("gateway.toml is sound"), "{told}");
+    std::fs::remove_file(folder.path().join("gateway.toml")).expect("it was there");
+    // Where there is none, it is the machine's that is read, or missed.
+    let output = check();
+    let told = text(&output.stdout) + &text(&output.stderr);
+    assert!(told.contains("/etc/mxtrunk/gateway.toml"), "{told}");
+}
+
+#[test]
+fn a_registration_in_a_file_is_not_for_everybody_and_replaces_the_old_one() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (config, out) = (folder.path().join("c.toml"), folder.path().join("r.yaml"));
+    std::fs::write(&config, SHIPPED).expect("written");
+    std::fs::write(&out, "old").expect("written");
+    let arguments = [
+        "registration",
+        "--config",
+        path(&config),
+        "--output",
+        path(&out),
+    ];
+    let output = mxtrunk(&arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "", "the tokens are on the screen");
+    let written = std::fs::read_to_string(&out).expect("a registration");
+    assert_eq!(written, text(&mxtrunk(&arguments[..3]).stdout));
+    assert!(written.contains("as_token: 'change-me-as'"), "{written}");
+    let mode = std::fs::metadata(&out)
+        .expect("it is there")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o7777, 0o640);
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let output = mxtrunk(&["check", "--config", "/nowhere/gateway.toml"]);
     assert_eq!(output.status.code(), Some(2));
@@ -91,6 +136,7 @@ fn a_number_is_explained_from_the_dial_pad_to_the_request_uri() {
         "read as     +33677123456: an outside number of this country",
         "dialable    yes",
         "@alice:example.org may dial it, as +33177000001",
+        "limits      5 at once, 100 an hour, 500 a day",
         "trunk       \"pbx\"",
         "prefix '+331' → '9$1'\n                the number begins otherwise",
         "prefix '+33' → '0$1'\n                fits, and makes 0677123456 of it",
@@ -145,6 +191,24 @@ fn a_number_that_may_not_be_dialled_and_a_person_without_a_line_are_told_apart()
         "{}",
         text(&nobody.stderr)
     );
+}
+
+#[test]
+fn the_class_of_a_number_is_told_and_who_may_not_call_it() {
+    let told = text(&number("", &["0899123456"]).stdout);
+    assert!(
+        told.contains("class       premium: the pattern \"+3389.\""),
+        "{told}"
+    );
+    let told = text(&number("", &["0899123456", "--line", "2001"]).stdout);
+    for part in [
+        "@alice:example.org may not dial it, only internal, national, international",
+        "refused: the person reads that calling it is not allowed from here",
+    ] {
+        assert!(told.contains(part), "{part} is missing in:\n{told}");
+    }
+    let told = text(&number("", &["112", "--line", "2001"]).stdout);
+    assert!(!told.contains("class "), "{told}");
 }
 
 /// The shipped file, where Bob's line registers so.

@@ -78,7 +78,9 @@ impl Config {
             ));
         }
         let mut names = HashSet::new();
-        for trunk in &self.trunks {
+        for (n, trunk) in self.trunks.iter().enumerate() {
+            let earlier = self.trunks[..n].iter();
+            problems.extend(earlier.filter_map(|other| trunk.tls_problem_beside(other)));
             problems.extend(trunk.problems(&self.sip.listen));
             if !names.insert(&trunk.name) {
                 problems.push(Problem::new(
@@ -90,12 +92,26 @@ impl Config {
         }
         problems.extend(self.media.problems());
         problems.extend(self.load.problems());
+        problems.extend(self.presence.problems());
+        problems.extend(self.ami.problems(&self.trunks));
+        problems.extend(self.feature_codes.problems(self));
+        problems.extend(self.admin.problems());
+        problems.extend(self.records.problems());
         problems.extend(self.calls.problems());
         if self.store.instance.is_empty() {
             let mend = "give it a name: calls left behind by a crash are found by it";
             problems.push(Problem::new("store.instance", "is empty", mend));
         }
         problems.extend(self.numbers.problems());
+        problems.extend(self.limits.problems());
+        problems.extend(self.sources.problems());
+        problems.extend(self.widget.problems(self));
+        problems
+    }
+
+    /// What is wrong with the lines, wherever they stand.
+    pub(super) fn line_problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
         problems.extend(lines::directory(self).err().into_iter().flatten());
         problems.extend(self.registrations().err().into_iter().flatten());
         problems.extend(self.subscriptions().err().into_iter().flatten());
@@ -105,6 +121,8 @@ impl Config {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     pub(in crate::config) const SHIPPED: &str = include_str!("../../gateway.toml");
@@ -141,7 +159,8 @@ pub(super) mod tests {
         "#;
         let short = Config::parse(short).unwrap();
         let mut shipped = Config::parse(SHIPPED).unwrap();
-        shipped.lines.clear();
+        shipped.lines = Arc::default();
+        shipped.own_lines = Arc::default();
         assert_eq!(format!("{short:#?}"), format!("{shipped:#?}"));
         let sections = |c: &Config| {
             (
@@ -175,10 +194,16 @@ pub(super) mod tests {
             "[media]",
             "[load]",
             "[numbers]",
+            "[limits]",
+            "[directory]",
             "[[line]]",
+            "[presence]",
+            "[ami]",
             "[calls]",
             "[store]",
-            "[control]",
+            "[widget]",
+            "[admin]",
+            "[records]",
             "[log]",
         ] {
             // Comments name sections too: a heading stands alone on its line.
@@ -230,7 +255,7 @@ pub(super) mod tests {
         for part in [
             "matrix.homeserver",
             "media.phone_ports",
-            "two lines",
+            "stands twice",
             "matrix.as_token",
             "opus_complexity",
         ] {
@@ -306,6 +331,12 @@ pub(super) mod tests {
             ("phone_dscp = 46", "phone_dscp = 64", "media.phone_dscp"),
             ("browser_dscp = 46", "browser_dscp = 184", "octet is 46"),
             ("dscp = 24", "dscp = 96", "sip.dscp"),
+            ("minutes = 60", "minutes = 0", "sip.ban"),
+            (
+                "messages_per_second = 1000",
+                "messages_per_second = 1",
+                "sip.messages_per_second",
+            ),
             (
                 "worker_nice = -10",
                 "worker_nice = -21",

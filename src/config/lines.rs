@@ -1,14 +1,20 @@
 //! `[numbers]` and `[[line]]`
 
-use mxtrunk_signaling::directory::{self, Directory};
+use std::sync::Arc;
+
+use mxtrunk_matrix::Resident;
+use mxtrunk_signaling::classes::{Class, Classes, abroad_of, premium_of};
+use mxtrunk_signaling::directory::{self, Directory, DirectoryError};
 use mxtrunk_signaling::emergency;
 use mxtrunk_signaling::numbers::{Number, NumberPlan};
 use mxtrunk_sip::{AccountName, Package, TrunkName};
 use ruma::UserId;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
+use super::limits::OwnLimits;
+use super::matrix::Language;
 use super::register::Register;
-use super::sip::Trunk;
+use super::sources::Place;
 use super::{Config, Problem};
 
 /// `[numbers]`
@@ -21,6 +27,11 @@ pub(crate) struct Numbers {
     extension_digits: usize,
     dialable: Vec<String>,
     emergency: Option<Vec<String>>,
+    permissions: Option<Vec<Class>>,
+    internal: Vec<String>,
+    national: Vec<String>,
+    international: Vec<String>,
+    premium: Option<Vec<String>>,
 }
 
 impl Default for Numbers {
@@ -32,6 +43,11 @@ impl Default for Numbers {
             extension_digits: 5,
             dialable: Vec::new(),
             emergency: None,
+            permissions: None,
+            internal: Vec::new(),
+            national: Vec::new(),
+            international: Vec::new(),
+            premium: None,
         }
     }
 }
@@ -45,7 +61,21 @@ impl Numbers {
             extension_digits: self.extension_digits,
             dialable: self.dialable.clone(),
             emergency: self.emergency(),
+            classes: self.classes(),
         }
+    }
+
+    /// What the site says itself goes before what is known of its country.
+    fn classes(&self) -> Classes {
+        let premium = self.premium.clone();
+        let premium = premium.unwrap_or_else(|| premium_of(&self.country));
+        Classes(vec![
+            (Class::Internal, self.internal.clone()),
+            (Class::National, self.national.clone()),
+            (Class::International, self.international.clone()),
+            (Class::Premium, premium),
+            (Class::International, abroad_of(&self.country)),
+        ])
     }
 
     /// As set, else those of the country.
@@ -102,12 +132,43 @@ impl Numbers {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Line {
     pub(super) user: String,
-    pub(super) extension: String,
+    extension: Option<String>,
     did: Option<String>,
     caller_id: Option<String>,
     name: Option<String>,
+    language: Option<Language>,
+    call_waiting: Option<bool>,
+    presence: Option<bool>,
+    at_pbx: Option<bool>,
+    permissions: Option<Vec<Class>>,
+    limits: Option<OwnLimits>,
     pub(super) register: Option<Register>,
     pub(super) subscribe: Option<Vec<Package>>,
+    /// Where it stands: the first says more than those after it.
+    #[serde(skip, default = "in_gateway_toml")]
+    pub(super) places: Vec<Place>,
+}
+
+fn in_gateway_toml() -> Vec<Place> {
+    vec![Place::Config]
+}
+
+/// Lines as they stand in the file.
+pub(super) fn shared<'de, D: Deserializer<'de>>(lines: D) -> Result<Arc<Vec<Line>>, D::Error> {
+    Vec::deserialize(lines).map(Arc::new)
+}
+
+/// Whose telephony rooms are looked after, and what they are written to in.
+pub(super) fn residents(config: &Config) -> Vec<Resident> {
+    let lines = config.lines.iter();
+    let residents = lines.filter_map(|line| {
+        let language = line.language.unwrap_or(config.matrix.language);
+        Some(Resident {
+            user: UserId::parse(&line.user).ok()?,
+            language: language.into(),
+        })
+    });
+    residents.collect()
 }
 
 /// The directory of both sections.
@@ -115,8 +176,8 @@ pub(super) fn directory(config: &Config) -> Result<Directory, Vec<Problem>> {
     let (plan, server_name) = (config.numbers.plan(), &config.matrix.server_name);
     let mut problems = Vec::new();
     let mut ready = Vec::new();
-    for line in &config.lines {
-        match line.resolve(&plan, server_name, &config.trunks) {
+    for line in &*config.lines {
+        match line.resolve(&plan, server_name, config) {
             Ok(line) => ready.push(line),
             Err(problem) => problems.push(problem),
         }
@@ -125,11 +186,19 @@ pub(super) fn directory(config: &Config) -> Result<Directory, Vec<Problem>> {
         return Err(problems);
     }
     Directory::new(plan, ready).map_err(|error| {
-        vec![Problem::new(
-            "line",
-            error.to_string(),
-            "each person and each number has one line",
-        )]
+        let place = |user: &UserId| {
+            let mut lines = config.lines.iter();
+            let line = lines.find(|line| line.user == user.as_str());
+            line.map(Line::place).unwrap_or_default()
+        };
+        let places = match &error {
+            DirectoryError::SameNumber { first, second, .. } => {
+                format!("{} and {}", place(first), place(second))
+            }
+            DirectoryError::SameUser { user } => place(user),
+        };
+        let mend = "each person and each number has one line";
+        vec![Problem::new(places, error.to_string(), mend)]
     })
 }
 
@@ -139,16 +208,63 @@ impl Line {
         self.register.is_some()
     }
 
-    /// Where in the file it is, for a person.
+    /// Where it stands, for a person.
     pub(super) fn place(&self) -> String {
-        format!("line {:?}", self.user)
+        match self.places.first() {
+            None | Some(Place::Config) => format!("line {:?}", self.user),
+            Some(place) => format!("line {:?} ({place})", self.user),
+        }
+    }
+
+    /// Its sources, the first of which says most.
+    pub(super) fn source(&self) -> String {
+        let words: Vec<_> = self.places.iter().map(Place::word).collect();
+        words.join(" + ")
+    }
+
+    /// The number by which the PBX calls it, where it is one.
+    pub(super) fn extension(&self, plan: &NumberPlan) -> Option<Number> {
+        plan.normalise(self.extension.as_deref()?)
+    }
+
+    /// Takes from another source's line of the same person what this one does not say.
+    pub(super) fn fill_from(&mut self, other: Line) {
+        let Line {
+            user: _,
+            extension,
+            did,
+            caller_id,
+            name,
+            language,
+            call_waiting,
+            presence,
+            at_pbx,
+            permissions,
+            limits,
+            register,
+            subscribe,
+            places,
+        } = other;
+        self.extension = self.extension.take().or(extension);
+        self.did = self.did.take().or(did);
+        self.caller_id = self.caller_id.take().or(caller_id);
+        self.name = self.name.take().or(name);
+        self.language = self.language.take().or(language);
+        self.call_waiting = self.call_waiting.or(call_waiting);
+        self.presence = self.presence.or(presence);
+        self.at_pbx = self.at_pbx.or(at_pbx);
+        self.permissions = self.permissions.take().or(permissions);
+        self.limits = self.limits.take().or(limits);
+        self.register = self.register.take().or(register);
+        self.subscribe = self.subscribe.take().or(subscribe);
+        self.places.extend(places);
     }
 
     fn resolve(
         &self,
         plan: &NumberPlan,
         server_name: &str,
-        trunks: &[Trunk],
+        config: &Config,
     ) -> Result<directory::Line, Problem> {
         let place = self.place();
         let user = UserId::parse(&self.user).map_err(|_| {
@@ -174,7 +290,11 @@ impl Line {
                 )
             })
         };
-        let extension = number("extension", &self.extension)?;
+        let extension = self.extension.as_deref().ok_or_else(|| {
+            let mend = "write extension, the number by which the PBX calls this person";
+            Problem::new(&place, "has no extension", mend)
+        })?;
+        let extension = number("extension", extension)?;
         let did = self
             .did
             .as_deref()
@@ -187,18 +307,28 @@ impl Line {
             .transpose()?;
         let register = self.register.as_ref();
         // What is wrong with it is complained about with the accounts.
-        let trunk = register.and_then(|register| register.trunk(&place, trunks).ok());
+        let trunk = register.and_then(|register| register.trunk(&place, &config.trunks).ok());
         let account = trunk.map(|trunk| directory::Account {
             trunk: TrunkName(trunk.name.clone()),
             name: AccountName(extension.to_string()),
         });
-        Ok(directory::Line {
-            user,
-            caller_id: caller_id.unwrap_or_else(|| extension.clone()),
-            extension,
-            did,
-            name: self.name.clone(),
-            account,
-        })
+        let permissions = self.permissions.as_ref();
+        let permissions = permissions.or(config.numbers.permissions.as_ref());
+        let mut line = directory::Line::new(user, extension);
+        if let Some(caller_id) = caller_id {
+            line.caller_id = caller_id;
+        }
+        if let Some(permissions) = permissions {
+            line.permissions = permissions.iter().copied().collect();
+        }
+        line.limits = config.limits.of_line(&place, self.limits.as_ref())?;
+        line.did = did;
+        line.name.clone_from(&self.name);
+        line.account = account;
+        line.call_waiting = self.call_waiting.unwrap_or(true);
+        line.presence = self.presence.unwrap_or(true);
+        line.at_pbx = self.at_pbx.unwrap_or(true);
+        line.source = self.source();
+        Ok(line)
     }
 }

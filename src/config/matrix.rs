@@ -27,6 +27,14 @@ pub(crate) struct Matrix {
     pub(crate) user_prefix: String,
     #[serde(default = "default_join_seconds")]
     pub(crate) join_seconds: u64,
+    #[serde(default = "default_telephony_rooms")]
+    pub(crate) telephony_rooms: bool,
+    #[serde(default = "default_pictures")]
+    pub(crate) pictures: bool,
+    #[serde(default)]
+    pub(crate) language: Language,
+    #[serde(default = "default_lookups")]
+    pub(crate) lookups_per_second: u32,
 }
 
 fn default_listen() -> SocketAddr {
@@ -43,6 +51,37 @@ fn default_user_prefix() -> String {
 
 fn default_join_seconds() -> u64 {
     5
+}
+
+fn default_lookups() -> u32 {
+    20
+}
+
+fn default_telephony_rooms() -> bool {
+    true
+}
+
+fn default_pictures() -> bool {
+    true
+}
+
+/// What people are written to in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub(crate) enum Language {
+    #[default]
+    #[serde(rename = "en")]
+    English,
+    #[serde(rename = "fr")]
+    French,
+}
+
+impl From<Language> for mxtrunk_matrix::catalogue::Language {
+    fn from(language: Language) -> Self {
+        match language {
+            Language::English => Self::English,
+            Language::French => Self::French,
+        }
+    }
 }
 
 impl std::fmt::Debug for Matrix {
@@ -111,6 +150,13 @@ impl Matrix {
                     "use lower-case letters, digits and . _ = - only",
                 ));
             }
+        }
+        if self.lookups_per_second == 0 {
+            problems.push(Problem::new(
+                "matrix.lookups_per_second",
+                "0 would let nobody dial",
+                "use 20, or more where very many people dial at once",
+            ));
         }
         if !(1..=7).contains(&self.join_seconds) {
             problems.push(Problem::new(

@@ -1,23 +1,34 @@
 //! `gateway.toml`: one file for each section, what it may say, and what is wrong with it.
 
+mod admin;
+mod ami;
+mod ban;
 mod check;
-mod control;
+mod feature_codes;
+mod limits;
 mod lines;
+mod listen;
 mod load;
 mod matrix;
 pub(crate) mod media;
+mod presence;
+mod records;
 mod register;
 mod required_auth;
 mod rules;
 mod secret;
 pub(crate) mod sip;
+pub(crate) mod sources;
 mod subscribe;
 mod targets;
 mod tls;
+mod widget;
+mod written;
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mxtrunk_media_io::MediaTimeouts;
@@ -25,6 +36,7 @@ use serde::Deserialize;
 
 pub(crate) use check::Problem;
 pub(crate) use secret::Secret;
+pub(crate) use written::Difference;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -40,16 +52,38 @@ pub(crate) struct Config {
     pub(crate) load: load::Load,
     #[serde(default)]
     pub(crate) numbers: lines::Numbers,
-    #[serde(default, rename = "line")]
-    pub(crate) lines: Vec<lines::Line>,
+    #[serde(default)]
+    pub(crate) limits: limits::SiteLimits,
+    /// Those that stand in this file.
+    #[serde(default, rename = "line", deserialize_with = "lines::shared")]
+    own_lines: Arc<Vec<lines::Line>>,
+    /// Those, and what `sources` lead to. Shared: there may be thousands, and a configuration is copied.
+    #[serde(skip)]
+    pub(crate) lines: Arc<Vec<lines::Line>>,
+    #[serde(default, rename = "directory")]
+    pub(crate) sources: sources::Directory,
+    #[serde(default)]
+    pub(crate) presence: presence::Presence,
+    #[serde(default)]
+    pub(crate) ami: ami::Ami,
+    #[serde(default)]
+    pub(crate) feature_codes: feature_codes::FeatureCodes,
     #[serde(default)]
     pub(crate) calls: Calls,
     #[serde(default)]
     pub(crate) store: StoreFile,
+    /// `[control]` held the socket alone, before there was more.
+    #[serde(default, alias = "control")]
+    pub(crate) admin: admin::Admin,
     #[serde(default)]
-    control: control::Control,
+    pub(crate) widget: widget::Widget,
+    #[serde(default)]
+    pub(crate) records: records::Records,
     #[serde(default)]
     pub(crate) log: Log,
+    /// All of that as it was written.
+    #[serde(skip)]
+    pub(crate) written: written::Written,
 }
 
 /// `[calls]`
@@ -62,6 +96,7 @@ pub(crate) struct Calls {
     media_initial_seconds: u64,
     media_steady_seconds: u64,
     media_held_seconds: u64,
+    drain_seconds: u64,
 }
 
 impl Default for Calls {
@@ -73,6 +108,7 @@ impl Default for Calls {
             media_initial_seconds: 30,
             media_steady_seconds: 60,
             media_held_seconds: 3600,
+            drain_seconds: 60,
         }
     }
 }
@@ -113,6 +149,12 @@ impl Calls {
                 1..=300,
                 "30 is the default: Element itself gives up then",
             ),
+            within(
+                "drain_seconds",
+                self.drain_seconds,
+                0..=86_400,
+                "0 ends calls at once",
+            ),
             patience("media_initial_seconds", self.media_initial_seconds),
             patience("media_steady_seconds", self.media_steady_seconds),
             patience("media_held_seconds", self.media_held_seconds),
@@ -129,6 +171,11 @@ impl Calls {
             lost: Duration::from_secs(self.lost_seconds),
             ..mxtrunk_call::Timings::default()
         }
+    }
+
+    /// How long calls may go on once the gateway is told to stop.
+    pub(crate) fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
     }
 
     pub(crate) fn media_timeouts(&self) -> MediaTimeouts {
@@ -163,16 +210,28 @@ impl Default for StoreFile {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Log {
     pub(crate) level: Level,
+    pub(crate) format: Format,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Log { level: Level::Info }
+        Log {
+            level: Level::Info,
+            format: Format::Text,
+        }
     }
 }
 
+/// What a line of the log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
 /// How much is logged.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Level {
     Error,
@@ -207,7 +266,8 @@ fn dscp_problem(key: &str, dscp: u8, default: &str) -> Option<Problem> {
 }
 
 impl Config {
-    /// Reads and checks a file.
+    /// Reads and checks a file. Where it leads to lines elsewhere, these are still to come ([`Config::with_lines`]), and
+    /// none is checked.
     ///
     /// # Errors
     /// With every problem found, each saying where it is and how to mend it.
@@ -229,14 +289,54 @@ impl Config {
     pub(crate) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
         let mut config: Config =
             toml::from_str(text).map_err(|error| vec![Problem::of_syntax(text, &error)])?;
+        // It has just been parsed: what is wrong is said by then.
+        config.written = toml::from_str(text)
+            .map(|table| written::Written::of(&table))
+            .unwrap_or_default();
         for trunk in &mut config.trunks {
             trunk.find_lines(text);
         }
-        let problems = config.problems();
-        if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(problems)
+        let mut problems = config.problems();
+        // What is wrong with lines, too, where all of them stand here.
+        if !config.sources.has_any() {
+            match config.with_lines(&[], &[]) {
+                Ok(whole) => config = whole,
+                Err(more) => problems.extend(more),
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(config),
+            false => Err(problems),
+        }
+    }
+
+    /// The same with what of another one holds at once (and `written::Written::holds_at_once` says so): its lines and
+    /// sources, its way to write numbers, limits, how much is logged, and our certificate.
+    ///
+    /// # Errors
+    /// With every problem found.
+    pub(crate) fn taking_over(&self, other: &Config) -> Result<Config, Vec<Problem>> {
+        let mut config = self.clone();
+        config.own_lines.clone_from(&other.own_lines);
+        config.lines.clone_from(&other.lines);
+        config.sources.clone_from(&other.sources);
+        config.numbers.clone_from(&other.numbers);
+        config.limits.clone_from(&other.limits);
+        config.log.level = other.log.level;
+        config.media.max_calls = other.media.max_calls;
+        config.sip.take_over(&other.sip);
+        for trunk in &mut config.trunks {
+            let mut others = other.trunks.iter();
+            if let Some(other) = others.find(|other| other.name == trunk.name) {
+                trunk.max_calls = other.max_calls;
+                trunk.new_calls_per_second = other.new_calls_per_second;
+            }
+        }
+        config.written.take_over(&other.written);
+        let problems = config.line_problems();
+        match problems.is_empty() {
+            true => Ok(config),
+            false => Err(problems),
         }
     }
 
@@ -248,10 +348,15 @@ impl Config {
         lines::directory(self)
     }
 
-    /// Where `mxtrunk trace` reaches the running gateway.
-    pub(crate) fn control_socket(&self) -> PathBuf {
+    /// Whose telephony rooms are looked after.
+    pub(crate) fn residents(&self) -> Vec<mxtrunk_matrix::Resident> {
+        lines::residents(self)
+    }
+
+    /// Where the gateway's own commands reach the one that runs.
+    pub(crate) fn admin_socket(&self) -> PathBuf {
         let beside = || self.store.path.with_extension("sock");
-        self.control.socket.clone().unwrap_or_else(beside)
+        self.admin.socket.clone().unwrap_or_else(beside)
     }
 
     /// What it sets up, in one line.

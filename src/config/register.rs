@@ -159,9 +159,9 @@ impl Config {
         let plan = self.numbers.plan();
         let (mut ready, mut problems) = (Vec::new(), Vec::new());
         let mut taken = HashSet::new();
-        for line in &self.lines {
+        for line in &*self.lines {
             // An extension that is no number is complained about with the directory.
-            let extension = plan.normalise(&line.extension);
+            let extension = line.extension(&plan);
             let (Some(register), Some(extension)) = (&line.register, extension) else {
                 continue;
             };
@@ -203,7 +203,7 @@ impl Config {
     fn line_called_so(&self, account: &RegistrationConfig, plan: &NumberPlan) -> Option<&str> {
         let mut others = self.lines.iter().filter(|line| line.register.is_none());
         let named = others.find(|line| {
-            let extension = plan.normalise(&line.extension);
+            let extension = line.extension(plan);
             extension.is_some_and(|extension| extension.as_str() == account.user)
         });
         named.map(|line| line.user.as_str())

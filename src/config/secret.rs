@@ -10,6 +10,11 @@ use super::Problem;
 pub(crate) struct Secret(String);
 
 impl Secret {
+    #[cfg(test)]
+    pub(crate) fn of(text: &str) -> Self {
+        Secret(text.to_owned())
+    }
+
     /// The secret itself.
     pub(crate) fn reveal(&self) -> &str {
         &self.0

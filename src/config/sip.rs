@@ -1,14 +1,12 @@
-//! `[sip]` and `[[trunk]]`
+//! `[[trunk]]`
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use mxtrunk_signaling::TrunkRules;
-use mxtrunk_sip::{IdentityHeaders, Package};
+use mxtrunk_sip::{ForwardHeaders, IdentityHeaders, Package};
 use serde::Deserialize;
-use serde::de::{self, Deserializer};
 use toml::Spanned;
 
 use super::Problem;
@@ -17,30 +15,7 @@ use super::rules::{self, WrittenRule};
 use super::secret::{self, Secret};
 use super::targets::{Location, Target};
 
-/// `[sip]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Sip {
-    pub(crate) listen: Vec<Listen>,
-    pub(crate) advertise: Option<SocketAddr>,
-    #[serde(default = "default_user_agent")]
-    pub(crate) user_agent: String,
-    #[serde(default = "default_max_calls")]
-    pub(crate) max_calls: usize,
-    #[serde(default = "default_dscp")]
-    pub(crate) dscp: u8,
-    #[serde(default)]
-    pub(crate) nameservers: Vec<SocketAddr>,
-    pub(super) tls_certificate: Option<PathBuf>,
-    pub(super) tls_key: Option<PathBuf>,
-}
-
-/// One `udp:…`, `tcp:…` or `tls:…`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Listen {
-    pub(crate) transport: Transport,
-    pub(crate) address: SocketAddr,
-}
+pub(crate) use super::listen::{Listen, Sip};
 
 /// How SIP travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -49,6 +24,17 @@ pub(crate) enum Transport {
     Udp,
     Tcp,
     Tls,
+}
+
+/// Whose number a call shows that a line forwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ForwardedCaller {
+    /// The caller's own.
+    #[default]
+    Caller,
+    /// The line's.
+    Line,
 }
 
 /// `[[trunk]]`
@@ -68,6 +54,8 @@ pub(crate) struct Trunk {
     pub(super) tls_name: Option<String>,
     #[serde(default = "yes")]
     pub(super) tls_mutual: bool,
+    pub(super) tls_certificate: Option<PathBuf>,
+    pub(super) tls_key: Option<PathBuf>,
     #[serde(default)]
     pub(crate) allow: Vec<IpAddr>,
     pub(crate) username: Option<String>,
@@ -96,6 +84,10 @@ pub(crate) struct Trunk {
     pub(crate) trust_identity: bool,
     #[serde(default)]
     pub(crate) identity: IdentityHeaders,
+    #[serde(default)]
+    pub(crate) forwarded: ForwardHeaders,
+    #[serde(default)]
+    pub(crate) forwarded_caller: ForwardedCaller,
     #[serde(default = "default_codecs")]
     pub(crate) codecs: Vec<Codec>,
     #[serde(default)]
@@ -107,7 +99,11 @@ pub(crate) struct Trunk {
     #[serde(default)]
     pub(crate) early_media: EarlyMedia,
     #[serde(default)]
+    pub(crate) transfer: Transfer,
+    #[serde(default)]
     pub(super) subscribe: Vec<Package>,
+    #[serde(default)]
+    pub(super) watch: Vec<String>,
     #[serde(default)]
     dial: Vec<Spanned<WrittenRule>>,
     #[serde(default)]
@@ -153,16 +149,13 @@ pub(crate) enum EarlyMedia {
     Ignore,
 }
 
-fn default_user_agent() -> String {
-    "mxtrunk".into()
-}
-
-fn default_max_calls() -> usize {
-    500
-}
-
-fn default_dscp() -> u8 {
-    24
+/// Who transfers a call that a person hands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Transfer {
+    #[default]
+    Refer,
+    Bridge,
 }
 
 fn yes() -> bool {
@@ -211,77 +204,6 @@ impl std::fmt::Debug for Trunk {
             .field("name", &self.name)
             .field("targets", &self.targets())
             .finish_non_exhaustive()
-    }
-}
-
-impl FromStr for Listen {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no listener: write udp:ADDRESS:PORT, tcp:… or tls:…");
-        let (transport, address) = text.split_once(':').ok_or_else(wrong)?;
-        let transport = match transport {
-            "udp" => Transport::Udp,
-            "tcp" => Transport::Tcp,
-            "tls" => Transport::Tls,
-            _ => return Err(wrong()),
-        };
-        let address = address.parse().map_err(|_| wrong())?;
-        Ok(Listen { transport, address })
-    }
-}
-
-impl<'de> Deserialize<'de> for Listen {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
-    }
-}
-
-impl Sip {
-    pub(super) fn problems(&self) -> Vec<Problem> {
-        if self.max_calls == 0 {
-            return vec![Problem::new(
-                "sip.max_calls",
-                "is 0: no call could be placed",
-                "500 is the default",
-            )];
-        }
-        if let Some(problem) = super::dscp_problem("sip.dscp", self.dscp, "24 (CS3) is the default")
-        {
-            return vec![problem];
-        }
-        for listen in &self.listen {
-            let told = self.advertise.unwrap_or(listen.address);
-            if told.is_ipv4() != listen.address.is_ipv4() {
-                return vec![Problem::new(
-                    "sip.advertise",
-                    format!("{told} is not of the family of {}", listen.address),
-                    "listen on and advertise IPv4 with IPv4, or IPv6 with IPv6",
-                )];
-            }
-        }
-        let has_tls = self.listen.iter().any(|l| l.transport == Transport::Tls);
-        match self.tls_identity() {
-            Err(problem) => return vec![problem],
-            Ok(None) if has_tls => {
-                return vec![Problem::new(
-                    "sip.listen",
-                    "has tls:…, and there is no certificate to show",
-                    "set sip.tls_certificate and sip.tls_key, the PEM files of the certificate and its key",
-                )];
-            }
-            Ok(_) => {}
-        }
-        if self.listen.is_empty() {
-            return vec![Problem::new(
-                "sip.listen",
-                "is empty",
-                "name at least one, for instance \"udp:127.0.0.1:5070\"",
-            )];
-        }
-        Vec::new()
     }
 }
 

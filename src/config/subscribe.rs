@@ -1,4 +1,5 @@
-//! `subscribe` of a `[[line]]` or a `[[trunk]]`: what the PBX is asked to tell about lines.
+//! `subscribe` of a `[[line]]` or a `[[trunk]]`, and `watch` of a `[[trunk]]`: what the PBX is asked to tell about lines,
+//! and about desk phones.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -25,9 +26,13 @@ impl Config {
             let place = format!("trunk {:?}", trunk.name);
             problems.extend(twice(&place, &trunk.subscribe));
         }
-        for line in &self.lines {
+        match self.desk_phones() {
+            Ok(phones) => ready.extend(phones),
+            Err(more) => problems.extend(more),
+        }
+        for line in &*self.lines {
             // An extension that is no number, and a register without its trunk, are complained about elsewhere.
-            let Some(extension) = plan.normalise(&line.extension) else {
+            let Some(extension) = line.extension(&plan) else {
                 continue;
             };
             match self.watched(line, &extension) {
@@ -38,6 +43,74 @@ impl Config {
         match problems.is_empty() {
             true => Ok(ready),
             false => Err(problems),
+        }
+    }
+
+    /// What each trunk is asked to tell about extensions that are no line's.
+    fn desk_phones(&self) -> Result<Vec<SubscriptionConfig>, Vec<Problem>> {
+        let plan = self.numbers.plan();
+        let lines: HashSet<_> = self
+            .lines
+            .iter()
+            .filter_map(|line| line.extension(&plan))
+            .collect();
+        let (mut ready, mut problems, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
+        for trunk in &self.trunks {
+            for written in &trunk.watch {
+                let problem = |what: &str, mend: &str| {
+                    let place = format!("trunk {:?}: watch", trunk.name);
+                    Problem::new(place, format!("{written:?} {what}"), mend)
+                };
+                let Some(number) = plan.normalise(written) else {
+                    let mend = "write extensions, for instance \"1001\"";
+                    problems.push(problem("is no number", mend));
+                    continue;
+                };
+                // A line may come from elsewhere at any time: it is what holds, and no reason to stay as we were.
+                if lines.contains(&number) {
+                    continue;
+                } else if !seen.insert(number.clone()) {
+                    problems.push(problem("is watched twice", "write each extension once"));
+                } else {
+                    ready.push(SubscriptionConfig {
+                        trunk: TrunkName(trunk.name.clone()),
+                        line: number.to_string(),
+                        account: None,
+                        user: number.to_string(),
+                        package: Package::Dialog,
+                        expires: EXPIRES,
+                    });
+                }
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(ready),
+            false => Err(problems),
+        }
+    }
+
+    /// Watched extensions that are a line's, and are passed over for that.
+    pub(crate) fn watched_lines(&self) -> Vec<String> {
+        let plan = self.numbers.plan();
+        let lines = self.lines.iter();
+        let lines: HashSet<_> = lines.filter_map(|line| line.extension(&plan)).collect();
+        let watched = self.trunks.iter().flat_map(|trunk| &trunk.watch);
+        let watched = watched.filter(|written| {
+            let number = plan.normalise(written);
+            number.is_some_and(|number| lines.contains(&number))
+        });
+        watched.cloned().collect()
+    }
+
+    /// Tells of them, unless all of them were told of already.
+    pub(crate) fn warn_of_watched_lines(&self, told: &[String]) {
+        let watched = self.watched_lines();
+        if watched.iter().any(|one| !told.contains(one)) {
+            tracing::warn!(
+                "extensions in a trunk's watch are lines: {}. The line holds, and its calls are seen only with \"dialog\" in its \
+                 subscribe; take them out of watch",
+                watched.join(", ")
+            );
         }
     }
 
@@ -175,6 +248,43 @@ mod tests {
         let second = "\n[[trunk]]\nname = \"second\"\ntarget = \"127.0.0.2:5060\"\n";
         let said = complaints(&(text + second));
         assert!(said.contains("give the line a register"), "{said}");
+    }
+
+    #[test]
+    fn desk_phones_are_watched_by_their_trunk() {
+        let watching = |list: &str| {
+            let none = "\nwatch = []\n";
+            assert!(
+                SHIPPED.contains(none),
+                "the shipped trunk says it otherwise"
+            );
+            SHIPPED.replacen(none, &format!("\nwatch = {list}\n"), 1)
+        };
+        let phones = subscriptions(&watching("[\"1001\", \"1002\"]"));
+        assert_eq!(phones.len(), 2);
+        assert_eq!(
+            (phones[0].package, phones[0].user.as_str()),
+            (Package::Dialog, "1001")
+        );
+        assert_eq!(phones[0].account, None);
+        for (list, complaint) in [
+            ("[\"1001\", \"10 01\"]", "watched twice"),
+            ("[\"caf\u{e9}\"]", "is no number"),
+        ] {
+            let said = complaints(&watching(list));
+            assert!(said.contains(complaint), "{list} gave:\n{said}");
+        }
+    }
+
+    #[test]
+    fn a_watched_extension_that_becomes_a_line_is_passed_over_and_nothing_is_refused() {
+        let none = "\nwatch = []\n";
+        let text = SHIPPED.replacen(none, "\nwatch = [\"1001\", \"2002\"]\n", 1);
+        let phones = subscriptions(&text);
+        assert_eq!(phones.len(), 1, "{phones:?}");
+        assert_eq!(phones[0].user, "1001");
+        let config = Config::parse(&text).expect("sound");
+        assert_eq!(config.watched_lines(), ["2002"]);
     }
 
     #[test]

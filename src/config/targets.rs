@@ -137,6 +137,21 @@ impl Trunk {
         (addresses, names)
     }
 
+    /// A target that both have, as it is written.
+    pub(super) fn place_in_common(&self, other: &Trunk) -> Option<String> {
+        let all = |trunk: &Trunk| -> Vec<Location> {
+            let several = trunk.targets.iter().map(|target| target.location.clone());
+            trunk.target.clone().into_iter().chain(several).collect()
+        };
+        let theirs = all(other);
+        let common = all(self).into_iter().find(|own| theirs.contains(own))?;
+        Some(match common {
+            Location::Address(address) => address.to_string(),
+            Location::Name(name, Some(port)) => format!("{name}:{port}"),
+            Location::Name(name, None) => name,
+        })
+    }
+
     /// What its INVITEs carry besides.
     pub(crate) fn headers(&self) -> Result<Vec<ExtraHeader>, Problem> {
         let headers = self.headers.iter().map(|(name, value)| {

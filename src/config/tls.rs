@@ -10,34 +10,46 @@ use super::sip::{Sip, Transport, Trunk};
 impl Sip {
     /// Who we are in TLS.
     pub(crate) fn tls_identity(&self) -> Result<Option<TlsIdentity>, Problem> {
-        let (certificate, key) = match (&self.tls_certificate, &self.tls_key) {
-            (None, None) => return Ok(None),
-            (Some(certificate), Some(key)) => (certificate, key),
-            _ => {
-                return Err(Problem::new(
-                    "sip.tls_certificate",
-                    "and sip.tls_key are not both set",
-                    "set both, or none: the certificate and its key, each a PEM file",
-                ));
-            }
-        };
-        let chain = read("sip.tls_certificate", certificate)?;
-        let own = read("sip.tls_key", key)?;
-        let identity = TlsIdentity::from_pem(&chain, &own).map_err(|error| {
-            let (place, file) = match error {
-                mxtrunk_sip::TlsError::NoKey | mxtrunk_sip::TlsError::OtherKey => {
-                    ("sip.tls_key", key)
-                }
-                _ => ("sip.tls_certificate", certificate),
-            };
-            Problem::new(
-                place,
-                format!("{} {error}", file.display()),
-                "name PEM files: our certificate, followed by those between it and its authority, and its key",
-            )
-        })?;
-        Ok(Some(identity))
+        identity(
+            "sip.",
+            self.tls_certificate.as_deref(),
+            self.tls_key.as_deref(),
+        )
     }
+}
+
+/// Who these files say we are; their settings are named with what stands `before` them.
+fn identity(
+    before: &str,
+    certificate: Option<&Path>,
+    key: Option<&Path>,
+) -> Result<Option<TlsIdentity>, Problem> {
+    let place = |key| format!("{before}{key}");
+    let (certificate, key) = match (certificate, key) {
+        (None, None) => return Ok(None),
+        (Some(certificate), Some(key)) => (certificate, key),
+        _ => {
+            return Err(Problem::new(
+                place("tls_certificate"),
+                "and tls_key are not both set",
+                "set both, or none: the certificate and its key, each a PEM file",
+            ));
+        }
+    };
+    let chain = read(&place("tls_certificate"), certificate)?;
+    let own = read(&place("tls_key"), key)?;
+    let identity = TlsIdentity::from_pem(&chain, &own).map_err(|error| {
+        let (setting, file) = match error {
+            mxtrunk_sip::TlsError::NoKey | mxtrunk_sip::TlsError::OtherKey => ("tls_key", key),
+            _ => ("tls_certificate", certificate),
+        };
+        Problem::new(
+            place(setting),
+            format!("{} {error}", file.display()),
+            "name PEM files: our certificate, followed by those between it and its authority, and its key",
+        )
+    })?;
+    Ok(Some(identity))
 }
 
 impl Trunk {
@@ -50,7 +62,38 @@ impl Trunk {
             trust: self.trust()?,
             name: self.tls_name.clone(),
             shows_certificate: self.tls_mutual,
+            identity: identity(
+                &format!("trunk {:?}: ", self.name),
+                self.tls_certificate.as_deref(),
+                self.tls_key.as_deref(),
+            )?,
         })
+    }
+
+    /// What is wrong between two trunks to one place, to which there is one connection: it is made by the `tls_…` of one.
+    pub(super) fn tls_problem_beside(&self, other: &Trunk) -> Option<Problem> {
+        let is_tls = |trunk: &Trunk| trunk.transport == Transport::Tls;
+        let place = self.place_in_common(other)?;
+        let rules = |trunk: &Trunk| {
+            (
+                trunk.tls_ca.clone(),
+                trunk.tls_pins.clone(),
+                trunk.tls_name.clone(),
+                trunk.tls_mutual,
+                (trunk.tls_certificate.clone(), trunk.tls_key.clone()),
+            )
+        };
+        if !is_tls(self) || !is_tls(other) || rules(self) == rules(other) {
+            return None;
+        }
+        Some(Problem::new(
+            format!("trunk {:?}", self.name),
+            format!(
+                "calls {place} as trunk {:?} does, and has other tls_…: only one of them would get through",
+                other.name
+            ),
+            "give both the same tls_…, or make one trunk of them",
+        ))
     }
 
     fn trust(&self) -> Result<Trust, Problem> {
@@ -86,7 +129,11 @@ impl Trunk {
     }
 
     pub(super) fn tls_problems(&self, place: &str) -> Vec<Problem> {
-        let is_set = self.tls_ca.is_some() || !self.tls_pins.is_empty() || self.tls_name.is_some();
+        let is_set = self.tls_ca.is_some()
+            || !self.tls_pins.is_empty()
+            || self.tls_name.is_some()
+            || self.tls_certificate.is_some()
+            || self.tls_key.is_some();
         if is_set && self.transport != Transport::Tls {
             return vec![Problem::new(
                 place,
@@ -168,6 +215,48 @@ mod tests {
         }
         let text = SHIPPED.replace("# tls_name =", "tls_name =");
         assert!(complaints(&text).contains("its transport is not TLS"));
+    }
+
+    #[test]
+    fn two_trunks_to_one_place_are_told_apart_by_no_certificate() {
+        let trunk = |name: &str, rest: &str| {
+            format!(
+                "[[trunk]]\nname = \"{name}\"\ntarget = \"pbx.example:5061\"\ntransport = \"tls\"\n{rest}\n"
+            )
+        };
+        let pins = |digits: &str| format!("tls_pins = [\"{}\"]", digits.repeat(32));
+        let with = |a: &str, b: &str| {
+            let two = trunk("a", a) + &trunk("b", b);
+            SHIPPED.replacen("[media]\n", &format!("{two}[media]\n"), 1)
+        };
+        let said = complaints(&with(&pins("ab"), &pins("cd")));
+        assert!(
+            said.contains("trunk \"b\": calls pbx.example:5061 as trunk \"a\" does"),
+            "{said}"
+        );
+        let same = with(&pins("ab"), &pins("ab"));
+        let elsewhere =
+            with(&pins("ab"), &pins("cd")).replacen("pbx.example:5061", "a.example:5061", 1);
+        for sound in [same, elsewhere] {
+            let said = complaints(&sound);
+            assert!(!said.contains("has other tls_"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_trunk_may_have_a_certificate_of_its_own() {
+        let said = complaints(&with("tls_certificate = \"/no/such.crt\""));
+        assert!(said.contains("trunk \"pbx\": tls_certificate"), "{said}");
+        assert!(said.contains("are not both set"), "{said}");
+        let both = "tls_certificate = \"/no/such.crt\"\ntls_key = \"/no/such.key\"";
+        let said = complaints(&with(both));
+        assert!(said.contains("/no/such.crt cannot be read"), "{said}");
+        let over_udp = SHIPPED.replacen(
+            "transport = \"udp\"",
+            &format!("transport = \"udp\"\n{both}"),
+            1,
+        );
+        assert!(complaints(&over_udp).contains("its transport is not TLS"));
     }
 
     #[test]

@@ -35,6 +35,11 @@ impl Client {
         Ok(Client { http, token })
     }
 
+    /// What the client shows to the homeserver.
+    pub(super) fn token(&self) -> &str {
+        &self.token
+    }
+
     /// A room with one virtual user, once that has joined.
     pub(super) async fn room_with(&self, virtual_user: &str) -> anyhow::Result<String> {
         let room = json!({ "preset": "trusted_private_chat", "is_direct": true, "invite": [virtual_user] });
@@ -67,6 +72,19 @@ impl Client {
         Ok(())
     }
 
+    /// The direct chats that her clients know, by the other's Mxid (`m.direct`).
+    pub(super) async fn direct_chats(&self) -> anyhow::Result<Value> {
+        let me = self.fetch("account/whoami").await?;
+        let me = me["user_id"].as_str().context("a user id")?;
+        self.fetch(&format!("user/{me}/account_data/m.direct"))
+            .await
+    }
+
+    /// How a user is shown: `displayname`, `avatar_url`.
+    pub(super) async fn profile(&self, user: &str) -> anyhow::Result<Value> {
+        self.fetch(&format!("profile/{user}")).await
+    }
+
     /// The contents of the first event of this type from `sender`.
     pub(super) async fn event_of(
         &self,
@@ -86,6 +104,55 @@ impl Client {
             Some(found["content"].clone())
         })
         .await
+    }
+
+    /// The rooms that the person is in.
+    pub(super) async fn rooms(&self) -> anyhow::Result<Vec<String>> {
+        let rooms = self.fetch("joined_rooms").await?;
+        let rooms = rooms["joined_rooms"].as_array().context("a list")?;
+        let rooms = rooms
+            .iter()
+            .filter_map(|room| Some(room.as_str()?.to_owned()));
+        Ok(rooms.collect())
+    }
+
+    /// The content of a state event, if there is one.
+    pub(super) async fn state(&self, room: &str, event_type: &str, key: &str) -> Option<Value> {
+        let path = format!("rooms/{room}/state/{event_type}/{key}");
+        self.fetch(&path).await.ok()
+    }
+
+    /// The last messages of a room, newest first, each with its edits: the whole events.
+    pub(super) async fn messages(&self, room: &str) -> anyhow::Result<Vec<Value>> {
+        let page = self
+            .fetch(&format!("rooms/{room}/messages?dir=b&limit=50"))
+            .await?;
+        let events = page["chunk"].as_array().context("a list")?.clone();
+        let messages = events.into_iter();
+        Ok(messages
+            .filter(|event| event["type"] == "m.room.message")
+            .collect())
+    }
+
+    /// Posts to a room: `leave`, or whatever else there is.
+    pub(super) async fn post(&self, room: &str, what: &str, body: Value) -> anyhow::Result<Value> {
+        let request = self.http.post(url(&format!("rooms/{room}/{what}")));
+        let answer = request.bearer_auth(&self.token).json(&body).send().await?;
+        Ok(answer.error_for_status()?.json().await?)
+    }
+
+    /// Sends a message; the status that the homeserver answers with.
+    pub(super) async fn say(&self, room: &str, text: &str) -> anyhow::Result<u16> {
+        let request = self
+            .http
+            .put(url(&format!("rooms/{room}/send/m.room.message/1")));
+        let content = json!({ "msgtype": "m.text", "body": text });
+        let answer = request
+            .bearer_auth(&self.token)
+            .json(&content)
+            .send()
+            .await?;
+        Ok(answer.status().as_u16())
     }
 
     async fn fetch(&self, path: &str) -> anyhow::Result<Value> {

@@ -4,16 +4,20 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::ensure;
-use mxtrunk_testbed::asterisk::{self, extension};
+use mxtrunk_testbed::asterisk::{self, PHONES, extension};
 use mxtrunk_testbed::process::until;
 use mxtrunk_testbed::run::Run;
 use mxtrunk_testbed::{gateway, namespace};
 
-use super::site::{PATIENCE, Site};
+use super::site::{PATIENCE, Site, hum_of};
+
+/// Longer than the desk phone speaks in any of these.
+const ALL_THE_TIME: Duration = Duration::from_secs(60);
 
 /// The desk phone calls Alice, and they talk.
 async fn called(run: &Run) -> anyhow::Result<Site> {
-    let mut site = Site::start(run, "").await?;
+    let mut site = Site::start_saying(run, "", &hum_of(ALL_THE_TIME)).await?;
+    site.alice_says_a_tone().await?;
     site.answers_the_desk_phone("2001").await?;
     Ok(site)
 }
@@ -28,11 +32,12 @@ fn a_desk_phones_hold_shows_in_the_browser_ten_times_and_the_call_survives() {
             site.peers.phone.resume().await?;
             shows(&site, false, turn).await?;
         }
+        site.both_hear(&run, PHONES[0], "after-ten-holds").await?;
         site.is_heard_and_hung_up().await
     });
 }
 
-async fn shows(site: &Site, held: bool, turn: u32) -> anyhow::Result<()> {
+pub(super) async fn shows(site: &Site, held: bool, turn: u32) -> anyhow::Result<()> {
     let what = format!("the browser to show held: {held}, turn {turn}");
     until(&what, PATIENCE, async || {
         let shown = site.alice.is_held_by_them().await.ok()?;
@@ -51,12 +56,13 @@ fn a_browsers_hold_reaches_the_desk_phone_ten_times_and_the_call_survives() {
             site.alice.hold(false).await?;
             told(&run, "a=sendrecv", turn).await?;
         }
+        site.both_hear(&run, PHONES[0], "after-ten-holds").await?;
         site.is_heard_and_hung_up().await
     });
 }
 
 /// Waits until so many re-INVITEs of the gateway have said this to the PBX, which writes down every message.
-async fn told(run: &Run, direction: &str, times: usize) -> anyhow::Result<()> {
+pub(super) async fn told(run: &Run, direction: &str, times: usize) -> anyhow::Result<()> {
     let what = format!("the PBX to be told {direction} {times} times");
     until(&what, PATIENCE, async || {
         let log = fs::read_to_string(run.path("asterisk.log")).ok()?;

@@ -41,7 +41,7 @@ const LINES: [&str; 2] = ["2001", "2002"];
 
 #[test]
 fn a_line_that_registers_is_called_and_calls_as_a_desk_phone_of_the_pbx() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let mut site = AsteriskSite::start(&run, &LINES, REGISTERED).await?;
         for line in LINES {
             site.is_registered(line, true).await?;
@@ -85,7 +85,7 @@ fn a_line_that_registers_is_called_and_calls_as_a_desk_phone_of_the_pbx() {
 
 #[test]
 fn a_line_tells_its_own_number_and_name_and_one_that_registers_its_account_too() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let site = AsteriskSite::start(&run, &LINES, REGISTERED).await?;
         site.is_registered("2002", true).await?;
         for (user, endpoint, told) in [
@@ -122,7 +122,7 @@ fn a_line_tells_its_own_number_and_name_and_one_that_registers_its_account_too()
 
 #[test]
 fn a_line_with_a_wrong_password_is_told_of_and_does_not_hammer() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let config = REGISTERED.replacen("desk-phone", "not-the-password", 1);
         let site = AsteriskSite::start(&run, &LINES, &config).await?;
         site.is_registered("2002", true).await?;
@@ -149,7 +149,7 @@ fn a_line_with_a_wrong_password_is_told_of_and_does_not_hammer() {
 
 #[test]
 fn a_line_is_registered_again_by_itself_when_the_pbx_has_forgotten_it() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let mut site = AsteriskSite::start(&run, &LINES, REGISTERED).await?;
         site.is_registered("2001", true).await?;
         site.is_reachable("2001", "alice").await?;
@@ -165,7 +165,7 @@ fn a_line_is_registered_again_by_itself_when_the_pbx_has_forgotten_it() {
 
 #[test]
 fn a_line_registers_over_tcp_too_and_again_when_the_pbx_has_forgotten_it() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let tcp = "target = \"127.0.0.1:5060\"\ntransport = \"tcp\"";
         let config = REGISTERED.replace("target = \"127.0.0.1:5060\"", tcp);
         let mut site = AsteriskSite::start(&run, &LINES, &config).await?;

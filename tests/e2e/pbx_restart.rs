@@ -1,4 +1,4 @@
-//! The PBX dies in the middle of a call, and is there again.
+//! The PBX dies in the middle of a call, and is there again; or hangs up while the homeserver is not there.
 
 use mxtrunk_testbed::asterisk::extension;
 use mxtrunk_testbed::namespace;
@@ -39,7 +39,7 @@ async fn works(site: &AsteriskSite) -> anyhow::Result<()> {
 
 #[test]
 fn a_pbx_that_dies_in_mid_call_and_is_back_takes_the_next_call() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let mut site = AsteriskSite::start(&run, &[], CONFIG).await?;
         let call = echo(&site).await?;
         site.asterisk.peer().kill().await?;
@@ -53,7 +53,7 @@ fn a_pbx_that_dies_in_mid_call_and_is_back_takes_the_next_call() {
 
 #[test]
 fn a_call_that_a_pbx_has_forgotten_ends_though_the_pbx_is_back_at_once() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let mut site = AsteriskSite::start(&run, &[], CONFIG).await?;
         let call = echo(&site).await?;
         site.asterisk.peer().kill().await?;
@@ -72,5 +72,23 @@ fn a_call_that_a_pbx_has_forgotten_ends_though_the_pbx_is_back_at_once() {
         let log = site.gateway.logged();
         ensure!(!log.contains("trunk does not answer"), "{log}");
         works(&site).await
+    });
+}
+
+#[test]
+fn a_person_hears_that_the_call_is_over_once_the_homeserver_is_back() {
+    namespace::test_beside_others(async |run| {
+        let site = AsteriskSite::start(&run, &[], CONFIG).await?;
+        let homeserver = site.people.homeserver();
+        let call = echo(&site).await?;
+        homeserver.trouble(&call.room, 502, u32::MAX);
+        site.asterisk.cli("channel request hangup all")?;
+        // Longer than a single request is tried.
+        site.logs("the room is not told yet", 2).await?;
+        homeserver.trouble(&call.room, 502, 0);
+        call.hears("m.call.hangup").await?;
+        let record = site.record().await?;
+        ensure!(record.reason.as_deref() == Some("hung_up"), "{record:?}");
+        Ok(())
     });
 }

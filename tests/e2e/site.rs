@@ -8,13 +8,18 @@ use mxtrunk_store::{CallRecord, Store};
 use mxtrunk_testbed::browser::{Browser, CallState, Family, Softphone, State};
 use mxtrunk_testbed::demo::site::{PASSWORD, Peers, Wanted, write_spoken};
 use mxtrunk_testbed::demo::{self, Check};
-use mxtrunk_testbed::judge::Sound;
+use mxtrunk_testbed::gateway::Gateway;
+use mxtrunk_testbed::judge::{Clip, Sound};
 use mxtrunk_testbed::process::until;
 use mxtrunk_testbed::run::Run;
 use mxtrunk_testbed::synapse;
+use tokio::process::Command;
 
 /// How long a step may take on a busy machine, where the test is not about time.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A tone that is heard, dB below full scale; silence is below -60.
+const LOUD: f32 = -40.0;
 
 /// How soon the other side has to hear of an outage, a crash or a stop.
 pub(super) const SOON: Duration = Duration::from_secs(10);
@@ -27,12 +32,22 @@ pub(super) struct Site {
 impl Site {
     /// Starts everything. `changes` is TOML laid over the testbed's gateway.toml.
     pub(super) async fn start(run: &Run, changes: &str) -> anyhow::Result<Self> {
-        let phone_says = write_spoken(run, "1001-says", &hum())?;
+        Self::start_saying(run, changes, &hum()).await
+    }
+
+    /// The same with a desk phone that says this.
+    pub(super) async fn start_saying(
+        run: &Run,
+        changes: &str,
+        says: &Sound,
+    ) -> anyhow::Result<Self> {
+        let phone_says = write_spoken(run, "1001-says", says)?;
         let wanted = Wanted {
             binary: Path::new(env!("CARGO_BIN_EXE_mxtrunk")),
             changes,
             phone_says: &phone_says,
             page_port: 0,
+            widget: false,
         };
         let peers = Peers::start(run, &wanted).await?;
         let browser = Browser::start(run, "browser-alice", Family::Chromium).await?;
@@ -91,6 +106,38 @@ impl Site {
         Ok(())
     }
 
+    /// Alice says a tone from 4 s after her microphone was opened on, in calls to come.
+    pub(super) async fn alice_says_a_tone(&mut self) -> anyhow::Result<()> {
+        let name = "tone".to_owned();
+        let sound = hum_of(Duration::from_secs(30));
+        self.alice.speak(&Clip { name, sound }).await
+    }
+
+    /// Alice and this phone hear each other's tones now, by what is recorded on each side; `when` names the recording.
+    pub(super) async fn both_hear(&self, run: &Run, phone: &str, when: &str) -> anyhow::Result<()> {
+        let recording = run.path(&format!("{phone}-{when}"));
+        let heard = self.peers.asterisk.listen(phone, &recording)?;
+        let what = format!("{phone} to be sent Alice's tone ({when})");
+        until(&what, PATIENCE, async || {
+            let last = heard.last(Duration::from_secs(1)).ok()?;
+            (last.level_db() > LOUD).then_some(())
+        })
+        .await?;
+        self.alice_hears(when).await
+    }
+
+    /// Alice hears something for a second, by her recording.
+    pub(super) async fn alice_hears(&self, when: &str) -> anyhow::Result<()> {
+        let what = format!("Alice to hear something ({when})");
+        until(&what, PATIENCE, async || {
+            self.alice.record().await.ok()?;
+            self.alice.recorded(Duration::from_secs(1)).await.ok()?;
+            let recording = self.alice.recording().await.ok()?;
+            (recording.sound.level_db() > LOUD).then_some(())
+        })
+        .await
+    }
+
     /// The desk phone calls Alice, and she answers.
     pub(super) async fn answers_the_desk_phone(&mut self, number: &str) -> anyhow::Result<()> {
         self.peers.phone.dial(number).await?;
@@ -145,8 +192,26 @@ pub(super) async fn sounds_right(run: &Run, check: &Check) -> anyhow::Result<()>
 
 /// Something for the desk phone to say: these tests do not listen.
 pub(super) fn hum() -> Sound {
-    let samples: Vec<i16> = (0..16_000)
-        .map(|n| (4_000.0 * (f64::from(n) * 440.0 * std::f64::consts::TAU / 8_000.0).sin()) as i16)
+    hum_of(Duration::from_secs(2))
+}
+
+/// The same for so long.
+pub(super) fn hum_of(length: Duration) -> Sound {
+    let samples: Vec<i16> = (0..8 * length.as_millis())
+        .map(|n| (4_000.0 * (n as f64 * 440.0 * std::f64::consts::TAU / 8_000.0).sin()) as i16)
         .collect();
     Sound::from_pcm(&samples, 8_000).expect("8 kHz is a rate that sounds have")
+}
+
+/// What one of the gateway's own commands prints.
+pub(super) async fn command(gateway: &Gateway, arguments: &[&str]) -> anyhow::Result<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_mxtrunk"))
+        .args(arguments)
+        .arg("--config")
+        .arg(gateway.config())
+        .output()
+        .await?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{errors}");
+    Ok(String::from_utf8(output.stdout)?)
 }

@@ -49,7 +49,7 @@ const ACTIVITY: &str = "activity of the line at the PBX";
 
 #[test]
 fn a_line_is_told_of_its_mailbox_and_of_its_calls_also_by_a_pbx_that_was_started_anew() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let mut site = AsteriskSite::start(&run, &LINES, WATCHED).await?;
         says(&site, MAILBOX, &["waiting=false", "new=0", "old=0"]).await?;
         says(&site, ACTIVITY, &["Idle"]).await?;
@@ -87,7 +87,7 @@ fn a_line_is_told_of_its_mailbox_and_of_its_calls_also_by_a_pbx_that_was_started
 
 #[test]
 fn what_the_pbx_does_not_offer_is_told_once_with_what_to_do() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let nothing = "register = { password = \"desk-phone\", expires_seconds = 3600 }";
         let config = WATCHED.replace(nothing, "subscribe = [\"dialog\"]");
         let site = AsteriskSite::start(&run, &[], &config).await?;

@@ -7,13 +7,6 @@ use tokio::process::Command;
 
 use super::site::{PATIENCE, Site};
 
-/// A control socket, and the folder that it stands in: the run's own has too long a name for one (108 bytes, unix(7)).
-fn socket() -> anyhow::Result<(tempfile::TempDir, String)> {
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("control.sock");
-    Ok((folder, format!("[control]\nsocket = {path:?}\n")))
-}
-
 /// What `mxtrunk trace` prints.
 async fn trace(site: &Site, arguments: &[&str]) -> anyhow::Result<String> {
     let output = Command::new(env!("CARGO_BIN_EXE_mxtrunk"))
@@ -42,10 +35,9 @@ fn in_order(text: &str, parts: &[&str]) -> anyhow::Result<()> {
 
 #[test]
 fn a_call_is_told_as_a_ladder_from_invite_to_bye_without_its_keys() {
-    namespace::test(async |run| {
-        let (_folder, control) = socket()?;
+    namespace::test_beside_others(async |run| {
         let encrypted = format!(
-            "[[trunk]]\nname = \"pbx\"\ntarget = \"{}\"\nsrtp = \"offered\"\nsrtp_without_tls = true\n{control}",
+            "[[trunk]]\nname = \"pbx\"\ntarget = \"{}\"\nsrtp = \"offered\"\nsrtp_without_tls = true\n",
             asterisk::SIP
         );
         let site = Site::start(&run, &encrypted).await?;
@@ -102,9 +94,8 @@ fn a_call_is_told_as_a_ladder_from_invite_to_bye_without_its_keys() {
 
 #[test]
 fn a_refused_call_is_told_with_what_the_pbx_and_the_person_were_told() {
-    namespace::test(async |run| {
-        let (_folder, control) = socket()?;
-        let site = Site::start(&run, &control).await?;
+    namespace::test_beside_others(async |run| {
+        let site = Site::start(&run, "").await?;
         site.alice.dial("699").await?;
         site.ended_by_them(PATIENCE).await?;
         let record = site.record().await?;

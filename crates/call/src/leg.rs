@@ -33,6 +33,16 @@ impl LegKind {
             LegKind::Sip => false,
         }
     }
+
+    /// Whether the far end's own system can be asked to call somebody else ([`LegAction::Refer`]). A Matrix client has no
+    /// ear for that.
+    #[must_use]
+    pub fn can_be_referred(self) -> bool {
+        match self {
+            LegKind::Matrix => false,
+            LegKind::Sip => true,
+        }
+    }
 }
 
 /// A leg's identity: which one, and on which network.
@@ -114,6 +124,21 @@ pub enum LegEvent {
         /// The new party's leg, which is to be called.
         to: Leg,
     },
+    /// A party calls us to take the far end's place, which its network allows (SIP INVITE with Replaces).
+    Replaced {
+        /// That party's leg.
+        by: Leg,
+        /// Its offer; `None` asks for ours.
+        offer: Option<Sdp>,
+    },
+    /// The far end hands the other side's far end on to another party, and leaves. That one's own system is asked to
+    /// call the party ([`LegAction::Refer`]); where it will not, we do. The far end's word is checked, as above.
+    HandedOn {
+        /// The new party's leg, should we have to call it.
+        to: Leg,
+    },
+    /// What has become of [`LegAction::Refer`].
+    Referred(Referral),
     /// The far end leaves its place to a party that has already answered us, in another call.
     Joined {
         /// That party's leg.
@@ -153,6 +178,9 @@ pub enum LegAction {
     },
     /// Tell the far end how far the transfer has come that it asked for.
     ReportTransfer(TransferProgress),
+    /// Ask the far end's own system to call another party in the place of the other side (SIP REFER). Answered by
+    /// [`LegEvent::Referred`], or by the leg's end.
+    Refer,
     /// Turn the caller away before an answer (SIP 4xx to 6xx, `m.call.reject`).
     Refuse(Reason),
     /// Take back our offer before it was answered (SIP CANCEL, `m.call.hangup`).
@@ -171,6 +199,17 @@ pub enum TransferProgress {
     /// It has picked up, and taken the place of who asked.
     Answered,
     /// It will not come; the call goes on as it was.
+    Failed(Reason),
+}
+
+/// What has become of a transfer that another system was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Referral {
+    /// The new party has picked up there, or that system has taken it over without telling. The leg is ours to end.
+    Done,
+    /// It will not, or cannot: nothing has changed.
+    Refused,
+    /// It has tried, and the new party does not come.
     Failed(Reason),
 }
 

@@ -20,7 +20,7 @@ mod story;
 
 pub use leg::{
     Action, Device, Input, Leg, LegAction, LegEvent, LegId, LegKind, MediaAction, MediaEvent,
-    MediaFault, Sdp, TransferProgress,
+    MediaFault, Referral, Sdp, TransferProgress,
 };
 pub use machine::{Call, Deadline, EarlyMedia, Timings};
 pub use reason::{Cause, Reason};

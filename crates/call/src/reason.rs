@@ -21,6 +21,8 @@ pub enum Reason {
     NotFound,
     /// The caller may not dial this number, or has no line.
     Forbidden,
+    /// The caller's line has called as much as it may for now.
+    OverLimit,
     /// The number is incomplete: more digits are to follow.
     Incomplete,
     /// The number stands for several, and the telephone side does not choose.
@@ -104,6 +106,7 @@ const TABLE: &[Row] = &[
     Row { reason: Reason::NoAnswer,          sip: 480, q850: 19, reject: Some("invite_timeout"),   hangup: "invite_timeout",     sentence: Some("{number} did not answer. Try again later."), word: "no_answer" },
     Row { reason: Reason::NotFound,          sip: 404, q850:  1, reject: Some("unknown_number"),   hangup: "unknown_number",     sentence: Some("{number} is not a number that can be called. Check it and dial again."), word: "not_found" },
     Row { reason: Reason::Forbidden,         sip: 403, q850: 21, reject: Some("forbidden"),        hangup: "forbidden",          sentence: Some("Calling {number} is not allowed from here. Ask whoever runs your telephones for permission."), word: "forbidden" },
+    Row { reason: Reason::OverLimit,         sip: 403, q850: 21, reject: Some("forbidden"),        hangup: "forbidden",          sentence: Some("The call with {number} is not possible any longer: the line has called as much as it may for now. Ask whoever runs your telephones if you need more."), word: "over_limit" },
     Row { reason: Reason::Incomplete,        sip: 484, q850: 28, reject: Some("unknown_number"),   hangup: "unknown_number",     sentence: Some("{number} is incomplete: more digits are missing. Check it and dial again."), word: "incomplete" },
     Row { reason: Reason::Ambiguous,         sip: 485, q850:  1, reject: Some("unknown_number"),   hangup: "unknown_number",     sentence: Some("{number} stands for more than one telephone. Dial one of them by its own number."), word: "ambiguous" },
     Row { reason: Reason::NumberChanged,     sip: 410, q850: 22, reject: Some("unknown_number"),   hangup: "unknown_number",     sentence: Some("{number} is not in use any more. Ask the person for the new number."), word: "number_changed" },
@@ -312,6 +315,11 @@ impl Reason {
             _ => return self.sentence(number),
         };
         Some(text.replace("{number}", number))
+    }
+
+    /// Every reason.
+    pub fn all() -> impl Iterator<Item = Reason> {
+        TABLE.iter().map(|row| row.reason)
     }
 
     /// A stable word for records, logs and metrics.

@@ -9,21 +9,35 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::call_events::CallEventOut;
 use crate::counters::Counters;
+use crate::homes::Homes;
 use crate::homeserver::Homeserver;
 use crate::namespace::Namespace;
+use crate::occupied::{CallRoom, OccupiedRooms};
+use crate::pictures::{self, Pictures};
 use crate::rooms::PairLocks;
-use crate::{Counts, HomeserverError, MatrixConfig, Numbering, RoomEvent, service};
+use crate::{
+    Counts, HomeserverError, MatrixConfig, Numbering, RoomEvent, Secret, furnish, homes, service,
+};
 
 /// The longest pause between two attempts to get in touch with the homeserver at start.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// How often the homeserver is asked whether it reaches us, and how often while it does not; how long that may take.
+const LOOK: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+const PING: Duration = Duration::from_secs(4);
+
 /// How many invites are accepted at the same time.
 const MAX_JOINING: usize = 64;
+
+/// How long the database may take with what a call waits for.
+pub(crate) const DATABASE: Duration = Duration::from_millis(250);
 
 /// How long [`AppService::shutdown`] waits for requests that are being answered.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
@@ -43,6 +57,15 @@ pub(crate) struct Inner {
     /// Who joined where, for those who wait for it.
     pub(crate) joins: broadcast::Sender<(OwnedRoomId, OwnedUserId)>,
     pub(crate) pairs: PairLocks,
+    pub(crate) occupied: OccupiedRooms,
+    pub(crate) homes: Homes,
+    /// Whether people have homes at all.
+    pub(crate) keeps_homes: bool,
+    pub(crate) pictures: Pictures,
+    /// Where the widget of every history leads; `None`: there is none.
+    pub(crate) widget: Option<String>,
+    /// Makes the aliases of our own rooms unguessable.
+    pub(crate) alias_key: Secret,
     /// One permit for each invite that is being accepted.
     pub(crate) joining: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
@@ -116,6 +139,12 @@ impl AppService {
             counters: Counters::default(),
             joins: broadcast::channel(256).0,
             pairs: PairLocks::default(),
+            occupied: OccupiedRooms::default(),
+            homes: Homes::default(),
+            keeps_homes: config.telephony_rooms,
+            pictures: Pictures::default(),
+            widget: config.widget.clone(),
+            alias_key: config.as_token.clone(),
             joining: Arc::new(Semaphore::new(MAX_JOINING)),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -123,7 +152,12 @@ impl AppService {
         });
         tracing::info!(address = %inner.local_addr, "listening for the homeserver");
 
-        let router = service::router(Arc::clone(&inner), config.hs_token, events);
+        let router = service::router(
+            Arc::clone(&inner),
+            config.hs_token,
+            config.lookups_per_second,
+            events,
+        );
         let stop = inner.stop.clone().cancelled_owned();
         inner.tasks.spawn(async move {
             let served = axum::serve(listener, router)
@@ -134,6 +168,13 @@ impl AppService {
             }
         });
         inner.tasks.spawn(introduce(Arc::clone(&inner)));
+        if config.telephony_rooms {
+            inner.tasks.spawn(homes::keep(Arc::clone(&inner)));
+            inner.tasks.spawn(furnish::keep(Arc::clone(&inner)));
+        }
+        if config.pictures {
+            inner.tasks.spawn(pictures::keep(Arc::clone(&inner)));
+        }
         Ok(AppService { inner })
     }
 
@@ -141,6 +182,14 @@ impl AppService {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.inner.local_addr
+    }
+
+    /// Asks the homeserver to reach us, and gives the time that took.
+    ///
+    /// # Errors
+    /// [`HomeserverError`]: it cannot be reached, or cannot reach us.
+    pub async fn ping(&self) -> Result<Duration, HomeserverError> {
+        self.inner.homeserver.ping().await
     }
 
     /// What went wrong so far without anybody being told.
@@ -159,6 +208,12 @@ impl AppService {
     #[must_use]
     pub fn number_of(&self, user: &UserId) -> Option<String> {
         self.inner.namespace.number_of(user)
+    }
+
+    /// The room for one call, until what is given is dropped; `None`: another call is in it.
+    #[must_use]
+    pub fn occupy(&self, room: &RoomId) -> Option<CallRoom> {
+        self.inner.occupied.occupy(room)
     }
 
     /// Makes sure that the virtual user of a number exists and is shown as `display_name`.
@@ -189,6 +244,7 @@ impl AppService {
         txn_id: &str,
         event: &CallEventOut,
     ) -> Result<OwnedEventId, HomeserverError> {
+        self.inner.homes.hear_of_call();
         let event_type = event.kind().event_type();
         let content = event.content();
         let homeserver = &self.inner.homeserver;
@@ -269,13 +325,17 @@ impl Inner {
             self.homeserver.register(user.localpart()).await?;
         }
         self.homeserver.set_display_name(user, display_name).await?;
-        self.store
-            .put_virtual_user(&mxtrunk_store::VirtualUser {
-                user_id: user.to_string(),
-                number: number.to_owned(),
-                display_name: display_name.to_owned(),
-            })
-            .await?;
+        let virtual_user = mxtrunk_store::VirtualUser {
+            user_id: user.to_string(),
+            number: number.to_owned(),
+            display_name: display_name.to_owned(),
+        };
+        let kept = self.store.put_virtual_user(&virtual_user);
+        // Else it is made once more, which does no harm.
+        in_time("a virtual user was not kept", kept).await;
+        if known.is_none() {
+            self.give_first_picture(user).await;
+        }
         tracing::debug!(%user, number, "virtual user is there");
         Ok(())
     }
@@ -287,6 +347,16 @@ impl std::fmt::Debug for Inner {
             .field("local_addr", &self.local_addr)
             .field("namespace", &self.namespace)
             .finish_non_exhaustive()
+    }
+}
+
+/// Waits for the database, but not for long: what it does not take in time is looked up anew when it is needed, and holds
+/// up no call. `what` is what the log says then.
+pub(crate) async fn in_time(what: &str, kept: impl Future<Output = Result<(), StoreError>>) {
+    match timeout(DATABASE, kept).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "{what}: see that the database can be written to"),
+        Err(_) => tracing::warn!("{what}: the database is slow"),
     }
 }
 
@@ -309,7 +379,7 @@ async fn introduce(inner: Arc<Inner>) {
                     round_trip_ms = round_trip.as_millis(),
                     "the homeserver reaches us"
                 );
-                return;
+                return stay_in_touch(inner, [LOOK, LOOK_AGAIN]).await;
             }
             Err(error) => {
                 tracing::warn!(%error, retry_s = pause.as_secs(), "not in touch with the homeserver yet");
@@ -320,5 +390,34 @@ async fn introduce(inner: Arc<Inner>) {
             () = inner.stop.cancelled() => return,
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Asks the homeserver again and again whether it reaches us: so often, and so often while it does not. It pauses for
+/// longer and longer (Synapse for minutes) when it does not, and what people do meanwhile waits there; a ping that
+/// comes through ends the pause.
+pub(crate) async fn stay_in_touch(inner: Arc<Inner>, [usually, again]: [Duration; 2]) {
+    let mut reaches = true;
+    loop {
+        let pause = if reaches { usually } else { again };
+        let attempt = async {
+            tokio::time::sleep(pause).await;
+            let ping = timeout(PING, inner.homeserver.ping()).await;
+            ping.unwrap_or(Err(HomeserverError::Timeout))
+        };
+        let outcome = tokio::select! {
+            outcome = attempt => outcome,
+            () = inner.stop.cancelled() => return,
+        };
+        match &outcome {
+            Ok(_) if reaches => {}
+            Ok(_) => tracing::info!("the homeserver reaches us again"),
+            Err(error) if reaches => tracing::warn!(
+                %error,
+                "the homeserver does not reach us any more: see that it runs, and that nothing on the way to it is shut"
+            ),
+            Err(_) => {}
+        }
+        reaches = outcome.is_ok();
     }
 }

@@ -44,6 +44,14 @@ pub struct MatrixConfig {
     pub sender_localpart: String,
     /// What the local part of every virtual user starts with.
     pub user_prefix: String,
+    /// Whether people with a line get a telephony space with their call history.
+    pub telephony_rooms: bool,
+    /// Whether virtual users and those rooms have the picture of a telephone.
+    pub pictures: bool,
+    /// Where the widget in each history room leads: the page's address, ending in `/`; `None`: there is none.
+    pub widget: Option<String>,
+    /// How many look-ups of numbers are answered a second, five seconds' worth of them at once.
+    pub lookups_per_second: u32,
     /// How long one request to the homeserver may take.
     pub request_timeout: Duration,
 }
@@ -66,6 +74,10 @@ impl MatrixConfig {
             listen,
             sender_localpart: "mxtrunk".to_owned(),
             user_prefix: "tel_".to_owned(),
+            telephony_rooms: true,
+            pictures: true,
+            widget: None,
+            lookups_per_second: 20,
             request_timeout: Duration::from_secs(5),
         }
     }

@@ -10,6 +10,7 @@ pub(crate) struct Counters {
     pub(crate) malformed_events: Counter,
     pub(crate) foreign_senders: Counter,
     pub(crate) strange_rooms: Counter,
+    pub(crate) lookups_refused: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +39,8 @@ pub struct Counts {
     pub foreign_senders: u64,
     /// Events of rooms in which no single virtual user is joined.
     pub strange_rooms: u64,
+    /// Look-ups above the limit.
+    pub lookups_refused: u64,
 }
 
 impl Counters {
@@ -48,6 +51,7 @@ impl Counters {
             malformed_events: self.malformed_events.count(),
             foreign_senders: self.foreign_senders.count(),
             strange_rooms: self.strange_rooms.count(),
+            lookups_refused: self.lookups_refused.count(),
         }
     }
 }

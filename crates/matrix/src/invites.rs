@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use mxtrunk_store::StoreError;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 
 use crate::appservice::{AccountError, Inner};
@@ -16,23 +15,28 @@ impl Inner {
         room: OwnedRoomId,
         inviter: OwnedUserId,
         virtual_user: OwnedUserId,
-    ) -> Result<(), StoreError> {
-        self.remember(&room, &inviter, &virtual_user).await?;
+    ) {
+        self.homes.joins(&room, true);
+        self.remember(&room, &inviter, &virtual_user).await;
         let Ok(permit) = Arc::clone(&self.joining).acquire_owned().await else {
-            return Ok(());
+            return;
         };
         let inner = Arc::clone(self);
         self.tasks.spawn(async move {
             let _permit = permit;
-            match inner.join(&room, &virtual_user).await {
-                Ok(()) => tracing::debug!(%room, %inviter, %virtual_user, "joined a call room"),
+            let joined = inner.join(&room, &virtual_user).await;
+            inner.homes.joins(&room, false);
+            match joined {
+                Ok(()) => {
+                    tracing::debug!(%room, %inviter, %virtual_user, "joined a call room");
+                    inner.furnish_anew(&room).await;
+                }
                 Err(error) => {
                     tracing::warn!(%room, %error, "a virtual user could not join the room it was invited to");
                     forget(&inner, &room).await;
                 }
             }
         });
-        Ok(())
     }
 
     async fn join(&self, room: &RoomId, virtual_user: &UserId) -> Result<(), AccountError> {
@@ -43,6 +47,16 @@ impl Inner {
             .await?;
         self.homeserver.join(room, virtual_user).await?;
         Ok(())
+    }
+}
+
+impl Inner {
+    /// Before the join nothing could be set in the room.
+    async fn furnish_anew(&self, room: &RoomId) {
+        if let Err(error) = self.store.mark_outside(room.as_str()).await {
+            tracing::warn!(%room, %error, "a call room is not furnished");
+        }
+        self.wants_furnishing();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use ruma::{OwnedUserId, ServerName, UserId};
+use ruma::{OwnedRoomAliasId, OwnedUserId, RoomAliasId, ServerName, UserId};
 
 use crate::{MatrixConfig, StartError};
 
@@ -91,6 +91,18 @@ impl Namespace {
                 || user.localpart().starts_with(&self.prefix))
     }
 
+    /// The alias of a room of the service account's own.
+    pub(crate) fn alias(&self, code: &str) -> OwnedRoomAliasId {
+        let alias = format!("#{}_{code}:{}", self.sender_localpart, self.server_name);
+        RoomAliasId::parse(alias)
+            .expect("server name and sender are checked at start, the code is hexadecimal")
+    }
+
+    /// The homeserver's name.
+    pub(crate) fn server_name(&self) -> &str {
+        &self.server_name
+    }
+
     /// Whether the user lives on our homeserver.
     pub(crate) fn is_local(&self, user: &UserId) -> bool {
         user.server_name().as_str() == self.server_name
@@ -101,6 +113,15 @@ impl Namespace {
         format!(
             "@{}.*:{}",
             literal(&self.prefix),
+            literal(&self.server_name)
+        )
+    }
+
+    /// A regular expression that matches the aliases of our own rooms.
+    pub(crate) fn alias_regex(&self) -> String {
+        format!(
+            "#{}_.*:{}",
+            literal(&self.sender_localpart),
             literal(&self.server_name)
         )
     }

@@ -37,7 +37,12 @@ pub fn registration_yaml(config: &MatrixConfig, url: &str) -> String {
     line("  users:");
     line("    - exclusive: true");
     line(&format!("      regex: {}", quoted(&namespace.user_regex())));
-    line("  aliases: []");
+    line("  aliases:");
+    line("    - exclusive: true");
+    line(&format!(
+        "      regex: {}",
+        quoted(&namespace.alias_regex())
+    ));
     line("  rooms: []");
     line("# Clients show a dial pad because of these.");
     line("protocols:");
@@ -80,7 +85,9 @@ namespaces:
   users:
     - exclusive: true
       regex: '@tel_.*:matrix\\.example\\.org'
-  aliases: []
+  aliases:
+    - exclusive: true
+      regex: '#mxtrunk_.*:matrix\\.example\\.org'
   rooms: []
 # Clients show a dial pad because of these.
 protocols:

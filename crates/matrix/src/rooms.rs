@@ -11,8 +11,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, MutexGuard, broadcast};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::appservice::{AccountError, AppService, Inner};
+use crate::appservice::{AccountError, AppService, Inner, in_time};
+use crate::catalogue::{Language, fill};
+use crate::furnish;
 use crate::homeserver::{BUDGET, HomeserverError};
+use crate::occupied::CallRoom;
 
 /// How many of a pair's rooms are looked at before a new one is made.
 const MAX_ROOMS_TRIED: usize = 4;
@@ -30,6 +33,9 @@ pub enum RoomError {
         /// The room that they are invited to.
         room: OwnedRoomId,
     },
+    /// A call was faster in the room that was just made.
+    #[error("a call has begun in the room that was made for another one")]
+    Taken,
     /// The homeserver did not do its part.
     #[error(transparent)]
     Homeserver(#[from] HomeserverError),
@@ -74,8 +80,8 @@ enum Fitness {
 }
 
 impl AppService {
-    /// The room in which `user` is joined and alone with the virtual user of `number`: one that is
-    /// known, or a new one. Waits up to `wait` for the user to join it; the homeserver's own part in
+    /// A room for one call, in which `user` is joined and alone with the virtual user of `number`: one that is
+    /// known and has no call, or a new one. Waits up to `wait` for the user to join it; the homeserver's own part in
     /// this may take 8 s at most.
     ///
     /// # Errors
@@ -86,7 +92,7 @@ impl AppService {
         number: &str,
         display: &str,
         wait: Duration,
-    ) -> Result<OwnedRoomId, RoomError> {
+    ) -> Result<CallRoom, RoomError> {
         let found = self.find_room_and_user(user, number, display, wait);
         match timeout(wait.max(BUDGET), found).await {
             Ok(result) => result,
@@ -100,7 +106,7 @@ impl AppService {
         number: &str,
         display: &str,
         wait: Duration,
-    ) -> Result<OwnedRoomId, RoomError> {
+    ) -> Result<CallRoom, RoomError> {
         let deadline = Instant::now() + wait;
         let virtual_user = self.ensure_virtual_user(number, display).await?;
         // Before the invite goes out: the news of the join may be faster than its answer.
@@ -111,7 +117,7 @@ impl AppService {
         };
         if !ready {
             self.inner
-                .await_join(joins, &room, user, &virtual_user, deadline)
+                .await_join(joins, room.id(), user, &virtual_user, deadline)
                 .await?;
         }
         Ok(room)
@@ -157,19 +163,30 @@ impl Inner {
         let Some((user, virtual_user)) = self.pair_among(&members) else {
             return Ok(None);
         };
-        self.remember(room, user, virtual_user).await?;
-        self.store.room(room.as_str()).await
+        self.remember(room, user, virtual_user).await;
+        Ok(Some(Room {
+            room_id: room.to_string(),
+            user: user.to_string(),
+            virtual_user: virtual_user.to_string(),
+        }))
     }
 
-    /// Keeps the room as the one that the pair used last.
-    pub(crate) async fn remember(
-        &self,
-        room: &RoomId,
-        user: &UserId,
-        virtual_user: &UserId,
-    ) -> Result<(), StoreError> {
+    /// Keeps the room as the one that the pair used last. A database that does not take it in time holds up no call:
+    /// whose room it is shows by who is in it.
+    pub(crate) async fn remember(&self, room: &RoomId, user: &UserId, virtual_user: &UserId) {
         let (room, user, virtual_user) = (room.as_str(), user.as_str(), virtual_user.as_str());
-        self.store.put_room(room, user, virtual_user).await
+        let kept = self.store.put_room(room, user, virtual_user);
+        in_time("a call room was not kept", kept).await;
+    }
+
+    /// What a person is written to in.
+    pub(crate) fn language_of(&self, user: &UserId) -> Language {
+        if let Some(chosen) = self.homes.chosen_by(user) {
+            return chosen;
+        }
+        let residents = self.homes.residents.borrow();
+        let resident = residents.iter().find(|resident| resident.user == user);
+        resident.map_or_else(Language::default, |resident| resident.language)
     }
 
     fn pair_among<'a>(
@@ -186,34 +203,78 @@ impl Inner {
         }
     }
 
-    /// A room for the pair, and whether the user is in it already.
+    /// A room for a call of the pair, and whether the user is in it already. Where they have a call with each other (a
+    /// switchboard shows one number for all, and all who withhold theirs are one), this is another room than that of the
+    /// call, which stays the one that they use first.
     async fn find_or_create(
         &self,
         user: &UserId,
         virtual_user: &UserId,
-    ) -> Result<(OwnedRoomId, bool), RoomError> {
+    ) -> Result<(CallRoom, bool), RoomError> {
         let known = self
             .store
             .rooms_of(user.as_str(), virtual_user.as_str())
             .await?;
-        for room in known.into_iter().take(MAX_ROOMS_TRIED) {
-            let Ok(room) = RoomId::parse(room.room_id) else {
+        let mut first = None;
+        let mut tried = 0;
+        for room in known {
+            let Ok(id) = RoomId::parse(room.room_id) else {
                 continue;
             };
-            match self.fitness(&room, user, virtual_user).await? {
+            let Some(room) = self.occupied.occupy(&id) else {
+                first.get_or_insert(id);
+                continue;
+            };
+            tried += 1;
+            if tried > MAX_ROOMS_TRIED {
+                break;
+            }
+            match self.fitness(&id, user, virtual_user).await? {
                 Fitness::Ready => {
-                    self.remember(&room, user, virtual_user).await?;
+                    self.remember(&id, user, virtual_user).await;
+                    self.keep_first(first, user, virtual_user).await;
                     return Ok((room, true));
                 }
                 Fitness::Awaited => return Ok((room, false)),
                 Fitness::Unfit => {}
-                Fitness::Lost => self.store.forget_room(room.as_str()).await?,
+                Fitness::Lost => {
+                    let forgotten = self.store.forget_room(id.as_str());
+                    in_time("a call room was not forgotten", forgotten).await;
+                }
             }
         }
-        let room = self.homeserver.create_call_room(virtual_user, user).await?;
-        self.remember(&room, user, virtual_user).await?;
+        let made = self.make_call_room(user, virtual_user).await?;
+        self.keep_first(first, user, virtual_user).await;
+        Ok((made, false))
+    }
+
+    async fn make_call_room(
+        &self,
+        user: &UserId,
+        virtual_user: &UserId,
+    ) -> Result<CallRoom, RoomError> {
+        let number = self.namespace.number_of(virtual_user).unwrap_or_default();
+        let phrases = self.language_of(user).phrases();
+        let topic = fill(phrases.call_room_topic, &[("who", &number)]);
+        let info = self.bridge_info(virtual_user, &number);
+        let bridge = (furnish::bridge_key(&number), info);
+        let room = self
+            .homeserver
+            .create_call_room(virtual_user, user, &topic, bridge)
+            .await?;
+        // Nobody else knows of it yet.
+        let taken = self.occupied.occupy(&room).ok_or(RoomError::Taken)?;
+        self.remember(&room, user, virtual_user).await;
         tracing::debug!(%room, %user, %virtual_user, "made a call room");
-        Ok((room, false))
+        self.wants_furnishing();
+        Ok(taken)
+    }
+
+    /// The room of the call that is on is the one used first the next time, too.
+    async fn keep_first(&self, first: Option<OwnedRoomId>, user: &UserId, virtual_user: &UserId) {
+        if let Some(first) = first {
+            self.remember(&first, user, virtual_user).await;
+        }
     }
 
     async fn fitness(

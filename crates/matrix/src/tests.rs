@@ -1,9 +1,15 @@
 //! The application service between a homeserver of our own and a queue.
 
+mod bad_days;
+mod commands;
+mod homes;
 mod homeserver_asks;
+mod openid;
+mod pictures;
 mod rooms;
 mod transactions;
 mod we_ask;
+mod widget;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +17,8 @@ use std::time::Duration;
 
 use mxtrunk_store::Store;
 use serde_json::{Value, json};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions as _, Executor as _};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -47,6 +55,8 @@ struct Scene {
     events: mpsc::Receiver<RoomEvent>,
     http: reqwest::Client,
     database: PathBuf,
+    /// Where the widget of each history leads, from the next start on.
+    widget: Option<String>,
     _directory: TempDir,
 }
 
@@ -59,13 +69,24 @@ impl Scene {
         let homeserver = FakeHomeserver::start().await;
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("mxtrunk.db");
-        let (service, events) = serve(&homeserver, &database, length).await;
+        let (service, events) = serve(&homeserver, &database, length, None).await;
+        Scene::of(homeserver, service, events, database, directory)
+    }
+
+    fn of(
+        homeserver: FakeHomeserver,
+        service: AppService,
+        events: mpsc::Receiver<RoomEvent>,
+        database: PathBuf,
+        directory: TempDir,
+    ) -> Self {
         Scene {
             homeserver,
             service,
             events,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             database,
+            widget: None,
             _directory: directory,
         }
     }
@@ -73,7 +94,8 @@ impl Scene {
     /// Stops the service and starts it anew on the same database.
     async fn restart(&mut self) {
         self.service.clone().shutdown().await;
-        let (service, events) = serve(&self.homeserver, &self.database, 16).await;
+        let widget = self.widget.clone();
+        let (service, events) = serve(&self.homeserver, &self.database, 16, widget).await;
         self.service = service;
         self.events = events;
     }
@@ -87,6 +109,12 @@ impl Scene {
 
     fn store(&self) -> &Store {
         &self.service.inner.store
+    }
+
+    /// Another process that has the database open.
+    async fn other(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(&self.database);
+        options.connect().await.unwrap()
     }
 
     fn url(&self, path: &str) -> String {
@@ -123,14 +151,30 @@ async fn serve(
     homeserver: &FakeHomeserver,
     database: &std::path::Path,
     queue: usize,
+    widget: Option<String>,
 ) -> (AppService, mpsc::Receiver<RoomEvent>) {
-    let config = MatrixConfig::new(
+    let change = |config: &mut MatrixConfig| {
+        config.widget = widget;
+        // Beside the requests that a test counts.
+        config.pictures = false;
+    };
+    serve_with(homeserver, database, queue, change).await
+}
+
+async fn serve_with(
+    homeserver: &FakeHomeserver,
+    database: &std::path::Path,
+    queue: usize,
+    change: impl FnOnce(&mut MatrixConfig),
+) -> (AppService, mpsc::Receiver<RoomEvent>) {
+    let mut config = MatrixConfig::new(
         homeserver.url(),
         "localtest",
         Secret::new(AS_TOKEN),
         Secret::new("hs-token"),
         ([127, 0, 0, 1], 0).into(),
     );
+    change(&mut config);
     let store = Store::open(database).await.unwrap();
     let (sender, events) = mpsc::channel(queue);
     let service = AppService::start(config, store, Arc::new(Digits), sender)

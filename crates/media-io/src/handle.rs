@@ -225,6 +225,13 @@ impl MediaIo {
         self.shared.directory.gauges().map(Gauge::load).collect()
     }
 
+    /// How often each worker has measured itself. One that carries sound does so every second: where its figure stands
+    /// still, so does the worker.
+    pub fn readings(&self) -> Vec<u32> {
+        let gauges = self.shared.directory.gauges();
+        gauges.map(Gauge::readings).collect()
+    }
+
     /// How much room there is for new calls.
     pub fn headroom(&self) -> Headroom {
         Headroom::of(&self.loads(), self.shared.refuse_at)

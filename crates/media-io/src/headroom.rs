@@ -13,6 +13,8 @@ const FIRST_COST: f32 = 0.01;
 const ENOUGH_CALLS: usize = 10;
 /// No call costs less than this, whatever was measured.
 const LEAST_COST: f32 = 0.0005;
+/// What a call may come to when both speak, whatever it costs now: who is silent at first, or on hold, speaks at any moment.
+const SPOKEN_COST: f32 = 0.008;
 /// Loads that differ by less than this share are alike: legs then decide by their number.
 const ALIKE: f32 = 0.05;
 
@@ -86,9 +88,16 @@ pub(crate) struct Gauge {
     busy: AtomicU32,
     late_us: AtomicU32,
     pressure: AtomicU8,
+    /// How often the worker has measured itself.
+    readings: AtomicU32,
 }
 
 impl Gauge {
+    /// How often the worker has measured itself; round and round.
+    pub(crate) fn readings(&self) -> u32 {
+        self.readings.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn enter(&self) {
         self.legs.fetch_add(1, Ordering::Relaxed);
     }
@@ -105,6 +114,7 @@ impl Gauge {
             .store(u32::try_from(late).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.bridged.store(bridged, Ordering::Relaxed);
         self.pressure.store(pressure as u8, Ordering::Relaxed);
+        self.readings.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn load(&self) -> WorkerLoad {
@@ -128,7 +138,8 @@ impl WorkerLoad {
     pub(crate) fn rank(&self, fill_to: f32) -> Rank {
         // Legs that are not bridged yet count as what they will cost.
         let waiting = self.legs.saturating_sub(self.bridged) as f32 / 2.0;
-        let expected = self.busy + waiting * cost_of_one(self.busy, self.bridged / 2);
+        let spoken = self.busy.max(self.bridged as f32 / 2.0 * SPOKEN_COST);
+        let expected = spoken + waiting * cost_of_one(self.busy, self.bridged / 2);
         let steps = (expected / ALIKE) as u32;
         let load = match expected < fill_to {
             true => Load::AtEase(Reverse((steps, self.legs))),
@@ -207,6 +218,15 @@ mod tests {
             ..worker(1.0, 2_000, 2_000)
         };
         assert!(Headroom::of(&[full], 1.0).fits_one_more(5_000));
+    }
+
+    #[test]
+    fn a_worker_full_of_calls_that_are_still_silent_is_not_filled_up_with_more() {
+        let (silent, asleep) = (worker(0.03, 130, 130), worker(0.0, 0, 0));
+        assert!(asleep.rank(0.5) < silent.rank(0.5));
+        // On one that has room for them even if all speak, the next comes too.
+        let (few, asleep) = (worker(0.03, 100, 100), worker(0.0, 0, 0));
+        assert!(few.rank(0.5) < asleep.rank(0.5));
     }
 
     #[test]

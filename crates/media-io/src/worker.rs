@@ -24,6 +24,9 @@ use crate::weigh::Scales;
 const DATAGRAM: usize = 2048;
 /// Datagrams of one socket before the others have their turn.
 const BATCH: usize = 64;
+/// Datagrams taken before what they brought about is sent. Sent one by one, each wakes whoever waits for it; sent in
+/// a row, the first one does.
+const TAKEN_BEFORE_SENDING: usize = 16;
 /// Commands before datagrams have their turn.
 const COMMANDS: usize = 64;
 /// When the owner is slow to take events, they are offered again after this.
@@ -147,6 +150,7 @@ impl Worker {
     /// not exhausted stays on the list.
     fn read_sockets(&mut self, buffer: &mut [u8]) {
         let mut readable = std::mem::take(&mut self.readable);
+        let mut taken = 0;
         readable.retain(|source| {
             if let Source::Listener(listener) = source {
                 return self.sockets.accept(Instant::now(), *listener);
@@ -157,11 +161,15 @@ impl Worker {
                     return false;
                 };
                 self.legs.handle(now, socket, remote, &buffer[..len]);
-                self.flush();
+                taken += 1;
+                if taken % TAKEN_BEFORE_SENDING == 0 {
+                    self.flush();
+                }
                 self.sockets.judge(*source, &self.legs);
             }
             true
         });
+        self.flush();
         self.readable = readable;
     }
 

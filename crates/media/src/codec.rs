@@ -1,5 +1,5 @@
 //! The codecs, and samples in and out of them: G.711 both laws, and Opus natively at 8 kHz (libopus resamples inside,
-//! RFC 6716 section 2). G.722 is only ever passed on as it is.
+//! RFC 6716 section 2). G.722 is passed on as it is where that can be; its lower band is in [`crate::g722`].
 
 use audio_codec_algorithms::{decode_alaw, decode_ulaw, encode_alaw, encode_ulaw};
 use opus::{Application, Bitrate, Channels};
@@ -54,11 +54,6 @@ impl Codec {
     /// RTP clock ticks per 1/8000 s.
     pub(crate) fn ticks(self) -> i64 {
         i64::from(self.clock() / RATE)
-    }
-
-    /// Whether we can make samples of it.
-    pub(crate) fn decodes(self) -> bool {
-        self != Codec::G722
     }
 
     /// How long a payload lasts, in 1/8000 s; `None` if it cannot be a payload of this codec.
@@ -193,8 +188,13 @@ impl Default for OpusSettings {
 pub(crate) fn opus_encoder(settings: &OpusSettings) -> Result<opus::Encoder, MediaError> {
     let mut encoder = opus::Encoder::new(RATE, Channels::Mono, Application::Voip)?;
     encoder.set_complexity(i32::from(settings.complexity.min(10)))?;
-    encoder.set_bitrate(Bitrate::Bits(settings.bitrate.clamp(6000, 510_000) as i32))?;
+    set_bitrate(&mut encoder, settings.bitrate)?;
     Ok(encoder)
+}
+
+/// In bit/s.
+pub(crate) fn set_bitrate(encoder: &mut opus::Encoder, bitrate: u32) -> Result<(), MediaError> {
+    Ok(encoder.set_bitrate(Bitrate::Bits(bitrate.clamp(6000, 510_000) as i32))?)
 }
 
 /// A decoder straight to 8 kHz mono.

@@ -38,12 +38,11 @@ impl CodecPolicy {
 }
 
 impl Kind {
-    /// Whether we can make this codec out of samples for such a leg. Opus towards phones, and G.722, only pass through.
+    /// Whether we can make this codec out of samples for such a leg. Opus and G.722 towards phones only pass through.
     pub(crate) fn encodes(self, codec: Codec) -> bool {
         match codec {
             Codec::Pcmu | Codec::Pcma => true,
-            Codec::Opus => matches!(self, Kind::Browser(_)),
-            Codec::G722 => false,
+            Codec::Opus | Codec::G722 => matches!(self, Kind::Browser(_)),
         }
     }
 
@@ -52,8 +51,9 @@ impl Kind {
         if hears.contains(&codec) {
             return Some(Way::Through);
         }
-        let encoded = hears.iter().find(|to| self.encodes(**to));
-        encoded.filter(|_| codec.decodes()).map(|to| Way::As(*to))
+        let encoded = hears.iter().filter(|to| self.encodes(**to));
+        let best = encoded.min_by_key(|to| **to == Codec::G722);
+        best.map(|to| Way::As(*to))
     }
 }
 
@@ -99,8 +99,12 @@ impl Speaker {
         let mut lists: Vec<_> = lists.collect();
         // An answer of several codecs lets its writer send any of them.
         let hears_all = |list: &Vec<Codec>| {
-            let mut codecs = other.codecs.iter();
-            codecs.all(|codec| self.kind.way(*codec, list).is_some()) && self.fits(list, other)
+            // HD voice that is transcoded is HD voice no more.
+            let hears = |codec: &Codec| match self.kind.way(*codec, list) {
+                Some(Way::As(_)) => *codec != Codec::G722,
+                way => way.is_some(),
+            };
+            other.codecs.iter().all(hears) && self.fits(list, other)
         };
         let best = lists.iter().position(hears_all);
         let best = best.or_else(|| lists.iter().position(|list| self.fits(list, other)));
@@ -142,7 +146,6 @@ impl Speaker {
             !passes(codec)
                 && other.kind.way(*codec, &other.codecs).is_some()
                 && self.is_worth_encoding(*codec)
-                && other.codecs.iter().any(|codec| codec.decodes())
         });
         let mut ranked: Vec<Codec> = through.chain(transcoded).collect();
         if self.kind == Kind::Browser(CodecPolicy::G711) {
@@ -151,12 +154,15 @@ impl Speaker {
         ranked
     }
 
-    /// Where nothing passes straight through, a browser is to have Opus, unless the site wants G.711.
+    /// Where nothing passes straight through, a browser is to have Opus, unless the site wants G.711. G.722 of telephone
+    /// sound is what is left where it has agreed to nothing else.
     fn is_worth_encoding(&self, codec: Codec) -> bool {
         let opus_instead = self.kind == Kind::Browser(CodecPolicy::Auto)
             && codec != Codec::Opus
             && self.codecs.contains(&Codec::Opus);
-        self.kind.encodes(codec) && !opus_instead
+        let is_better = |other: &Codec| *other != Codec::G722;
+        let another_instead = codec == Codec::G722 && self.codecs.iter().any(is_better);
+        self.kind.encodes(codec) && !opus_instead && !another_instead
     }
 
     /// The answer that begins with `first`. A browser may have more of the same clock, so that it hears whatever the

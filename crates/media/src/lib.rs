@@ -22,6 +22,7 @@ mod fec;
 mod formats;
 #[doc(hidden)]
 pub mod fuzzing;
+mod g722;
 mod jitter;
 mod latch;
 mod leg;

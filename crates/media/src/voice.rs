@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use crate::codec::{Codec, FRAME, Frame, Law, OPUS_TICKS, OpusSettings, opus_encoder};
+use crate::codec::{Codec, FRAME, Frame, Law, OPUS_TICKS, OpusSettings, opus_encoder, set_bitrate};
 use crate::error::MediaError;
 use crate::fec::{FecControl, LossWatch, Reception};
+use crate::g722::LowerBand;
 use crate::receiver::DirectFrame;
 use crate::relay::{Placed, Standing};
 use crate::seam::Seam;
@@ -21,6 +22,10 @@ const FRAME_COUNT: u8 = 0b11;
 #[derive(Debug)]
 pub(crate) struct Voice {
     encoder: opus::Encoder,
+    /// In bit/s, without redundancy.
+    bitrate: u32,
+    /// Made where the browser is to have that.
+    g722: Option<Box<LowerBand>>,
     seam: Seam,
     /// `None`: silence is encoded like talk.
     gate: Option<SilenceGate>,
@@ -61,9 +66,12 @@ impl Voice {
     ) -> Result<Self, MediaError> {
         let fec = FecControl::new(settings.fec);
         let mut encoder = opus_encoder(settings)?;
-        prepare_for_loss(&mut encoder, fec.initial())?;
+        let bitrate = settings.bitrate;
+        prepare_for_loss(&mut encoder, bitrate, fec.initial())?;
         Ok(Voice {
             encoder,
+            bitrate,
+            g722: None,
             seam: Seam::default(),
             gate: settings.dtx.then(SilenceGate::default),
             watch: LossWatch::new(),
@@ -162,6 +170,20 @@ impl Voice {
         self.packet(marker, FRAME)
     }
 
+    /// The same in G.722, for a browser that has agreed to nothing else.
+    pub(crate) fn encode_g722(
+        &mut self,
+        now: Instant,
+        pcm: &Frame,
+        at: i64,
+        lost_before: u16,
+    ) -> VoicePacket<'_> {
+        let marker = self.advance(now, at, lost_before, Codec::G722);
+        let payload = self.g722.get_or_insert_default().encode(pcm);
+        self.packet[..FRAME].copy_from_slice(&payload);
+        self.packet(marker, FRAME)
+    }
+
     /// Moves on by one frame and what was lost before it; says whether it begins a talk spurt.
     fn advance(&mut self, now: Instant, at: i64, lost_before: u16, codec: Codec) -> bool {
         self.ticks = codec.ticks();
@@ -211,7 +233,8 @@ impl Voice {
     /// What the browser reports about our packets.
     pub(crate) fn report(&mut self, report: Reception) -> Result<(), MediaError> {
         if self.watch.report(report) {
-            prepare_for_loss(&mut self.encoder, self.fec.percent(&self.watch))?;
+            let percent = self.fec.percent(&self.watch);
+            prepare_for_loss(&mut self.encoder, self.bitrate, percent)?;
         }
         Ok(())
     }
@@ -270,8 +293,18 @@ impl Voice {
     }
 }
 
-/// `None`: no in-band FEC. libopus sends none either where it is told of no loss.
-fn prepare_for_loss(encoder: &mut opus::Encoder, percent: Option<u8>) -> Result<(), MediaError> {
+/// `None`: no in-band FEC. libopus sends none either where it is told of no loss. What redundancy takes is not to be
+/// missing in the sound, so it is given a third more.
+fn prepare_for_loss(
+    encoder: &mut opus::Encoder,
+    bitrate: u32,
+    percent: Option<u8>,
+) -> Result<(), MediaError> {
+    let bitrate = match percent {
+        Some(_) => bitrate.saturating_add(bitrate / 3),
+        None => bitrate,
+    };
+    set_bitrate(encoder, bitrate)?;
     encoder.set_inband_fec(percent.is_some())?;
     encoder.set_packet_loss_perc(i32::from(percent.unwrap_or(0)))?;
     Ok(())

@@ -1,12 +1,14 @@
 //! Is there room for one more call? By the number of calls, and by what the media workers have left.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mxtrunk_call::Reason;
 use mxtrunk_media_io::{Headroom, Priority};
 use tracing::warn;
+
+use crate::limits::LineLimits;
 
 /// After this long without a refusal there is room again.
 const QUIET: Duration = Duration::from_secs(10);
@@ -53,7 +55,11 @@ impl Standing {
 /// Admits calls, counts those that it does not, and says in the log when that begins and ends.
 #[derive(Debug)]
 pub struct Admission {
-    max_calls: usize,
+    max_calls: AtomicUsize,
+    lines: LineLimits,
+    /// No new calls, since the gateway is to stop once those that there are have ended.
+    draining: AtomicBool,
+    refused_draining: AtomicU64,
     too_many_calls: AtomicU64,
     no_headroom: AtomicU64,
     emergencies_over_limit: AtomicU64,
@@ -75,6 +81,8 @@ pub struct AdmissionCounts {
     pub too_many_calls: u64,
     /// Calls refused because the media workers had no headroom.
     pub no_headroom: u64,
+    /// Calls refused because the gateway was draining.
+    pub draining: u64,
     /// Emergency calls that were taken though others would have been refused.
     pub emergencies_over_limit: u64,
 }
@@ -82,12 +90,41 @@ pub struct AdmissionCounts {
 impl Admission {
     pub(crate) fn new(max_calls: usize) -> Self {
         Admission {
-            max_calls,
+            max_calls: AtomicUsize::new(max_calls),
+            lines: LineLimits::default(),
+            draining: AtomicBool::new(false),
+            refused_draining: AtomicU64::new(0),
             too_many_calls: AtomicU64::new(0),
             no_headroom: AtomicU64::new(0),
             emergencies_over_limit: AtomicU64::new(0),
             refusing: Mutex::new(None),
         }
+    }
+
+    /// From now on only calls for help are taken.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that is so.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// So many calls at once from now on; those that there are go on.
+    pub fn limit(&self, max_calls: usize) {
+        self.max_calls.store(max_calls, Ordering::Relaxed);
+    }
+
+    fn max_calls(&self) -> usize {
+        self.max_calls.load(Ordering::Relaxed)
+    }
+
+    /// What each line has called of what it may.
+    #[must_use]
+    pub fn lines(&self) -> &LineLimits {
+        &self.lines
     }
 
     /// Takes a call in, or says why not.
@@ -97,7 +134,11 @@ impl Admission {
         priority: Priority,
         standing: &Standing,
     ) -> Result<(), Reason> {
-        let Some(obstacle) = standing.obstacle(priority, self.max_calls) else {
+        if self.is_draining() && priority == Priority::Normal {
+            self.refused_draining.fetch_add(1, Ordering::Relaxed);
+            return Err(Reason::ShuttingDown);
+        }
+        let Some(obstacle) = standing.obstacle(priority, self.max_calls()) else {
             self.count_emergency(priority, standing);
             return Ok(());
         };
@@ -115,6 +156,7 @@ impl Admission {
     pub fn counts(&self) -> AdmissionCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         AdmissionCounts {
+            draining: read(&self.refused_draining),
             too_many_calls: read(&self.too_many_calls),
             no_headroom: read(&self.no_headroom),
             emergencies_over_limit: read(&self.emergencies_over_limit),
@@ -137,7 +179,7 @@ impl Admission {
     fn count_emergency(&self, priority: Priority, standing: &Standing) {
         if priority == Priority::Emergency
             && standing
-                .obstacle(Priority::Normal, self.max_calls)
+                .obstacle(Priority::Normal, self.max_calls())
                 .is_some()
         {
             self.emergencies_over_limit.fetch_add(1, Ordering::Relaxed);
@@ -159,7 +201,7 @@ impl Admission {
         let Standing {
             calls, headroom, ..
         } = standing;
-        let max_calls = self.max_calls;
+        let max_calls = self.max_calls();
         let busy_workers = headroom.busy;
         match obstacle {
             Obstacle::NoHeadroom => warn!(
@@ -232,6 +274,18 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_gateway_that_drains_takes_calls_for_help_alone() {
+        let admission = Admission::new(10);
+        let free = standing(true, 0, true);
+        let admit = |priority| admission.admit(Instant::now(), priority, &free);
+        assert_eq!(admit(Priority::Normal), Ok(()));
+        admission.drain();
+        assert_eq!(admit(Priority::Normal), Err(Reason::ShuttingDown));
+        assert_eq!(admit(Priority::Emergency), Ok(()));
+        assert_eq!(admission.counts().draining, 1);
+    }
+
+    #[test]
     fn calls_that_still_ring_take_their_share_of_the_headroom() {
         let headroom = Headroom { free: 0.05, ..FREE };
         let with = |calls| Standing {
@@ -243,6 +297,16 @@ pub(crate) mod tests {
         let admit = |calls| admission.admit(Instant::now(), Priority::Normal, &with(calls));
         assert_eq!(admit(3), Ok(()));
         assert_eq!(admit(10), Err(Reason::Overloaded));
+    }
+
+    #[test]
+    fn another_limit_holds_for_the_next_call() {
+        let admission = Admission::new(1);
+        let one = standing(true, 1, true);
+        let admit = || admission.admit(Instant::now(), Priority::Normal, &one);
+        assert_eq!(admit(), Err(Reason::Overloaded));
+        admission.limit(2);
+        assert_eq!(admit(), Ok(()));
     }
 
     #[test]

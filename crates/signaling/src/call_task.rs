@@ -7,15 +7,20 @@ use mxtrunk_call::{
     Action, Call, Input, LegAction, LegEvent, LegId, MediaEvent, MediaFault, Reason, Side,
 };
 use mxtrunk_matrix::call_events::CallEventOut;
+use mxtrunk_matrix::catalogue::Language;
 use mxtrunk_matrix::voip_v1::{self, SendOutcome};
 use mxtrunk_media_io as media;
 use mxtrunk_sip as sip;
-use mxtrunk_store::{LiveCall, RecordId, StoreError};
+use mxtrunk_store::{Direction, LiveCall, RecordId, StoreError, UnixMillis};
+use ruma::UserId;
 use tracing::{debug, warn};
 
 use crate::Peers;
+use crate::dialogs::Dialogs;
+use crate::forward::Forwarding;
 use crate::inbox::{CallMail, Told};
 use crate::legs;
+use crate::ongoing::{self, Reporter};
 use crate::phone_side::{self, PhoneLeg};
 use crate::record::{Heard, OpenRecord};
 use crate::room_sender::{Letter, RoomSender};
@@ -34,12 +39,17 @@ pub(crate) struct CallTask {
     pub(crate) phone: PhoneLeg,
     /// What it takes to put another telephone in its place.
     pub(crate) transfers: Transfers,
+    /// On calls that a line got: what it takes to send them elsewhere.
+    pub(crate) forwarding: Option<Box<Forwarding>>,
     /// How it is treated under load.
     pub(crate) priority: media::Priority,
     pub(crate) record: OpenRecord,
     pub(crate) trace: CallTracer,
+    pub(crate) ongoing: ongoing::Entry,
     pub(crate) heard: Heard,
     pub(crate) live: LiveCall,
+    /// What the live call's row has of the telephones.
+    pub(crate) dialogs: Dialogs,
     pub(crate) inbox: CallMail,
 }
 
@@ -50,18 +60,24 @@ pub(crate) struct MatrixLeg {
     pub(crate) sender: RoomSender,
     /// The number as the person should read it.
     pub(crate) number: String,
+    /// What they are written to in.
+    pub(crate) language: Language,
 }
 
 impl CallTask {
     /// Writes the record's beginning, then runs the call. A database that does not answer costs the
     /// record, not the call.
-    pub(crate) async fn begin(self: Box<Self>) {
-        in_time(
-            self.record.id(),
-            self.peers.store.begin_call(&self.record.record, &self.live),
-        )
-        .await;
+    pub(crate) async fn begin(mut self: Box<Self>) {
+        self.keep_begun().await;
         self.run().await;
+    }
+
+    /// Writes the record's beginning, unless it stands.
+    async fn keep_begun(&mut self) {
+        if !self.record.is_begun {
+            let begun = self.peers.store.begin_call(&self.record.record, &self.live);
+            self.record.is_begun = in_time(self.record.id(), begun).await;
+        }
     }
 
     /// What ends this call on all sides without its machine, should that panic.
@@ -102,19 +118,18 @@ impl CallTask {
                 sender.send(Letter::Call(goodbye));
             }
             let record = record.complete_after_fault();
-            if let Err(error) = peers.store.finish_call(&record).await {
-                warn!(call = %record.id.0, %error, "the call record could not be completed");
-            }
+            Box::pin(peers.store.finish_surely(record)).await;
         }
     }
 
     /// Runs the call to its end, and completes its record.
     pub(crate) async fn run(mut self: Box<Self>) {
-        while !self.drain().await {
+        // Boxes: a call that waits should not hold the room of what it does in between.
+        while !Box::pin(self.drain()).await {
             let deadline = self.next_deadline();
             tokio::select! {
                 told = self.inbox.queue.recv() => match told {
-                    Some(told) => self.take(told).await,
+                    Some(told) => Box::pin(self.take(*told)).await,
                     // The router is gone: so is everything that could still be said.
                     None => break,
                 },
@@ -129,6 +144,17 @@ impl CallTask {
             None => (Reason::Failed, Side::Gateway),
         };
         self.trace.ended(reason.word(), by);
+        self.transfers.settle();
+        self.inbox.queue.close();
+        while let Ok(told) = self.inbox.queue.try_recv() {
+            if let Told::Replaced(late) = *told {
+                self.transfers.turn_away(&late);
+            }
+        }
+        if let Some(wish) = self.transfers.take_joining() {
+            // The other call waits for this one's telephone.
+            wish.other.tell(Told::Adopt(None));
+        }
         let transferred = self.transfers.numbers();
         let record = self.record.complete(
             self.call.story(),
@@ -136,9 +162,7 @@ impl CallTask {
             &self.heard,
             transferred,
         );
-        if let Err(error) = Box::pin(self.peers.store.finish_call(&record)).await {
-            warn!(call = %record.id.0, %error, "the call record could not be completed");
-        }
+        Box::pin(self.peers.store.finish_surely(record)).await;
     }
 
     pub(crate) fn is_ending(&self) -> bool {
@@ -148,13 +172,26 @@ impl CallTask {
     fn next_deadline(&self) -> Option<Instant> {
         let call = self.call.poll_timeout().map(|(at, _why)| at);
         let leg = self.matrix.leg.poll_timeout().map(|(at, _why)| at);
-        call.into_iter().chain(leg).min()
+        let look = self.ongoing.next_look();
+        let paid = self.transfers.runs_out(Instant::now());
+        let paid = paid.filter(|_| !self.is_ending());
+        call.into_iter().chain(leg).chain(look).chain(paid).min()
     }
 
     fn wake(&mut self) {
         let now = Instant::now();
         self.matrix.leg.handle_timeout(now);
         self.call.handle_timeout(now);
+        self.end_if_unpaid(now);
+        if self.ongoing.is_due(now) {
+            for leg in [self.matrix.id, self.phone.id] {
+                // One that is gone, or a worker that has more to do, is asked again the next time.
+                let _ = self
+                    .peers
+                    .media
+                    .send(legs::media_leg(leg), media::Command::Report);
+            }
+        }
     }
 
     async fn take(&mut self, told: Told) {
@@ -177,13 +214,40 @@ impl CallTask {
             Told::Sip(leg, happened) => self.take_sip(now, leg, happened).await,
             Told::Media(leg, happened) => self.take_media(now, leg, happened).await,
             Told::Adopt(adopted) => self.adopt(now, adopted).await,
-            Told::Yield(user, to) => self.yield_phone(now, &user, &to),
-            Told::Finish(reason) => self.call.handle(now, Input::Finish(reason)),
+            Told::Replaced(replacing) => self.on_replacing(now, *replacing),
+            Told::Yield(wish) => self.join_phones(now, wish),
+            Told::Left(user) => self.on_left(now, &user),
+            Told::Finish(reason) => {
+                if self.give_up_forward().is_some() {
+                    let refuse = LegAction::Refuse(reason);
+                    self.perform_phone(now, self.phone.id, refuse).await;
+                }
+                self.call.handle(now, Input::Finish(reason));
+            }
         }
     }
 
+    /// Without its person, or our virtual user, nobody in the room could end the call any more.
+    fn on_left(&mut self, now: Instant, user: &UserId) {
+        let ids = self.matrix.leg.ids();
+        let is_theirs = *user == ids.user || *user == ids.virtual_user;
+        if !is_theirs || self.transfers.is_handed_on() {
+            return;
+        }
+        let has_answered = self.call.story().answered.is_some();
+        let reason = match self.record.record.direction {
+            Direction::Incoming if !has_answered => Reason::Declined,
+            _ => Reason::HungUp,
+        };
+        self.matrix
+            .leg
+            .handle_action(now, LegAction::HangUp(Reason::HungUp));
+        let gone = LegEvent::Ended(reason);
+        self.call.handle(now, Input::Leg(self.matrix.id, gone));
+    }
+
     async fn take_media(&mut self, now: Instant, leg: LegId, happened: media::Happened) {
-        let is_browser = leg == self.matrix.id;
+        let is_browser = leg == self.matrix.id || self.forwarded_leg(leg).is_some();
         let flow = match is_browser {
             true => Flow::Browser,
             false => Flow::Phone,
@@ -202,6 +266,13 @@ impl CallTask {
         }
         match happened {
             media::Happened::Heard { ago } => self.take_silence(now, leg, ago).await,
+            media::Happened::Report { stats } => {
+                if leg == self.matrix.id {
+                    self.ongoing.reported(Reporter::Browser, &stats);
+                } else if leg == self.phone.id {
+                    self.ongoing.reported(Reporter::Phone, &stats);
+                }
+            }
             media::Happened::Keyed { key } => self.tell_key(leg, key),
             happened => {
                 if let Some(event) = legs::from_media(&happened) {
@@ -209,7 +280,7 @@ impl CallTask {
                     self.call.handle(now, Input::Media(leg, event));
                     self.follow_transfer(now);
                     if is_closed {
-                        self.transfers.forget(leg);
+                        self.forget_leg(leg).await;
                     }
                 }
             }
@@ -231,10 +302,12 @@ impl CallTask {
             media::Happened::Silent { lasted } => {
                 debug!(%call, silent = %direction, "one direction is silent on the wire");
                 self.heard.silence_began(direction, now, *lasted);
+                self.ongoing.silent(direction == Towards::Phone, true);
             }
             media::Happened::SilenceOver { lasted } => {
                 debug!(%call, heard = %direction, ?lasted, "a silent direction is over");
                 self.heard.silence_ended(direction, *lasted);
+                self.ongoing.silent(direction == Towards::Phone, false);
             }
             _ => {}
         }
@@ -258,14 +331,20 @@ impl CallTask {
         loop {
             let now = Instant::now();
             self.follow_transfer(now);
+            if self.ongoing.next_look().is_none() && self.call.story().answered.is_some() {
+                self.ongoing.answered(now, UnixMillis::now().0);
+                self.transfers.router().calls.mark_answered(self.matrix.id);
+            }
             if let Some(event) = self.matrix.leg.poll_event() {
                 self.call.handle(now, Input::Leg(self.matrix.id, event));
             } else if let Some(event) = self.matrix.leg.poll_send() {
                 self.send_to_room(now, event);
             } else if let Some(action) = self.call.poll_action() {
                 match action {
+                    Action::Finished if self.follow_forward(now).await => {}
                     Action::Finished => return true,
                     Action::Media(action) => self.perform_media(now, action),
+                    Action::Leg(leg, action) if self.withholds(leg, &action) => {}
                     Action::Leg(leg, action) if leg == self.matrix.id => {
                         self.perform_matrix(now, action).await
                     }
@@ -281,10 +360,11 @@ impl CallTask {
         let answers = matches!(action, LegAction::Answer { .. });
         let sentence = match &action {
             LegAction::HangUp(reason) if self.call.story().is_early() => {
-                reason.sentence_after_early_media(&self.matrix.number)
+                let language = self.matrix.language;
+                language.sentence_after_early_media(*reason, &self.matrix.number)
             }
             LegAction::Refuse(reason) | LegAction::HangUp(reason) => {
-                reason.sentence(&self.matrix.number)
+                self.matrix.language.sentence(*reason, &self.matrix.number)
             }
             _ => None,
         };
@@ -356,41 +436,60 @@ impl CallTask {
     /// The profile of the trunk whose telephone the media plane is to meet.
     fn profile_for(&self, action: &mxtrunk_call::MediaAction) -> &media::PhoneProfile {
         let party = match action {
-            mxtrunk_call::MediaAction::Open { leg, .. } => self.transfers.party_on(leg.id),
+            mxtrunk_call::MediaAction::Open { leg, .. } => self
+                .transfers
+                .party_on(leg.id)
+                .or_else(|| self.forwarded_leg(leg.id)),
             _ => None,
         };
         &party.unwrap_or(&self.phone).profile
     }
 
-    pub(crate) async fn keep_dialog(&mut self, dialog: &sip::DialogSnapshot) {
-        match serde_json::to_string(dialog) {
-            Ok(text) => self.live.sip_dialog = Some(text),
-            Err(error) => warn!(%error, "a dialog could not be written down"),
-        }
+    pub(crate) async fn keep_dialog(&mut self, leg: LegId, dialog: &sip::DialogSnapshot) {
+        self.dialogs.keep(leg, dialog);
         self.keep_live().await;
+    }
+
+    /// A telephone is gone, and its call goes on without it.
+    async fn forget_leg(&mut self, leg: LegId) {
+        self.transfers.forget(leg);
+        if self.dialogs.forget(leg) && !self.is_ending() {
+            self.keep_live().await;
+        }
+    }
+
+    /// The call goes on without the person: nothing is left in their room that a crash would have to end.
+    pub(crate) async fn keep_without_person(&mut self) {
+        self.transfers.router().calls.mark_elsewhere(self.matrix.id);
+        if self.live.matrix.take().is_some() && !self.is_ending() {
+            self.keep_live().await;
+        }
     }
 
     async fn keep_live(&mut self) {
         // Not where the caller only hears an announcement: nobody has picked up.
         self.live.answered = self.call.story().answered.is_some();
+        self.live.sip_dialog = self.dialogs.write();
+        self.keep_begun().await;
         in_time(self.record.id(), self.peers.store.update_live(&self.live)).await;
     }
 }
 
-/// Waits for the database, but not for long: what it does not take in time costs the record, not the call.
+/// Waits for the database, but not for long: what it does not take in time holds up no call. Returns whether it took it.
 ///
 /// No `async fn`, and a box: a call that talks should not hold the room of a query that was made when it began.
 pub(crate) fn in_time(
     call: &RecordId,
     kept: impl Future<Output = Result<(), StoreError>> + Send,
-) -> impl Future<Output = ()> + Send {
+) -> impl Future<Output = bool> + Send {
     let kept = Box::pin(tokio::time::timeout(DATABASE, kept));
     async move {
         match kept.await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => return true,
             Ok(Err(error)) => warn!(call = %call.0, %error, "a call could not be written down"),
             Err(_) => warn!(call = %call.0, "the database is slow: a call was not written down"),
         }
+        false
     }
 }
 

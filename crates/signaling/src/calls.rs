@@ -1,13 +1,22 @@
 //! The calls there are, and how each is found: by leg, by Matrix call, by who talks to whom.
 
-use std::collections::VecDeque;
+mod talks;
+
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
 use mxtrunk_call::{LegId, Reason};
+use mxtrunk_matrix::CallRoom;
+use mxtrunk_store::Direction;
 use ruma::OwnedUserId;
+use tokio::sync::watch;
 
 use crate::inbox::{CallInbox, Told};
+use crate::limits::Charge;
+
+pub(crate) use talks::Pair;
+use talks::Talks;
 
 /// How many ended calls are remembered, so that an invite which comes after its hang-up does not ring.
 const ENDED_CALLS: usize = 512;
@@ -15,18 +24,17 @@ const ENDED_CALLS: usize = 512;
 /// A Matrix call: room and `call_id`.
 pub(crate) type MatrixCall = (String, String);
 
-/// A person and a number: one call at a time, since Element takes one call for each room.
-pub(crate) type Pair = (String, String);
-
 /// The calls there are.
 #[derive(Default)]
 pub(crate) struct Calls {
     by_leg: DashMap<LegId, CallInbox>,
     by_matrix: DashMap<MatrixCall, CallInbox>,
-    busy: DashMap<Pair, ()>,
+    talks: Talks,
     ended: Mutex<VecDeque<MatrixCall>>,
     /// Calls that a person wants to become another one, by the person and that one's id; oldest first.
     awaiting: Mutex<VecDeque<(Awaited, CallInbox)>>,
+    /// Marked when somebody's calls may have become more or less.
+    changes: watch::Sender<()>,
 }
 
 /// A person, and the id that a call of theirs is to have (`await_call`).
@@ -37,6 +45,8 @@ pub(crate) struct LegEntry {
     calls: Arc<Calls>,
     leg: LegId,
     inbox: CallInbox,
+    /// What a line pays for it.
+    pub(crate) charge: Option<Charge>,
 }
 
 impl std::fmt::Debug for LegEntry {
@@ -48,33 +58,43 @@ impl std::fmt::Debug for LegEntry {
 /// A call's entries in the tables; dropping it takes them out, whatever ended the call.
 pub(crate) struct Registration {
     calls: Arc<Calls>,
-    legs: Vec<LegId>,
+    legs: [LegId; 2],
     inbox: CallInbox,
     matrix: Option<MatrixCall>,
-    pair: Pair,
 }
 
 impl Calls {
-    /// Enters a call. `None`: these two are already in a call with each other.
+    /// Enters a call. `None`: these two are about to have one with each other ([`Talks::are_calling`]).
     pub(crate) fn register(
         self: &Arc<Self>,
+        direction: Direction,
         pair: Pair,
         legs: [LegId; 2],
         inbox: &CallInbox,
     ) -> Option<Registration> {
-        if self.busy.insert(pair.clone(), ()).is_some() {
-            return None;
-        }
+        let free = !self.talks.are_calling(direction, &pair);
+        free.then(|| self.register_for_help(direction, pair, legs, inbox))
+    }
+
+    /// Enters a call, whatever calls there are.
+    pub(crate) fn register_for_help(
+        self: &Arc<Self>,
+        direction: Direction,
+        pair: Pair,
+        legs: [LegId; 2],
+        inbox: &CallInbox,
+    ) -> Registration {
+        self.talks.enter(direction, pair, legs);
+        self.changes.send_replace(());
         for leg in legs {
             self.by_leg.insert(leg, inbox.clone());
         }
-        Some(Registration {
+        Registration {
             calls: self.clone(),
-            legs: legs.to_vec(),
+            legs,
             inbox: inbox.clone(),
             matrix: None,
-            pair,
-        })
+        }
     }
 
     /// Enters one more leg of a call that is in the tables.
@@ -84,6 +104,7 @@ impl Calls {
             calls: self.clone(),
             leg,
             inbox: inbox.clone(),
+            charge: None,
         }
     }
 
@@ -118,14 +139,51 @@ impl Calls {
         self.by_leg.get(&leg).map(|call| call.clone())
     }
 
-    /// Whether there is no call at all.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.busy.is_empty()
+    /// How many calls a person has, those that ring included and those that are forwarded not.
+    pub(crate) fn of_person(&self, user: &str) -> usize {
+        self.talks.of_person(user)
+    }
+
+    /// Who has a call, one that rings included.
+    pub(crate) fn people(&self) -> HashSet<String> {
+        self.talks.people()
+    }
+
+    /// Marked when [`Calls::people`] may be others.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// The calls in a room.
+    pub(crate) fn of_room(&self, room: &str) -> Vec<CallInbox> {
+        let there = self.by_matrix.iter().filter(|call| call.key().0 == room);
+        there.map(|call| call.value().clone()).collect()
     }
 
     /// How many there are, those that ring included.
     pub(crate) fn len(&self) -> usize {
-        self.busy.len()
+        self.talks.len()
+    }
+
+    /// The call that began with this leg has been answered.
+    pub(crate) fn mark_answered(&self, leg: LegId) {
+        self.talks.answered(leg);
+    }
+
+    /// The call that began with this leg goes on without the person, whose room is free again.
+    pub(crate) fn mark_elsewhere(&self, leg: LegId) {
+        self.talks.elsewhere(leg);
+        self.changes.send_replace(());
+    }
+
+    /// How many calls of these two go on without the person.
+    pub(crate) fn count_elsewhere(&self, pair: &Pair) -> usize {
+        self.talks.count_elsewhere(pair)
+    }
+
+    /// How many calls of a person there are under names that begin so.
+    pub(crate) fn count(&self, user: &str, name: &str) -> usize {
+        self.talks.count(user, name)
     }
 
     /// Asks every call to end.
@@ -161,12 +219,24 @@ impl Registration {
         self.matrix = Some(key);
         self
     }
+
+    /// Keeps other calls out of this call's room.
+    pub(crate) fn in_room(self, room: CallRoom) -> Self {
+        self.calls.talks.is_in(self.legs[0], room);
+        self
+    }
 }
 
 impl LegEntry {
     /// Which leg.
     pub(crate) fn leg(&self) -> LegId {
         self.leg
+    }
+
+    /// The same, and a line pays for it.
+    pub(crate) fn paid_by(mut self, charge: Option<Charge>) -> Self {
+        self.charge = charge;
+        self
     }
 }
 
@@ -185,7 +255,8 @@ impl Drop for Registration {
             self.calls.by_matrix.remove(&key);
             self.calls.remember_ended(key);
         }
-        self.calls.busy.remove(&self.pair);
+        self.calls.talks.over(self.legs[0]);
+        self.calls.changes.send_replace(());
     }
 }
 
@@ -208,7 +279,7 @@ mod tests {
         let calls = Arc::new(Calls::default());
         let (inbox, _far_end) = CallInbox::new();
         let registration = calls
-            .register(pair(), LEGS, &inbox)
+            .register(Direction::Incoming, pair(), LEGS, &inbox)
             .unwrap()
             .with_matrix(key(), &inbox);
         assert!(LEGS.iter().all(|leg| calls.of_leg(*leg).is_some()));
@@ -217,14 +288,14 @@ mod tests {
         drop(registration);
         assert!(LEGS.iter().all(|leg| calls.of_leg(*leg).is_none()));
         assert!(calls.of_matrix(&key()).is_none());
-        assert!(calls.is_empty());
+        assert!(calls.len() == 0);
     }
 
     #[test]
     fn a_leg_that_comes_later_leads_to_the_same_call_until_it_goes() {
         let calls = Arc::new(Calls::default());
         let (inbox, _far_end) = CallInbox::new();
-        let _registration = calls.register(pair(), LEGS, &inbox);
+        let _registration = calls.register(Direction::Incoming, pair(), LEGS, &inbox);
         let later = calls.add(LegId(3), &inbox);
         assert!(calls.of_leg(LegId(3)).is_some());
         assert_eq!(calls.len(), 1);
@@ -238,7 +309,7 @@ mod tests {
         let calls = Arc::new(Calls::default());
         let (first, _far_end) = CallInbox::new();
         let (second, _other_far_end) = CallInbox::new();
-        let registration = calls.register(pair(), LEGS, &first);
+        let registration = calls.register(Direction::Incoming, pair(), LEGS, &first);
         let entry = calls.add(LEGS[0], &second);
         drop(registration);
         let found = calls.of_leg(LEGS[0]);
@@ -257,26 +328,53 @@ mod tests {
         calls.remember_awaiting(alice.clone(), &inbox);
         let eve = (user("@eve:x"), "next".to_owned());
         assert!(calls.take_awaiting(&eve).is_none());
+        let another = (user("@alice:x"), "another".to_owned());
+        assert!(calls.take_awaiting(&another).is_none());
         assert!(calls.take_awaiting(&alice).is_some());
         assert!(calls.take_awaiting(&alice).is_none());
     }
 
+    /// A client may say as often as it likes that a call of its is to become another.
     #[test]
-    fn two_people_have_one_call_with_each_other_at_a_time() {
+    fn of_calls_that_await_others_without_end_the_oldest_are_forgotten() {
+        let calls = Calls::default();
+        let (inbox, _far_end) = CallInbox::new();
+        let user = OwnedUserId::try_from("@alice:x").expect("a test user");
+        for n in 0..=ENDED_CALLS {
+            calls.remember_awaiting((user.clone(), n.to_string()), &inbox);
+        }
+        let awaited = |n: usize| calls.take_awaiting(&(user.clone(), n.to_string()));
+        assert!(awaited(0).is_none());
+        assert!(awaited(1).is_some());
+        assert!(awaited(ENDED_CALLS).is_some());
+    }
+
+    #[test]
+    fn who_call_each_other_at_the_same_time_have_one_call_and_calls_for_help_are_entered_all_the_same()
+     {
         let calls = Arc::new(Calls::default());
         let (inbox, _far_end) = CallInbox::new();
-        let first = calls.register(pair(), LEGS, &inbox);
-        assert!(
-            calls
-                .register(pair(), [LegId(3), LegId(4)], &inbox)
-                .is_none()
-        );
+        let enter = |direction| calls.register(direction, pair(), [LegId(3), LegId(4)], &inbox);
+        let first = calls.register(Direction::Outgoing, pair(), LEGS, &inbox);
+        assert!(first.is_some() && enter(Direction::Incoming).is_none());
+        drop(calls.register_for_help(Direction::Outgoing, pair(), [LegId(3), LegId(4)], &inbox));
+        assert_eq!(calls.of_person("@alice:localtest"), 1);
         drop(first);
-        assert!(
-            calls
-                .register(pair(), [LegId(3), LegId(4)], &inbox)
-                .is_some()
-        );
+        assert!(enter(Direction::Incoming).is_some());
+    }
+
+    #[test]
+    fn the_calls_of_a_person_and_of_a_room_are_those_and_no_other() {
+        let calls = Arc::new(Calls::default());
+        let (inbox, _far_end) = CallInbox::new();
+        let call = calls.register(Direction::Incoming, pair(), LEGS, &inbox);
+        let call = call.unwrap().with_matrix(key(), &inbox);
+        assert_eq!(calls.of_person("@alice:localtest"), 1);
+        assert_eq!(calls.of_person("@bob:localtest"), 0);
+        assert_eq!(calls.of_room("!room").len(), 1);
+        assert!(calls.of_room("!other").is_empty());
+        drop(call);
+        assert_eq!(calls.of_person("@alice:localtest"), 0);
     }
 
     #[test]
@@ -291,14 +389,55 @@ mod tests {
     }
 
     #[test]
+    fn a_persons_calls_are_counted_by_the_number_they_are_with() {
+        let calls = Arc::new(Calls::default());
+        let (inbox, _far_end) = CallInbox::new();
+        let _registration = calls.register(Direction::Incoming, pair(), LEGS, &inbox);
+        assert_eq!(calls.count("@alice:localtest", "600"), 1);
+        assert_eq!(calls.count("@alice:localtest", "601"), 0);
+        assert_eq!(calls.count("@bob:localtest", ""), 0);
+    }
+
+    #[test]
+    fn a_call_that_goes_on_elsewhere_does_not_make_its_person_busy() {
+        let calls = Arc::new(Calls::default());
+        let (inbox, _far_end) = CallInbox::new();
+        let _registration = calls.register(Direction::Incoming, pair(), LEGS, &inbox);
+        assert_eq!(calls.of_person("@alice:localtest"), 1);
+        assert_eq!(calls.of_person("@bob:localtest"), 0);
+        calls.mark_elsewhere(LEGS[1]);
+        assert_eq!(calls.of_person("@alice:localtest"), 0);
+        assert_eq!(calls.len(), 1);
+    }
+
+    #[test]
+    fn a_calls_room_is_free_again_once_the_person_is_out_of_it() {
+        let calls = Arc::new(Calls::default());
+        let (inbox, _far_end) = CallInbox::new();
+        let rooms = mxtrunk_matrix::OccupiedRooms::default();
+        let room = ruma::RoomId::parse("!room").unwrap();
+        let enter = || {
+            let registration = calls.register(Direction::Incoming, pair(), LEGS, &inbox);
+            registration.unwrap().in_room(rooms.occupy(&room).unwrap())
+        };
+        let call = enter();
+        assert!(rooms.occupy(&room).is_none());
+        calls.mark_elsewhere(LEGS[1]);
+        assert!(rooms.occupy(&room).is_some());
+        drop(call);
+        drop(enter());
+        assert!(rooms.occupy(&room).is_some());
+    }
+
+    #[test]
     fn every_call_is_asked_to_end() {
         let calls = Arc::new(Calls::default());
         let (inbox, mut far_end) = CallInbox::new();
-        let _registration = calls.register(pair(), LEGS, &inbox);
+        let _registration = calls.register(Direction::Incoming, pair(), LEGS, &inbox);
         calls.finish_all(Reason::ShuttingDown);
         assert!(matches!(
             far_end.queue.try_recv(),
-            Ok(Told::Finish(Reason::ShuttingDown))
+            Ok(told) if matches!(*told, Told::Finish(Reason::ShuttingDown))
         ));
     }
 }

@@ -1,12 +1,15 @@
 //! Who has which telephone line.
 
 use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use mxtrunk_media_io::Priority;
 use mxtrunk_sip::{AccountName, TrunkName};
 use ruma::{OwnedUserId, UserId};
 
-use crate::numbers::{Number, NumberPlan};
+use crate::classes::{Class, Permissions};
+use crate::limits::Limits;
+use crate::numbers::{Number, NumberPlan, Permission};
 
 /// An account at a PBX that a line registers at, as a desk phone does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +36,50 @@ pub struct Line {
     /// The account whose calls are this line's, both ways; without one a
     /// trunk brings calls by number, and any trunk takes them.
     pub account: Option<Account>,
+    /// Whether a second call rings while the person has one.
+    pub call_waiting: bool,
+    /// Whether others see that its telephone rings or is in a call.
+    pub presence: bool,
+    /// Whether the PBX is told by AMI of its settings and its calls.
+    pub at_pbx: bool,
+    /// What this person may call.
+    pub permissions: Permissions,
+    /// How much of it.
+    pub limits: Limits,
+    /// Where the line stands, for people: `gateway.toml`, `csv`, …
+    pub source: String,
+}
+
+impl Line {
+    /// A line with these numbers and nothing else, which may call what lines may by default.
+    #[must_use]
+    pub fn new(user: OwnedUserId, extension: Number) -> Self {
+        Line {
+            user,
+            caller_id: extension.clone(),
+            extension,
+            did: None,
+            name: None,
+            account: None,
+            call_waiting: true,
+            presence: true,
+            at_pbx: true,
+            permissions: Permissions::default(),
+            limits: Limits::none(),
+            source: String::new(),
+        }
+    }
+}
+
+/// Why a line may not call what was dialled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotDialled {
+    /// It is no number.
+    NoNumber,
+    /// No pattern of the site fits it.
+    NotDialable(Number),
+    /// The line may not call this class.
+    NotPermitted(Number, Class),
 }
 
 /// A directory that cannot be.
@@ -114,6 +161,29 @@ impl Directory {
         self.by_user.get(user).map(|index| &self.lines[*index])
     }
 
+    /// Every line.
+    #[must_use]
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// What a line calls when it dials this. An emergency number always may be.
+    ///
+    /// # Errors
+    /// Why it may not be called.
+    pub fn dialled_by(&self, line: &Line, raw: &str) -> Result<Number, NotDialled> {
+        let number = self.plan.normalise(raw).ok_or(NotDialled::NoNumber)?;
+        match self.plan.permission(&number) {
+            Permission::Emergency => return Ok(number),
+            Permission::Refused => return Err(NotDialled::NotDialable(number)),
+            Permission::Everything | Permission::Pattern(_) => {}
+        }
+        match self.plan.class_of(&number).0 {
+            class if line.permissions.has(class) => Ok(number),
+            class => Err(NotDialled::NotPermitted(number, class)),
+        }
+    }
+
     /// The line that a trunk calls, by extension or DID, in whatever form the trunk writes it.
     #[must_use]
     pub fn line_called(&self, raw: &str) -> Option<&Line> {
@@ -163,6 +233,32 @@ impl Directory {
     }
 }
 
+/// The directory of the moment. A reload puts another in its place; whoever has taken one goes on with that.
+#[derive(Debug, Clone)]
+pub struct LiveDirectory(Arc<RwLock<Arc<Directory>>>);
+
+impl LiveDirectory {
+    /// Begins with this one.
+    #[must_use]
+    pub fn new(directory: Directory) -> Self {
+        LiveDirectory(Arc::new(RwLock::new(Arc::new(directory))))
+    }
+
+    /// The one that holds now.
+    #[must_use]
+    pub fn now(&self) -> Arc<Directory> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// From now on this one holds.
+    pub fn replace(&self, directory: Directory) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(directory);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,13 +270,46 @@ mod tests {
     fn line(user: &str, extension: &str, did: Option<&str>) -> Line {
         let number = |raw| NumberPlan::french().normalise(raw).expect("a test number");
         Line {
-            user: UserId::parse(user).expect("a test user"),
-            extension: number(extension),
             did: did.map(number),
-            caller_id: number(extension),
-            name: None,
-            account: None,
+            ..Line::new(UserId::parse(user).expect("a test user"), number(extension))
         }
+    }
+
+    #[test]
+    fn a_line_calls_what_its_classes_allow_and_help_always() {
+        let plan = NumberPlan {
+            emergency: vec!["112".into()],
+            dialable: ["2XXX", "+33.", "+49."].map(String::from).to_vec(),
+            ..NumberPlan::french()
+        };
+        let mut alice = line("@alice:x", "2001", None);
+        alice.permissions = [Class::Internal, Class::National].into_iter().collect();
+        let directory = Directory::new(plan.clone(), vec![alice.clone()]).unwrap();
+        let dials = |raw: &str| directory.dialled_by(&alice, raw);
+        let number = |raw: &str| plan.normalise(raw).expect("a test number");
+        assert_eq!(dials("2002"), Ok(number("2002")));
+        assert_eq!(dials("0177123456"), Ok(number("+33177123456")));
+        let abroad = NotDialled::NotPermitted(number("+4930123456"), Class::International);
+        assert_eq!(dials("+4930123456"), Err(abroad));
+        assert_eq!(
+            dials("+4412345678"),
+            Err(NotDialled::NotDialable(number("+4412345678")))
+        );
+        assert_eq!(dials("caf\u{e9}"), Err(NotDialled::NoNumber));
+        assert_eq!(dials("112"), Ok(number("112")));
+        alice.permissions = [].into_iter().collect();
+        assert_eq!(directory.dialled_by(&alice, "+33112"), Ok(number("112")));
+    }
+
+    #[test]
+    fn whoever_has_taken_a_directory_goes_on_with_it_when_another_takes_its_place() {
+        let of = |lines| Directory::new(NumberPlan::french(), lines).unwrap();
+        let live = LiveDirectory::new(of(vec![line("@alice:x", "2001", None)]));
+        let taken = live.now();
+        live.replace(of(vec![line("@bob:x", "2002", None)]));
+        assert!(taken.line_called("2001").is_some());
+        assert!(live.now().line_called("2001").is_none());
+        assert!(live.now().line_called("2002").is_some());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::calls::LegEntry;
+use crate::incoming;
 use crate::phone_side::PhoneLeg;
 
 /// What a call may have waiting. A client's candidates and a trunk's retransmissions stay far below.
@@ -30,10 +31,39 @@ pub(crate) enum Told {
     Media(LegId, media::Happened),
     /// Its person has put this telephone, of another call, in their own place; `None`: it did not come.
     Adopt(Option<Box<Adopted>>),
-    /// Its person wants its telephone in the place of their own in this call.
-    Yield(OwnedUserId, CallInbox),
+    /// Its person wants its telephone in the place of their own in another call.
+    Yield(Wish),
+    /// Somebody has left its room.
+    Left(OwnedUserId),
+    /// A telephone calls to take the place of one of its telephones.
+    Replaced(Box<Replacing>),
     /// The gateway wants it to end.
     Finish(Reason),
+}
+
+/// A telephone that calls to take the place of another one.
+#[derive(Debug)]
+pub(crate) struct Replacing {
+    pub(crate) replaced: LegId,
+    /// Its own leg.
+    pub(crate) entry: LegEntry,
+    pub(crate) invite: incoming::Invite,
+}
+
+/// A person wants the telephones of two calls joined; this tells the one of the other.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    /// Whose wish it is.
+    pub(crate) user: OwnedUserId,
+    /// The other call.
+    pub(crate) other: CallInbox,
+    /// Its telephone, and over which trunk that is reached.
+    pub(crate) phone: LegId,
+    pub(crate) trunk: sip::TrunkName,
+    /// The number of that telephone.
+    pub(crate) number: String,
+    /// A line pays for it by limits, which the PBX does not keep.
+    pub(crate) is_bounded: bool,
 }
 
 /// A telephone leg that goes over from one call to another.
@@ -47,14 +77,15 @@ pub(crate) struct Adopted {
 /// The near end of a call's queue.
 #[derive(Debug, Clone)]
 pub(crate) struct CallInbox {
-    queue: mpsc::Sender<Told>,
+    queue: mpsc::Sender<Box<Told>>,
     overwhelmed: CancellationToken,
 }
 
 /// The far end of a call's queue.
 #[derive(Debug)]
 pub(crate) struct CallMail {
-    pub(crate) queue: mpsc::Receiver<Told>,
+    /// Boxes: a queue holds room for 32, were it empty.
+    pub(crate) queue: mpsc::Receiver<Box<Told>>,
     /// Cancelled when something that comes only once did not fit.
     pub(crate) overwhelmed: CancellationToken,
 }
@@ -82,6 +113,11 @@ impl CallInbox {
         self.queue.same_channel(&other.queue)
     }
 
+    /// Tells the call what has to have an answer; `false`: it is over, or drowning, and gives none.
+    pub(crate) fn ask(&self, told: Told) -> bool {
+        self.queue.try_send(Box::new(told)).is_ok()
+    }
+
     /// Tells the call. Candidates leave room for what comes only once; where even that does not fit, the call
     /// is drowning in what a peer sends, and ends.
     pub(crate) fn tell(&self, told: Told) {
@@ -89,7 +125,7 @@ impl CallInbox {
             debug!("a call's queue is half full: candidates were dropped");
             return;
         }
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(told) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(Box::new(told)) {
             warn!("a call's queue is full: ending the call");
             self.overwhelmed.cancel();
         }
@@ -138,7 +174,10 @@ mod tests {
         while let Ok(told) = mail.queue.try_recv() {
             last = Some(told);
         }
-        assert!(matches!(last, Some(Told::Finish(Reason::HungUp))));
+        assert!(matches!(
+            last.as_deref(),
+            Some(Told::Finish(Reason::HungUp))
+        ));
     }
 
     #[tokio::test]

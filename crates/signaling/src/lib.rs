@@ -8,30 +8,55 @@
 //! - [`outgoing`], [`incoming`]: what has to be known before a call can begin, by direction;
 //! - [`call_task`]: one task for each call; a panic in one ends that call only;
 //! - [`phone_side`]: its SIP legs; [`transfer`]: how one takes the place of another, [`hand_on`]: how one takes the person's;
+//!   [`asserted`]: how the person hears of it;
 //! - [`inbox`]: a call's queue, and what happens when it is full;
 //! - [`legs`]: the words of the call machine in the words of SIP, Matrix and media, and back;
 //! - [`room_sender`]: a call's events on their way into the room, in order;
+//! - [`ongoing`]: the calls there are, as an operator sees them; [`tally`]: what all calls came to, as metrics;
 //! - [`record`]: what stays of a call, and its one line in the log;
 //! - [`silence`]: for how long a direction that should carry sound was silent;
 //! - [`trace`]: what the last calls said on each side, for whoever has to find out what went wrong;
-//! - [`recovery`]: ends what a crash has left behind;
-//! - [`directory`], [`numbers`], [`emergency`]: lines, what may be dialled, and what nothing may stand in the way of;
+//! - [`history`]: what each person reads of their calls and mailbox, behind the calls;
+//! - [`dialogs`]: what is written down of its telephones; [`recovery`]: ends what a crash has left behind;
+//! - [`at_pbx`]: settings that the PBX has too, and who is in a call, by its manager interface or its feature codes;
+//! - [`presence`]: telephones as Matrix presence;
+//! - [`directory`], [`numbers`], [`classes`], [`emergency`]: lines, what may be dialled and by whom, and what nothing may
+//!   stand in the way of;
+//! - [`line_settings`]: what people have set; [`treatment`]: what that does to a call; [`forward`]: a call that goes elsewhere;
+//! - [`limits`]: what keeps a line from costing a fortune;
+//! - [`commands`]: how people set it in a chat; [`own_line`]: what a person sees of their line;
+//! - [`lines`]: what a new directory changes; [`overview`]: how each line stands;
 //! - [`routes`]: which trunk a call takes on its way out;
 //! - [`rules`]: how a trunk writes numbers, where it is not as the site does.
 
 mod admission;
+mod asserted;
+mod at_pbx;
 mod call_task;
 mod calls;
+pub mod classes;
+pub mod commands;
+mod dialogs;
 pub mod directory;
 pub mod emergency;
+mod forward;
+mod forwarded;
 mod hand_on;
+mod history;
 mod ids;
 mod inbox;
 mod incoming;
 mod legs;
+pub mod limits;
+pub mod line_settings;
+pub mod lines;
 pub mod numbers;
+pub mod ongoing;
 mod outgoing;
+pub mod overview;
+pub mod own_line;
 mod phone_side;
+mod presence;
 mod record;
 mod recovery;
 mod room_sender;
@@ -39,10 +64,12 @@ mod router;
 mod routes;
 pub mod rules;
 mod silence;
+mod tally;
 pub mod trace;
 mod transfer;
+pub mod treatment;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,13 +80,21 @@ use mxtrunk_sip::{TrunkName, UserAgent};
 use mxtrunk_store::Store;
 
 pub use admission::{Admission, AdmissionCounts};
-pub use directory::{Account, Directory, Line};
+pub use at_pbx::{AtPbx, AtPbxSettings, Families, FeatureCodes, Switch, is_on};
+pub use classes::{Class, Classes, Permissions};
+pub use directory::{Account, Directory, Line, LiveDirectory};
+pub use history::keep_history;
 pub use ids::LegIds;
+pub use limits::{Days, Limits, LineLimits, Night};
+pub use lines::Change;
 pub use numbers::{Number, NumberPlan};
+pub use ongoing::{NotEnded, Ongoing, OngoingCall, Sounding};
+pub use presence::{PresenceSettings, show_presence};
 pub use recovery::recover;
-pub use router::{Inbox, Router};
+pub use router::{Heartbeat, Inbox, Occupancy, Router};
 pub use routes::{Route, Routes};
 pub use rules::{Rule, Rules, TrunkRules};
+pub use tally::Tally;
 pub use trace::Traces;
 
 /// The other sides of the house, as signaling calls them.
@@ -74,9 +109,15 @@ pub struct Peers {
     /// For what must outlive the process.
     pub store: Store,
     /// Who has which line.
-    pub directory: Arc<Directory>,
+    pub directory: LiveDirectory,
+    /// What people have set for their lines.
+    pub line_settings: line_settings::Settings,
     /// For whoever asks later what a call said.
     pub traces: Arc<Traces>,
+    /// The calls there are now.
+    pub ongoing: Arc<Ongoing>,
+    /// What the calls that are over came to.
+    pub tally: Arc<Tally>,
 }
 
 /// What signaling can be told.
@@ -88,8 +129,12 @@ pub struct Settings {
     pub profiles: HashMap<TrunkName, PhoneProfile>,
     /// What becomes of sound that each trunk sends before the answer; it is heard on one that is not named.
     pub early_media: HashMap<TrunkName, EarlyMedia>,
+    /// Who transfers a person's calls on each trunk; its PBX on one that is not named.
+    pub transfers: HashMap<TrunkName, TransferPolicy>,
     /// How each trunk writes numbers; as the site does for one that is not named.
     pub rules: HashMap<TrunkName, TrunkRules>,
+    /// Those over which a forwarded call shows the number of the line that forwards it, and not the caller's.
+    pub shows_line: HashSet<TrunkName>,
     /// How long a call waits for what.
     pub timings: mxtrunk_call::Timings,
     /// Calls at once; emergency calls come on top.
@@ -99,6 +144,17 @@ pub struct Settings {
     pub join_wait: Duration,
     /// The name under which this process owns its live calls; the same after a restart.
     pub instance: String,
+}
+
+/// Who puts another party in the place of a person that hands a call on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TransferPolicy {
+    /// The PBX, asked by REFER: its telephones then talk without us, and it knows who talks to whom. The gateway, where
+    /// the PBX will not.
+    #[default]
+    Refer,
+    /// The gateway, which stays between the two telephones.
+    Bridge,
 }
 
 impl Settings {
@@ -113,20 +169,24 @@ impl Settings {
             .unwrap_or(EarlyMedia::Connect)
     }
 
+    fn transfers_of(&self, trunk: &TrunkName) -> TransferPolicy {
+        self.transfers.get(trunk).copied().unwrap_or_default()
+    }
+
     fn rules_of(&self, trunk: &TrunkName) -> TrunkRules {
         self.rules.get(trunk).cloned().unwrap_or_default()
     }
 }
 
 /// The directory as the application service asks it.
-pub struct Numbering(pub Arc<Directory>);
+pub struct Numbering(pub LiveDirectory);
 
 impl mxtrunk_matrix::Numbering for Numbering {
     fn normalise(&self, typed: &str) -> Option<String> {
-        Some(self.0.plan().dialable(typed)?.to_string())
+        Some(self.0.now().plan().dialable(typed)?.to_string())
     }
 
     fn display_name(&self, number: &str) -> String {
-        self.0.display_name(number)
+        self.0.now().display_name(number)
     }
 }

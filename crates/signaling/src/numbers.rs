@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::classes::{Because, Class, Classes};
+
 /// The longest thing that may be dialled, in characters: E.164 has 15 digits, feature codes with an
 /// argument are longer.
 const LONGEST: usize = 40;
@@ -71,6 +73,8 @@ pub struct NumberPlan {
     pub dialable: Vec<String>,
     /// Emergency numbers as they are dialled: no rule and no limit holds for them.
     pub emergency: Vec<String>,
+    /// What puts numbers into the classes that lines may call.
+    pub classes: Classes,
 }
 
 #[cfg(test)]
@@ -84,6 +88,7 @@ impl NumberPlan {
             extension_digits: 4,
             dialable: vec![],
             emergency: vec![],
+            classes: Classes::default(),
         }
     }
 }
@@ -154,6 +159,12 @@ impl NumberPlan {
         }
     }
 
+    /// The class of a number that is no emergency number, and why it is in it.
+    #[must_use]
+    pub fn class_of(&self, number: &Number) -> (Class, Because<'_>) {
+        self.classes.of(self, number)
+    }
+
     fn outside(&self, digits: &str) -> (String, Form) {
         if let Some(rest) = strip_nonempty(digits, &self.international_prefix) {
             return (format!("+{rest}"), Form::International);
@@ -216,7 +227,7 @@ fn strip_nonempty<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     text.strip_prefix(prefix).filter(|rest| !rest.is_empty())
 }
 
-fn matches_pattern(pattern: &str, number: &str) -> bool {
+pub(crate) fn matches_pattern(pattern: &str, number: &str) -> bool {
     let mut digits = number.chars();
     let mut wanted = pattern.chars().peekable();
     while let Some(symbol) = wanted.next() {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use mxtrunk_call::{Input, LegAction, LegEvent, LegId, Reason};
+use mxtrunk_call::{Input, LegAction, LegEvent, LegId, Reason, Referral};
 use mxtrunk_media_io as media;
 use mxtrunk_sip as sip;
 use tracing::{debug, warn};
@@ -43,7 +43,15 @@ impl PhoneLeg {
 impl CallTask {
     pub(crate) async fn take_sip(&mut self, now: Instant, leg: LegId, happened: sip::Happened) {
         match legs::from_sip(&happened) {
-            SipNews::Event(event) => self.call.handle(now, Input::Leg(leg, event)),
+            SipNews::Event(LegEvent::Referred(referral)) if self.transfers.is_joining() => {
+                self.on_phones_joined(now, referral).await;
+            }
+            SipNews::Event(event) => {
+                if leg == self.phone.id && matches!(event, LegEvent::Ended(_)) {
+                    self.give_up_forward();
+                }
+                self.call.handle(now, Input::Leg(leg, event));
+            }
             SipNews::Key(key) => self.hear_key(leg, key),
             SipNews::Nothing => {}
         }
@@ -56,17 +64,39 @@ impl CallTask {
         {
             return self.on_transfer_asked(now, leg, to, replaces, referred_by);
         }
+        if let sip::Happened::Answered { dialog, .. } | sip::Happened::Established { dialog, .. } =
+            &happened
+            && self.transfers.has(leg)
+        {
+            self.keep_dialog(leg, dialog).await;
+        }
+        if matches!(
+            happened,
+            sip::Happened::Ringing | sip::Happened::Progress { .. }
+        ) {
+            self.keep_ringing(leg).await;
+        }
         // What a telephone says that has been transferred away, or that is still called, is not the call's last word.
         if leg != self.phone.id {
             return;
         }
         self.phone.said.hear(&happened);
-        match &happened {
-            sip::Happened::Answered { dialog, .. } | sip::Happened::Established { dialog, .. } => {
-                self.keep_dialog(dialog).await;
-            }
+        match happened {
             sip::Happened::PeerSilent => self.ask_for_sound(),
+            sip::Happened::Identified { who } => self.on_identified(&who),
             _ => {}
+        }
+    }
+
+    /// A telephone rings that we have called: written down, so that a crash does not leave it ringing.
+    async fn keep_ringing(&mut self, leg: LegId) {
+        if self.dialogs.has(leg) || !self.transfers.has(leg) {
+            return;
+        }
+        let dialog = self.peers.phones.dialog(legs::sip_leg(leg));
+        // Without a tag of its own there is no dialog yet (RFC 3261 section 12.1).
+        if let Some(dialog) = dialog.filter(|dialog| !dialog.remote_tag.is_empty()) {
+            self.keep_dialog(leg, &dialog).await;
         }
     }
 
@@ -119,11 +149,16 @@ impl CallTask {
         if matches!(action, LegAction::Answer { .. })
             && let Some(dialog) = self.peers.phones.dialog(legs::sip_leg(leg))
         {
-            self.keep_dialog(&dialog).await;
+            self.keep_dialog(leg, &dialog).await;
         }
+        let is_refer = action == LegAction::Refer;
         let target = match self.transfers.party_on(leg) {
             Some(party) => party.target.as_ref(),
-            None => self.phone.target.as_ref(),
+            None if is_refer => self.transfers.party_target(),
+            None => match self.forwarded_leg(leg) {
+                Some(elsewhere) => elsewhere.target.as_ref(),
+                None => self.phone.target.as_ref(),
+            },
         };
         let Some(command) = legs::to_sip(action, target) else {
             warn!("a leg that called us was to be called: ignored");
@@ -140,6 +175,10 @@ impl CallTask {
         debug!(%refused, "the SIP user agent refused a command");
         let gone = match refused {
             sip::Refused::Busy(_) if ends => return self.insist_on_phone(leg, command),
+            sip::Refused::Busy(_) if is_refer => {
+                let refused = LegEvent::Referred(Referral::Refused);
+                return self.call.handle(now, Input::Leg(leg, refused));
+            }
             // The leg's own last event is on its way, and says why.
             sip::Refused::NoSuchLeg(_) => return,
             sip::Refused::TooManyCalls | sip::Refused::Busy(_) => Reason::Overloaded,

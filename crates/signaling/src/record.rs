@@ -7,21 +7,27 @@ use mxtrunk_call::{Reason, Side, Story};
 use mxtrunk_media_io::{AudioVerdict, LegStats, Quality};
 use mxtrunk_store::{CallRecord, Direction, EndedBy, LiveCall, RecordId, Store, UnixMillis};
 use serde_json::json;
-use tracing::{debug, info, warn};
+use tracing::{Span, debug, info};
 
 use crate::ids::new_record_id;
 use crate::legs::LastWord;
 use crate::silence::{Silences, Towards};
+use crate::tally::{Tally, Way, direction_word as direction};
 use crate::trace::{CallTracer, Traces};
 
 /// A call's record while the call lives.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenRecord {
     pub(crate) record: CallRecord,
+    /// It stands in the database.
+    pub(crate) is_begun: bool,
     began: Instant,
     trunk: String,
     /// Why it was forwarded, in one word.
     forwarded: Option<String>,
+    /// Why the line has forwarded it, in one word.
+    forwards: Option<&'static str>,
+    tally: Arc<Tally>,
 }
 
 /// What the media plane counted on both legs.
@@ -35,7 +41,12 @@ pub(crate) struct Heard {
 
 impl OpenRecord {
     /// Begins a record, now.
-    pub(crate) fn begin(direction: Direction, user: &str, number: &str, trunk: &str) -> Self {
+    pub(crate) fn begin(
+        direction: Direction,
+        (user, number): (&str, &str),
+        trunk: &str,
+        tally: &Arc<Tally>,
+    ) -> Self {
         OpenRecord {
             record: CallRecord::started(
                 new_record_id(),
@@ -44,9 +55,12 @@ impl OpenRecord {
                 number,
                 UnixMillis::now(),
             ),
+            is_begun: false,
             began: Instant::now(),
             trunk: trunk.to_owned(),
             forwarded: None,
+            forwards: None,
+            tally: tally.clone(),
         }
     }
 
@@ -54,6 +68,28 @@ impl OpenRecord {
     pub(crate) fn was_forwarded(&mut self, by: String, why: Option<&str>) {
         self.record.forwarded_by = Some(by);
         self.forwarded = Some(why.unwrap_or("unknown").to_owned());
+    }
+
+    /// By whom it was forwarded, and why.
+    pub(crate) fn forwarded(&self) -> Option<(&str, &str)> {
+        let by = self.record.forwarded_by.as_deref()?;
+        Some((by, self.forwarded.as_deref()?))
+    }
+
+    /// Its line has sent it to another number.
+    pub(crate) fn is_forwarded(&mut self, to: &str, why: &'static str) {
+        self.record.forwarded_to = Some(to.to_owned());
+        self.forwards = Some(why);
+    }
+
+    /// What the call's lines in the log stand in. At the highest level, so that no setting leaves it out.
+    pub(crate) fn span(&self) -> Span {
+        tracing::error_span!("call", call = %self.record.id.0)
+    }
+
+    /// Over which trunk, at first.
+    pub(crate) fn trunk(&self) -> &str {
+        &self.trunk
     }
 
     /// Begins to trace the call.
@@ -90,11 +126,13 @@ impl OpenRecord {
         self.record.ended_by = Some(ended_by(by));
         self.record.reason = Some(reason.word().to_owned());
         self.record.transferred_to = transferred;
+        self.record.device = story.device.as_ref().map(|device| device.0.clone());
         self.keep_last_word(said);
         let audio = heard.verdict();
         self.record.audio = audio.map(|audio| audio.to_string());
         self.record.stats = Some(heard.to_json(at, detail).to_string());
         self.log(story, at, by, reason, detail, said, heard);
+        self.count(story, at, reason, heard);
         self.record
     }
 
@@ -107,15 +145,12 @@ impl OpenRecord {
         said: LastWord,
     ) {
         let live = LiveCall::begun(self.id().clone(), instance, UnixMillis::now());
-        let begun = store.begin_call(&self.record, &live).await;
-        let record = self.complete_early(Side::Gateway, reason, &said);
-        let kept = match begun {
-            Ok(()) => store.finish_call(&record).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = kept {
-            warn!(call = %record.id.0, %error, "the record of a refused call could not be kept");
+        if let Err(error) = store.begin_call(&self.record, &live).await {
+            // Its end is written whole.
+            debug!(call = %self.record.id.0, %error, "the beginning of a refused call was not written down");
         }
+        let record = self.complete_early(Side::Gateway, reason, &said);
+        store.finish_surely(record).await;
     }
 
     /// Completes the record of a call that never came to be.
@@ -126,10 +161,11 @@ impl OpenRecord {
         said: &LastWord,
     ) -> CallRecord {
         self.keep_last_word(said);
-        self.record.ended_at = Some(UnixMillis::now());
+        self.record.ended_at = Some(self.on_the_wall(Instant::now()));
         self.record.ended_by = Some(ended_by(by));
         self.record.reason = Some(reason.word().to_owned());
         self.record.audio = Some(AudioVerdict::None.to_string());
+        self.tally.ended(self.record.direction, &self.trunk, reason);
         info!(
             call = %self.record.id.0,
             direction = direction(self.record.direction),
@@ -138,18 +174,19 @@ impl OpenRecord {
             outcome = reason.word(),
             by = side(by),
             sip_status = said.status,
-            sip_reason = said.reason.as_deref(),
-            sip_warning = said.warning.as_deref(),
+            sip_reason = said.reason.as_deref().map(without_words),
+            sip_warning = said.warning.as_deref().map(without_words),
             "call ended before it was offered: audio flowed none"
         );
-        self.log_who(None);
+        self.log_who(None, said);
         self.record
     }
 
     /// Completes the record of a call that a fault of ours has ended. What it had told until then is lost with it.
     pub(crate) fn complete_after_fault(mut self) -> CallRecord {
         let reason = Reason::Fault;
-        self.record.ended_at = Some(UnixMillis::now());
+        self.tally.ended(self.record.direction, &self.trunk, reason);
+        self.record.ended_at = Some(self.on_the_wall(Instant::now()));
         self.record.ended_by = Some(EndedBy::Gateway);
         self.record.reason = Some(reason.word().to_owned());
         info!(
@@ -161,8 +198,36 @@ impl OpenRecord {
             by = side(Side::Gateway),
             "call ended by a fault of the gateway: which way audio flowed is not known"
         );
-        self.log_who(None);
+        self.log_who(None, &LastWord::default());
         self.record
+    }
+
+    fn count(&self, story: &Story, at: Instant, reason: Reason, heard: &Heard) {
+        let (tally, direction) = (&self.tally, self.record.direction);
+        tally.ended(direction, &self.trunk, reason);
+        tally.told(direction, story, at);
+        for (leg, stats) in [("browser", &heard.browser), ("phone", &heard.phone)] {
+            if let Some(stats) = stats {
+                tally.dropped(leg, &stats.dropped);
+            }
+        }
+        if story.answered.is_none() {
+            return;
+        }
+        tally.judged(heard.verdict().unwrap_or(AudioVerdict::None));
+        for (towards, way) in [
+            ("phone", heard.to_phone(at)),
+            ("browser", heard.to_browser(at)),
+        ] {
+            if let Some(way) = way {
+                tally.sounded(Way {
+                    towards,
+                    from: way.from,
+                    quality: way.quality(),
+                    silent: way.silent,
+                });
+            }
+        }
     }
 
     fn keep_last_word(&mut self, said: &LastWord) {
@@ -171,7 +236,7 @@ impl OpenRecord {
         self.record.sip_warning.clone_from(&said.warning);
     }
 
-    fn log_who(&self, device: Option<&str>) {
+    fn log_who(&self, device: Option<&str>, said: &LastWord) {
         let record = &self.record;
         debug!(
             call = %record.id.0,
@@ -179,7 +244,10 @@ impl OpenRecord {
             number = %record.number,
             transferred_to = record.transferred_to.as_deref(),
             forwarded_by = record.forwarded_by.as_deref(),
+            forwarded_to = record.forwarded_to.as_deref(),
             device,
+            sip_reason = said.reason.as_deref(),
+            sip_warning = said.warning.as_deref(),
             "who it was"
         );
     }
@@ -204,11 +272,12 @@ impl OpenRecord {
             direction = direction(self.record.direction),
             trunk = %self.trunk,
             forwarded = self.forwarded.as_deref(),
+            forwards = self.forwards,
             outcome = reason.word(),
             by = side(by),
             sip_status = said.status,
-            sip_reason = said.reason.as_deref(),
-            sip_warning = said.warning.as_deref(),
+            sip_reason = said.reason.as_deref().map(without_words),
+            sip_warning = said.warning.as_deref().map(without_words),
             rang_after_ms = story.rang.map(since_start),
             early_media_after_ms = story.early.map(since_start),
             answered_after_ms = story.answered.map(since_start),
@@ -223,9 +292,12 @@ impl OpenRecord {
             "call ended: audio flowed {}",
             heard.verdict().map_or_else(|| "none".to_owned(), |audio| audio.to_string()),
         );
-        self.log_who(story.device.as_ref().map(|device| device.0.as_str()));
+        let device = story.device.as_ref().map(|device| device.0.as_str());
+        self.log_who(device, said);
     }
 
+    /// By the wall clock as it stood when the call began: one that is put right in between makes no call longer, and none
+    /// end before it began.
     fn on_the_wall(&self, at: Instant) -> UnixMillis {
         let since = at.saturating_duration_since(self.began).as_millis();
         UnixMillis(self.record.started_at.0 + i64::try_from(since).unwrap_or(i64::MAX))
@@ -325,6 +397,17 @@ impl OneWay<'_> {
     }
 }
 
+/// A Reason or Warning header without what its peer says in words, which may name somebody.
+fn without_words(header: &str) -> String {
+    let bare = header.split('"').next().unwrap_or_default();
+    bare.split(';')
+        .map(str::trim)
+        .filter(|part| !part.starts_with("text=") && !part.is_empty())
+        .flat_map(|part| part.split_whitespace().next())
+        .collect::<Vec<_>>()
+        .join(";")
+}
+
 /// Nothing is worth no word in the log.
 fn counted(some: usize) -> Option<usize> {
     (some > 0).then_some(some)
@@ -381,73 +464,5 @@ fn side(side: Side) -> &'static str {
     }
 }
 
-fn direction(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Outgoing => "outgoing",
-        Direction::Incoming => "incoming",
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use mxtrunk_media_io::{Codec, Reported};
-
-    fn heard() -> Heard {
-        let leg = || {
-            let mut leg = LegStats::default();
-            leg.received.packets = 500;
-            leg.received.codec = Some(Codec::Pcmu);
-            leg.sent.packets = 500;
-            leg.sent.codec = Some(Codec::Pcmu);
-            leg
-        };
-        let (mut browser, mut phone) = (leg(), leg());
-        browser.round_trip = Some(Duration::from_millis(30));
-        phone.sent.reported = Some(Reported {
-            lost: 25,
-            of: 500,
-            jitter: Duration::from_millis(3),
-        });
-        Heard {
-            browser: Some(browser),
-            phone: Some(phone),
-            ..Heard::default()
-        }
-    }
-
-    #[test]
-    fn the_record_tells_how_each_direction_sounded_and_what_its_far_end_reported() {
-        let json = heard().to_json(Instant::now(), None);
-        let to_phone = &json["to_phone"];
-        assert_eq!(to_phone["rtt_ms"], 30.0);
-        assert_eq!(to_phone["far_end"]["lost"], 25);
-        assert_eq!(to_phone["far_end"]["jitter_ms"], 3.0);
-        let (lossy, clean) = (&to_phone["mos"], &json["to_browser"]["mos"]);
-        assert!(lossy.as_f64() < clean.as_f64(), "{json}");
-        assert_eq!(json["to_browser"]["far_end"], serde_json::Value::Null);
-    }
-
-    #[test]
-    fn the_calls_line_in_the_log_has_the_score_of_each_direction() {
-        let heard = heard();
-        let line = heard.to_phone(Instant::now()).unwrap().to_string();
-        assert!(
-            line.contains("25 of 500 lost at the far end, MOS 3."),
-            "{line}"
-        );
-        let line = heard.to_browser(Instant::now()).unwrap().to_string();
-        assert!(line.ends_with("MOS 4.4"), "{line}");
-    }
-
-    #[test]
-    fn a_leg_that_never_came_to_be_has_no_score() {
-        let heard = Heard {
-            browser: Some(LegStats::default()),
-            ..Heard::default()
-        };
-        let json = heard.to_json(Instant::now(), Some("why"));
-        assert_eq!(json["to_phone"]["mos"], serde_json::Value::Null);
-        assert_eq!(json["to_browser"], serde_json::Value::Null);
-    }
-}
+mod tests;

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use mxtrunk_call::Reason;
 use mxtrunk_matrix::call_events::{CallEventOut, CallRef, Version};
-use mxtrunk_sip::DialogSnapshot;
+use mxtrunk_sip::{DialogSnapshot, UserAgent};
 use mxtrunk_store::{CallRecord, Direction, EndedBy, LiveCall, MatrixSide, UnixMillis};
 use ruma::{RoomId, UserId};
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::Peers;
+use crate::router::LEASE;
+use crate::{Peers, dialogs};
 
 /// How long one attempt at one side of one orphan may take.
 const ATTEMPT: Duration = Duration::from_secs(8);
@@ -38,29 +40,30 @@ pub async fn recover(peers: &Peers, instance: &str) -> usize {
 }
 
 /// What became of one side of an orphan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {
+    /// There was nobody to tell: this side had not been reached when the gateway died.
+    NotBegun,
     /// It heard that the call is over.
     Told,
     /// It knew of no such call any more.
     HadEnded,
     /// It heard, and would not have it.
     Refused,
-    /// There was nobody to tell: this side had not been reached when the gateway died.
-    NotBegun,
     /// It could not be reached.
     Unreached,
 }
 
 async fn end_orphan(peers: Peers, mut record: CallRecord, live: LiveCall) {
-    // It ended when the last process did; when exactly, nobody knows.
-    record.ended_at = Some(UnixMillis::now());
+    note_end(&mut record, &live, UnixMillis::now());
+    // First of all: its sides may take minutes to be told, and this run may end before they are.
+    if let Err(error) = peers.store.complete_record(&record).await {
+        warn!(call = %record.id.0, %error, "when an orphaned call ended could not be written down yet");
+    }
     let (matrix, phone) = tokio::join!(
         insist(|| end_matrix(&peers, &record, &live)),
-        insist(|| end_phone(&peers, &live)),
+        end_phones(&peers, &live),
     );
-    record.ended_by = Some(EndedBy::Gateway);
-    record.reason = Some(Reason::Restarted.word().to_owned());
     info!(
         call = %record.id.0,
         outcome = Reason::Restarted.word(),
@@ -68,9 +71,26 @@ async fn end_orphan(peers: Peers, mut record: CallRecord, live: LiveCall) {
         ?phone,
         "call ended: it was orphaned by the last run of the gateway"
     );
-    if let Err(error) = peers.store.finish_call(&record).await {
-        warn!(call = %record.id.0, %error, "the record of an orphaned call could not be completed");
+    peers.store.finish_surely(record).await;
+}
+
+/// What the record of an orphaned call says of its end; one that says so already, as an earlier start wrote it down and
+/// did not come to tell both sides, stays as it is.
+fn note_end(record: &mut CallRecord, live: &LiveCall, now: UnixMillis) {
+    if record.ended_at.is_none() {
+        record.ended_at = Some(last_alive(record, live, now));
+        record.ended_by = Some(EndedBy::Gateway);
+        record.reason = Some(Reason::Restarted.word().to_owned());
     }
+}
+
+/// When the last process is known to have been alive: it ended some seconds after that at most, and its calls with it.
+/// They are not billed for the time until the next start.
+fn last_alive(record: &CallRecord, live: &LiveCall, now: UnixMillis) -> UnixMillis {
+    let lease = i64::try_from(LEASE.as_millis()).unwrap_or(0);
+    let renewed = live.lease_until.0.saturating_sub(lease);
+    let begun = record.answered_at.unwrap_or(record.started_at).0;
+    UnixMillis(renewed.max(begun).min(now.0))
 }
 
 /// Tries until the side is reached, or it is too late to matter.
@@ -109,7 +129,9 @@ async fn end_matrix(peers: &Peers, record: &CallRecord, live: &LiveCall) -> Outc
             }
         }
     }
-    if let Some(sentence) = Reason::Restarted.sentence(&record.number)
+    let language = UserId::parse(&record.user).map(|user| peers.app.language_of(&user));
+    let language = language.unwrap_or_default();
+    if let Some(sentence) = language.sentence(Reason::Restarted, &record.number)
         && let Err(error) = peers.app.send_notice(&room, &user, &sentence).await
     {
         warn!(call = %record.id.0, %error, "the room was not told why its call ended");
@@ -141,14 +163,25 @@ fn goodbyes(record: &CallRecord, side: &MatrixSide) -> Vec<CallEventOut> {
     goodbyes
 }
 
-async fn end_phone(peers: &Peers, live: &LiveCall) -> Outcome {
-    let Some(text) = &live.sip_dialog else {
-        return Outcome::NotBegun;
-    };
-    let Ok(dialog) = serde_json::from_str::<DialogSnapshot>(text) else {
-        return Outcome::NotBegun;
-    };
-    match peers.phones.end_orphan(&dialog).await {
+/// Ends all telephones of a call at once: what became of the one that it went worst with.
+async fn end_phones(peers: &Peers, live: &LiveCall) -> Outcome {
+    let mut ends = JoinSet::new();
+    for dialog in live
+        .sip_dialog
+        .as_deref()
+        .map(dialogs::read)
+        .into_iter()
+        .flatten()
+    {
+        let phones = peers.phones.clone();
+        ends.spawn(async move { insist(|| end_phone(&phones, &dialog)).await });
+    }
+    let outcomes = ends.join_all().await;
+    outcomes.into_iter().max().unwrap_or(Outcome::NotBegun)
+}
+
+async fn end_phone(phones: &UserAgent, dialog: &DialogSnapshot) -> Outcome {
+    match phones.end_orphan(dialog).await {
         Ok(200..=299) => Outcome::Told,
         // 481: the far end has ended it already (RFC 3261 section 12.2.2).
         Ok(481) => Outcome::HadEnded,
@@ -165,5 +198,44 @@ async fn end_phone(peers: &Peers, live: &LiveCall) -> Outcome {
             warn!(%error, "an orphaned call could not be ended at the telephone side");
             Outcome::Unreached
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mxtrunk_store::RecordId;
+
+    use super::*;
+
+    #[test]
+    fn a_call_that_a_crash_ended_did_not_last_until_the_next_start() {
+        let id = RecordId("a".into());
+        let mut record = CallRecord::started(
+            id.clone(),
+            Direction::Outgoing,
+            "@a:x",
+            "600",
+            UnixMillis(0),
+        );
+        let live = LiveCall::begun(id, "one", UnixMillis(60_000));
+        let eight_hours = UnixMillis(8 * 3_600_000);
+        assert_eq!(last_alive(&record, &live, eight_hours), UnixMillis(30_000));
+        // Answered after the last renewal; a clock that went back.
+        record.answered_at = Some(UnixMillis(35_000));
+        assert_eq!(last_alive(&record, &live, eight_hours), UnixMillis(35_000));
+        assert_eq!(last_alive(&record, &live, UnixMillis(9)), UnixMillis(9));
+    }
+
+    #[test]
+    fn the_end_that_an_earlier_start_wrote_down_stays() {
+        let id = RecordId("a".into());
+        let began = UnixMillis(0);
+        let mut record = CallRecord::started(id.clone(), Direction::Outgoing, "@a:x", "600", began);
+        let mut live = LiveCall::begun(id, "one", UnixMillis(60_000));
+        note_end(&mut record, &live, UnixMillis(90_000));
+        live.lease_until = UnixMillis(3_600_000);
+        note_end(&mut record, &live, UnixMillis(3_600_000));
+        assert_eq!(record.ended_at, Some(UnixMillis(30_000)));
+        assert_eq!(record.reason.as_deref(), Some("restarted"));
     }
 }

@@ -1,7 +1,7 @@
 //! Which call does this event belong to, and may a new one begin?
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dashmap::DashSet;
@@ -15,11 +15,12 @@ use ruma::{OwnedRoomId, OwnedUserId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, error, warn};
+use tracing::{Instrument as _, debug, error, warn};
 
 use crate::admission::{Admission, Standing};
 use crate::calls::{Calls, Registration};
-use crate::inbox::Told;
+use crate::commands::desk::Desk;
+use crate::inbox::{Replacing, Told};
 use crate::routes::TrunkStanding;
 use crate::{LegIds, Peers, Settings, incoming, outgoing};
 
@@ -29,10 +30,6 @@ pub(crate) const LEASE: Duration = Duration::from_secs(30);
 
 /// How long calls have to say goodbye when the gateway stops.
 const GOODBYE: Duration = Duration::from_secs(5);
-
-/// What a person reads in a room whose calls we cannot read.
-const ENCRYPTED: &str = "This room is encrypted, and the telephone gateway cannot take part in encrypted calls. \
-    Leave this room and dial the number again: a new room without encryption is made for it.";
 
 /// What the other sides of the house have to say, in their order.
 pub struct Inbox {
@@ -44,6 +41,35 @@ pub struct Inbox {
     pub media: mpsc::Receiver<media::Event>,
 }
 
+/// Who is in a call, for as long as the router has calls.
+#[derive(Clone)]
+pub struct Occupancy(pub(crate) Arc<Calls>);
+
+/// The sign of a router that routes: a beat every 10 s.
+#[derive(Debug, Clone)]
+pub struct Heartbeat(Arc<Mutex<Instant>>);
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Heartbeat(Arc::new(Mutex::new(Instant::now())))
+    }
+}
+
+impl Heartbeat {
+    /// How long ago the last beat was.
+    #[must_use]
+    pub fn last_beat(&self) -> Duration {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed()
+    }
+
+    fn beat(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+}
+
 /// Routes events to calls, and begins calls.
 #[derive(Clone)]
 pub struct Router {
@@ -52,7 +78,9 @@ pub struct Router {
     pub(crate) leg_ids: LegIds,
     pub(crate) calls: Arc<Calls>,
     pub(crate) admission: Arc<Admission>,
+    desk: Desk,
     told_encrypted: Arc<DashSet<OwnedRoomId>>,
+    heartbeat: Heartbeat,
     tasks: TaskTracker,
 }
 
@@ -61,12 +89,14 @@ impl Router {
     #[must_use]
     pub fn new(peers: Peers, settings: Settings, leg_ids: LegIds) -> Self {
         Router {
+            desk: Desk::start(peers.clone()),
             peers,
             admission: Arc::new(Admission::new(settings.max_calls)),
             settings: Arc::new(settings),
             leg_ids,
             calls: Arc::default(),
             told_encrypted: Arc::default(),
+            heartbeat: Heartbeat::default(),
             tasks: TaskTracker::new(),
         }
     }
@@ -75,6 +105,18 @@ impl Router {
     #[must_use]
     pub fn admission(&self) -> Arc<Admission> {
         self.admission.clone()
+    }
+
+    /// Who is in a call.
+    #[must_use]
+    pub fn occupancy(&self) -> Occupancy {
+        Occupancy(self.calls.clone())
+    }
+
+    /// What shows that events are routed.
+    #[must_use]
+    pub fn heartbeat(&self) -> Heartbeat {
+        self.heartbeat.clone()
     }
 
     /// What the house can take now.
@@ -107,6 +149,7 @@ impl Router {
                     guarded(|| self.on_media(event));
                 }
                 _ = renewal.tick() => {
+                    self.heartbeat.beat();
                     self.admission.look_back(Instant::now());
                     self.renew_leases();
                 }
@@ -130,23 +173,39 @@ impl Router {
         match event {
             RoomEvent::Call(event) => self.on_call_event(event, stopping),
             RoomEvent::Encrypted {
-                room, virtual_user, ..
-            } => self.on_encrypted(room, virtual_user),
-            RoomEvent::Joined { .. } | RoomEvent::Left { .. } => {}
+                room,
+                virtual_user,
+                sender,
+                ..
+            } => self.on_encrypted(room, virtual_user, sender),
+            RoomEvent::Left { room, user, .. } => {
+                for call in self.calls.of_room(room.as_str()) {
+                    call.tell(Told::Left(user.clone()));
+                }
+            }
+            RoomEvent::Joined { .. } => {}
+            event @ (RoomEvent::ServiceInvited { .. }
+            | RoomEvent::Command { .. }
+            | RoomEvent::Unreadable { .. }) => self.desk.hear(event),
         }
     }
 
     /// A call in an encrypted room would ring nowhere, and the person would not know why: they are told,
-    /// once for each room.
-    fn on_encrypted(&self, room: OwnedRoomId, virtual_user: OwnedUserId) {
+    /// once for each room, whatever restarts of ours come in between.
+    fn on_encrypted(&self, room: OwnedRoomId, virtual_user: OwnedUserId, person: OwnedUserId) {
         if !self.told_encrypted.insert(room.clone()) {
             return;
         }
         warn!("a call room is encrypted: calls in it cannot be read");
         debug!(%room, "which room");
-        let app = self.peers.app.clone();
+        let (app, store) = (self.peers.app.clone(), self.peers.store.clone());
         self.spawn(async move {
-            if let Err(error) = app.send_notice(&room, &virtual_user, ENCRYPTED).await {
+            let first = store.mark_told_encrypted(room.as_str()).await;
+            if matches!(first, Ok(false)) {
+                return;
+            }
+            let text = app.language_of(&person).phrases().encrypted;
+            if let Err(error) = app.send_notice(&room, &virtual_user, text).await {
                 debug!(%error, "a sentence did not reach the room");
             }
         });
@@ -206,22 +265,40 @@ impl Router {
                 account,
                 sdp,
                 call_id,
+                replaces,
             } => {
-                incoming::begin(
-                    self,
-                    leg,
-                    incoming::Invite {
-                        trunk,
-                        from,
-                        forwarded,
-                        to,
-                        account,
-                        sdp,
-                        call_id,
-                    },
-                );
+                let invite = incoming::Invite {
+                    trunk,
+                    from,
+                    forwarded,
+                    to,
+                    account,
+                    sdp,
+                    call_id,
+                };
+                match replaces {
+                    Some(replaced) => self.on_replacing(leg, LegId(replaced.0), invite),
+                    None => incoming::begin(self, leg, invite),
+                }
             }
             other => debug!(%leg, ?other, "a SIP event of no call that is known here: ignored"),
+        }
+    }
+
+    /// A telephone calls to take the place of one that is in a call.
+    fn on_replacing(&self, leg: LegId, replaced: LegId, invite: incoming::Invite) {
+        // It has just ended.
+        let Some(call) = self.calls.of_leg(replaced) else {
+            return incoming::refuse(self, leg, Reason::Declined);
+        };
+        let entry = self.calls.add(leg, &call);
+        let asked = call.ask(Told::Replaced(Box::new(Replacing {
+            replaced,
+            entry,
+            invite,
+        })));
+        if !asked {
+            incoming::refuse(self, leg, Reason::Declined);
         }
     }
 
@@ -234,16 +311,24 @@ impl Router {
     }
 
     fn renew_leases(&self) {
-        if self.calls.is_empty() {
+        // Those that there are, and not whatever the database has of ours: a row whose end is still to be written would
+        // be taken for a call that goes on.
+        let held = self.peers.ongoing.ids();
+        if held.is_empty() {
             return;
         }
         let store = self.peers.store.clone();
         let owner = self.settings.instance.clone();
         tokio::spawn(async move {
-            if let Err(error) = store.renew_leases(&owner, lease_from_now()).await {
+            if let Err(error) = store.renew_leases(&owner, &held, lease_from_now()).await {
                 warn!(%error, "the leases of live calls could not be renewed");
             }
         });
+    }
+
+    /// What a stop waits for.
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
     }
 
     /// Runs something that belongs to a call, and that a stop waits for.
@@ -258,11 +343,12 @@ impl Router {
         call: impl Future<Output = ()> + Send + 'static,
         clean_up: impl Future<Output = ()> + Send + 'static,
     ) {
-        let contained = contain(call, clean_up);
-        self.tasks.spawn(async move {
+        let contained = contain(call.in_current_span(), clean_up);
+        let run = async move {
             contained.await;
             drop(registration);
-        });
+        };
+        self.tasks.spawn(run.in_current_span());
     }
 }
 
@@ -285,6 +371,7 @@ pub(crate) fn contain(
     clean_up: impl Future<Output = ()> + Send + 'static,
 ) -> impl Future<Output = ()> + Send + 'static {
     let running = tokio::spawn(call);
+    let clean_up = Box::pin(clean_up);
     async move {
         if let Err(fault) = running.await {
             error!(%fault, "a call ended by a fault of ours: please report it with the lines above");

@@ -170,6 +170,19 @@ pub(crate) fn sip_uri(user: &str, host: &str) -> String {
     format!("sip:{auth}@{host}")
 }
 
+/// Text for a header value within a URI (RFC 3261 §25.1, `hvalue`): all but letters, digits and a few marks is escaped.
+pub(crate) fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() * 2);
+    for byte in text.bytes() {
+        match byte {
+            b'-' | b'_' | b'.' | b'!' | b'~' | b'*' => out.push(char::from(byte)),
+            byte if byte.is_ascii_alphanumeric() => out.push(char::from(byte)),
+            byte => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
 /// Host part for an address of ours: IPv6 in brackets.
 pub(crate) fn host_of(ip: IpAddr) -> String {
     match ip {
@@ -237,9 +250,7 @@ pub(crate) fn unescape(text: &str) -> String {
         let escaped = (bytes[at] == b'%')
             .then(|| bytes.get(at + 1..at + 3))
             .flatten()
-            .filter(|hex| hex.iter().all(u8::is_ascii_hexdigit))
-            .and_then(|hex| std::str::from_utf8(hex).ok())
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+            .and_then(hex_byte);
         match escaped {
             Some(byte) => {
                 out.push(byte);
@@ -252,6 +263,12 @@ pub(crate) fn unescape(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The byte that two hexadecimal digits write.
+pub(crate) fn hex_byte(digits: &[u8]) -> Option<u8> {
+    let digit = |at: usize| char::from(*digits.get(at)?).to_digit(16);
+    u8::try_from(digit(0)? * 16 + digit(1)?).ok()
 }
 
 #[cfg(test)]
@@ -318,6 +335,15 @@ mod tests {
     fn a_dialled_string_is_escaped_into_the_user_part() {
         assert_eq!(sip_uri("#31#+33 1", "h"), "sip:%2331%23+33%201@h");
         assert_eq!(sip_uri("a@b\r\nX: y", "h"), "sip:a%40b%0D%0AX%3A%20y@h");
+    }
+
+    #[test]
+    fn what_stands_in_a_uri_is_escaped_and_read_back() {
+        let replaces = "a@h;to-tag=t;from-tag=ü ?&>";
+        let escaped = escape(replaces);
+        assert!(escaped.starts_with("a%40h%3Bto-tag%3Dt%3B"), "{escaped}");
+        assert!(!escaped.contains(['?', '&', '>', ';', ' ']), "{escaped}");
+        assert_eq!(unescape(&escaped), replaces);
     }
 
     #[test]

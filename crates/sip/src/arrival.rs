@@ -7,14 +7,16 @@ use crate::address;
 use crate::config::AccountName;
 use crate::core::Core;
 use crate::established::offer_of;
-use crate::event::{Caller, Forwarded};
+use crate::event::{Caller, Forwarded, LegId};
 use crate::forwarded;
 use crate::identity;
-use crate::legs::DialogKey;
+use crate::legs::{DialogKey, Replaceable};
 use crate::message;
+use crate::refer::Replaces;
 use crate::session::{self, Negotiated};
 use crate::snapshot::{self, DialogSnapshot};
 use crate::target::Hop;
+use crate::transact;
 use crate::trunk::Trunk;
 
 /// An INVITE that may become a call.
@@ -27,6 +29,8 @@ pub(crate) struct Arrival {
     pub(crate) account: Option<AccountName>,
     pub(crate) offer: Option<String>,
     pub(crate) session: Negotiated,
+    /// The leg of ours whose place it is to take.
+    pub(crate) replaces: Option<LegId>,
 }
 
 /// How it is refused otherwise.
@@ -79,15 +83,19 @@ pub(crate) fn examine(
     let session = session::accept(request, min_session)
         .map_err(|small| (StatusCode::SessionIntervalTooSmall, small.headers()))?;
     let remote_target = snapshot::contact_uri(request).ok_or(plain(StatusCode::BadRequest))?;
+    let replaces = replaced(core, hop, request)?;
     let bare = |value: &str| snapshot::bare(value).ok_or(plain(StatusCode::BadRequest));
     let header = |_| plain(StatusCode::BadRequest);
+    let local_tag = make_tag().to_string();
+    let status = StatusCode::ServerInternalError;
+    let refusal = transact::response(&core.endpoint, request, status, &local_tag, None);
     Ok(Arrival {
         dialog: DialogSnapshot {
             trunk: trunk.config.name.clone(),
             transport: hop.transport,
             call_id,
             local: bare(request.to_header().map_err(header)?.value())?,
-            local_tag: make_tag().to_string(),
+            local_tag,
             remote: bare(request.from_header().map_err(header)?.value())?,
             remote_tag,
             local_cseq: 0,
@@ -95,6 +103,7 @@ pub(crate) fn examine(
             route_set: snapshot::record_route(request),
             peer: hop.address,
             account: account.clone(),
+            refusal: Some(refusal.to_string()),
         },
         cseq,
         from: identity::caller(request, trunk.config.trust_identity),
@@ -103,11 +112,33 @@ pub(crate) fn examine(
         account,
         offer,
         session,
+        replaces,
     })
 }
 
+/// The leg of ours whose place an INVITE is to take (RFC 3891 §3).
+fn replaced(core: &Core, hop: Hop, request: &Request) -> Result<Option<LegId>, Refusal> {
+    let refused = |status| Err((status, Vec::new()));
+    let mut values = request.headers.iter().filter_map(|header| match header {
+        Header::Replaces(value) => Some(value.value()),
+        _ => None,
+    });
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let Some(replaces) = Replaces::parse(value).filter(|_| values.next().is_none()) else {
+        return refused(StatusCode::BadRequest);
+    };
+    match core.legs.replaceable(&replaces, hop) {
+        Replaceable::Talking(_) if replaces.is_early_only() => refused(StatusCode::BusyHere),
+        Replaceable::Talking(leg) | Replaceable::Ringing(leg) => Ok(Some(leg)),
+        Replaceable::Ended => refused(StatusCode::Decline),
+        Replaceable::Unknown => refused(StatusCode::CallTransactionDoesNotExist),
+    }
+}
+
 /// Extensions that a peer may require.
-const KNOWN: [&str; 3] = ["timer", "100rel", "norefersub"];
+const KNOWN: [&str; 4] = ["timer", "100rel", "norefersub", "replaces"];
 
 /// Whether the caller takes SDP: it does where it does not say (§20.1).
 fn accepts_sdp(request: &Request) -> bool {

@@ -1,5 +1,6 @@
 //! An outgoing leg until it is answered, refused or given up.
 
+mod again;
 mod failover;
 
 use rsipstack::sip::{Header, Method, Response, StatusCode, StatusCodeKind};
@@ -18,7 +19,7 @@ use crate::legs::Input;
 use crate::message;
 use crate::outgoing::{self, Order, refused};
 use crate::reliable::{Heard, Verdict};
-use crate::session::{self, Asked, Timer};
+use crate::session::{self, Asked};
 use crate::snapshot::{self, DialogSnapshot};
 use crate::target::InDialog;
 use crate::transact::{self, InviteSent};
@@ -114,7 +115,7 @@ impl Calling {
             let deadline = self.deadline;
             let offer_until = self.forks.offer.as_ref().map(|offer| offer.until);
             let next = tokio::select! {
-                input = self.leg.inbox.recv() => self.on_input(input?).await,
+                input = self.leg.inbox.recv() => self.on_input(*input?).await,
                 () = sleep_until(deadline) => self.on_deadline().await,
                 () = sleep_until(offer_until) => {
                     self.refuse_offer(StatusCode::NotAcceptableHere, Vec::new());
@@ -142,6 +143,10 @@ impl Calling {
             }
             Input::Command(Command::RefuseReoffer { status }) => {
                 self.refuse_offer(message::status(status, 300..=699), Vec::new());
+                Next::Wait
+            }
+            Input::Command(Command::Refer { .. }) => {
+                self.leg.too_early_to_refer().await;
                 Next::Wait
             }
             Input::Command(command) => {
@@ -271,6 +276,12 @@ impl Calling {
             }
         }
         let code = response.status_code.code();
+        if snapshot::remote_tag_of(&response).is_some() {
+            // §15: a caller may end an early dialog by BYE, so another process can.
+            let mut early = self.dialog.clone();
+            early.learn_from_response(&response);
+            self.leg.place.publish(&early);
+        }
         let was_ringing = self.ringing;
         if matches!(code, 180..=182) && !was_ringing {
             self.ringing = true;
@@ -307,7 +318,7 @@ impl Calling {
         prack.headers.push(Header::RAck(rack.into()));
         let (core, trunk) = (&self.leg.core, &self.leg.trunk);
         if let Some(auth) = core.credentials(trunk, &self.dialog) {
-            let answers = self.authorization.headers(Method::PRack, &prack.uri, auth);
+            let answers = self.authorization.headers(Method::PRack, &prack.uri, &auth);
             prack.headers.extend(answers);
         }
         let (core, trunk) = (self.leg.core.clone(), self.leg.trunk.clone());
@@ -318,51 +329,6 @@ impl Calling {
                 tracing::trace!(?outcome, "PRACK is through");
             }
         });
-    }
-
-    /// Sends the INVITE again with credentials; `false` when there is no
-    /// answer to the challenge or it is final for us (§22.1).
-    fn answer_challenge(&mut self, response: &Response) -> bool {
-        let (core, trunk) = (&self.leg.core, &self.leg.trunk);
-        let Some(auth) = core.credentials(trunk, &self.dialog) else {
-            return false;
-        };
-        let given_up = !matches!(self.giving_up, GivingUp::No);
-        if given_up || !self.authorization.take(response, auth) {
-            return false;
-        }
-        self.send_again()
-    }
-
-    /// Sends the INVITE again with the longer session interval that a 422
-    /// demands (RFC 4028 §7.4).
-    fn ask_for_longer(&mut self, response: &Response) -> bool {
-        let given_up = !matches!(self.giving_up, GivingUp::No);
-        if given_up || self.widened >= WIDENED || !self.asked.widen(response) {
-            return false;
-        }
-        self.widened += 1;
-        self.send_again()
-    }
-
-    fn send_again(&mut self) -> bool {
-        let mut more = self.asked.headers(Timer::Off);
-        let (core, trunk) = (&self.leg.core, &self.leg.trunk);
-        if let Some(auth) = core.credentials(trunk, &self.dialog) {
-            let uri = &self.invite.request.uri;
-            more.extend(self.authorization.headers(Method::Invite, uri, auth));
-        }
-        self.dialog.local_cseq += 1;
-        let (path, cseq) = (self.invite.path.clone(), self.dialog.local_cseq);
-        let sent = outgoing::send_invite(&self.leg, &self.dialog, &self.order, path, cseq, more);
-        let Some(sent) = sent else {
-            return false;
-        };
-        self.invite = sent;
-        self.forks = Forks::default();
-        self.in_dialog = None;
-        self.deadline = Some(Instant::now() + self.leg.trunk.config.answer_within);
-        true
     }
 
     async fn finish(&mut self, what: Happened) -> Next {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::address;
 use crate::event::LegId;
 use crate::extra_header::ExtraHeader;
+use crate::forwarded::ForwardHeaders;
 use crate::identity::IdentityHeaders;
 use crate::registration::RegistrationConfig;
 use crate::subscription::SubscriptionConfig;
@@ -115,6 +116,8 @@ pub struct SipConfig {
     /// call takes about ten; each request answered is remembered for 64*T1
     /// (some 1 kB), which is what a flood from a trunk's address can cost.
     pub messages_per_second: u32,
+    /// When addresses of no trunk are banned.
+    pub bans: Bans,
     /// Whether a called number is an emergency number: no limit on calls holds
     /// for it. Its argument is the number as the caller wrote it.
     pub is_emergency: Arc<dyn Fn(&str) -> bool + Send + Sync>,
@@ -148,6 +151,7 @@ impl SipConfig {
             timers: Timers::default(),
             max_calls: 1_000,
             messages_per_second: 1_000,
+            bans: Bans::default(),
             is_emergency: Arc::new(|_| false),
             dscp: CS3,
             tap: None,
@@ -168,6 +172,47 @@ impl fmt::Debug for SipConfig {
             .field("messages_per_second", &self.messages_per_second)
             .field("dscp", &self.dscp)
             .finish_non_exhaustive()
+    }
+}
+
+/// What may change of the limits while a user agent runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SipLimits {
+    /// As in [`SipConfig`].
+    pub max_calls: usize,
+    /// As in [`SipConfig`].
+    pub messages_per_second: u32,
+    /// As in [`SipConfig`].
+    pub bans: Bans,
+    /// Those of trunks; one that is not named keeps its own.
+    pub trunks: Vec<(TrunkName, TrunkLimits)>,
+}
+
+/// The same of one trunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrunkLimits {
+    /// As in [`TrunkConfig`].
+    pub max_calls: usize,
+    /// As in [`TrunkConfig`].
+    pub new_calls_per_second: u32,
+}
+
+/// When an address that is no trunk's is banned. It gets no answer either way; one that is banned is not looked at, and
+/// counted apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bans {
+    /// So many messages within a minute, or the first one of a known scanner; 0: nobody is.
+    pub after: u32,
+    /// How long it has to keep quiet then.
+    pub lasting: Duration,
+}
+
+impl Default for Bans {
+    fn default() -> Self {
+        Self {
+            after: 20,
+            lasting: Duration::from_secs(3_600),
+        }
     }
 }
 
@@ -288,6 +333,8 @@ pub struct TrunkConfig {
     pub trust_identity: bool,
     /// How it is told who calls.
     pub identity: IdentityHeaders,
+    /// How it is told who forwarded a call that goes on to it.
+    pub forwarded: ForwardHeaders,
 }
 
 impl TrunkConfig {
@@ -325,6 +372,7 @@ impl TrunkConfig {
             session_expires: Duration::from_secs(1800),
             trust_identity: false,
             identity: IdentityHeaders::default(),
+            forwarded: ForwardHeaders::default(),
         }
     }
 

@@ -11,6 +11,7 @@ use rsipstack::transport::{SipAddr, SipConnection};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 use tracing::debug;
 
 use crate::config::{Credentials, SipConfig, Transport, TrunkName};
@@ -78,6 +79,7 @@ impl Core {
     /// Runs a task that nobody waits for, until it ends or all stops.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
+        let task = task.in_current_span();
         tokio::spawn(async move {
             stop.run_until_cancelled(task).await;
         });
@@ -86,6 +88,8 @@ impl Core {
     /// Runs a task that a shutdown waits for.
     pub(crate) fn spawn_waited(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
+        // A box: what waits keeps room for what it was given, and for where that is moved to.
+        let task = Box::pin(task.in_current_span());
         self.tasks.spawn(async move {
             stop.run_until_cancelled(task).await;
         });
@@ -93,15 +97,15 @@ impl Core {
 
     /// What a challenge in a dialog is answered with: the account's whose call
     /// it is, else the trunk's.
-    pub(crate) fn credentials<'a>(
-        &'a self,
-        trunk: &'a Trunk,
+    pub(crate) fn credentials(
+        &self,
+        trunk: &Trunk,
         dialog: &DialogSnapshot,
-    ) -> Option<&'a Credentials> {
+    ) -> Option<Credentials> {
         let account = dialog.account.as_ref();
         let own = account.and_then(|name| self.accounts.of(&trunk.config.name, name));
-        let own = own.map(|account| &account.config.credentials);
-        own.or(trunk.config.auth.as_ref())
+        let own = own.map(|account| account.config.credentials.clone());
+        own.or_else(|| trunk.config.auth.clone())
     }
 
     /// The listener that messages over this hop leave from.

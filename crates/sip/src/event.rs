@@ -5,6 +5,7 @@ use std::fmt;
 use crate::config::{AccountName, TrunkName};
 use crate::key::Key;
 use crate::refer::Replaces;
+use crate::referral::Referral;
 use crate::snapshot::DialogSnapshot;
 
 /// One leg: one SIP dialog, or the attempt at one. Outgoing legs are numbered
@@ -40,6 +41,8 @@ pub enum Command {
         replaces: Option<Replaces>,
         /// Who asked for the call with REFER: Referred-By (RFC 3892).
         referred_by: Option<String>,
+        /// Who had forwarded the call that goes on by this one.
+        forwarded: Option<Box<Forwarded>>,
     },
     /// Incoming leg: 180 Ringing.
     Ring,
@@ -86,6 +89,17 @@ pub enum Command {
     ReportTransfer {
         /// What the party that is called says: 100 to 699.
         status: u16,
+    },
+    /// Established leg: ask the peer to call another party in our stead (REFER, RFC 3515). Answered by
+    /// [`Happened::Referred`], or by the leg's end. Nothing ends the leg but [`Command::HangUp`] and the peer.
+    Refer {
+        /// Number or extension; escaped as needed.
+        to: String,
+        /// A leg of ours at the same peer, whose place there the party that is asked for is to leave to this one's
+        /// peer (attended transfer).
+        replaces: Option<LegId>,
+        /// Who asks: Referred-By (RFC 3892).
+        by: Caller,
     },
     /// Established leg: our side pressed a key, and the peer knows no telephone-event; it is told by INFO.
     Press {
@@ -152,6 +166,9 @@ pub enum Happened {
         sdp: Option<String>,
         /// Call-ID, for records and logs.
         call_id: String,
+        /// An established leg of ours, of the same trunk, whose place it is to take (RFC 3891): it is answered at once,
+        /// and that one hung up.
+        replaces: Option<LegId>,
     },
     /// Outgoing leg: it rings (180, 181, 182), told once; and again with each
     /// 180 without SDP of a phone that has described early media.
@@ -234,6 +251,18 @@ pub enum Happened {
         /// ours has to be made anew after it; 408 when no answer came, 500
         /// when it was put off for too long.
         status: u16,
+    },
+    /// Established leg: a trusted trunk asserts, with a new offer or a refresh, that somebody else than before is at the
+    /// other end (a transfer within the PBX, a call that was picked up elsewhere). Told at the first assertion in the
+    /// dialog too.
+    Identified {
+        /// Who; nobody where that is withheld.
+        who: Caller,
+    },
+    /// How [`Command::Refer`] ended.
+    Referred {
+        /// What became of it.
+        how: Referral,
     },
     /// The peer asks us to call another party in its stead (REFER, RFC 3515).
     /// Must be answered with [`Command::ReportTransfer`]; it is refused with

@@ -5,7 +5,7 @@ use rsipstack::sip::{HeadersExt, Request, Response};
 use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
 
-use crate::snapshot::{self, DialogSnapshot, header_tag};
+use crate::snapshot::{self, DialogSnapshot};
 
 /// Early dialogs that are kept apart; of further ones only the 200 counts.
 const FORKS: usize = 16;
@@ -204,7 +204,7 @@ fn remote_tag(request: &Request) -> Option<String> {
 }
 
 fn tag_of(response: &Response) -> String {
-    header_tag(response.to_header().map(|to| to.value())).unwrap_or_default()
+    snapshot::remote_tag_of(response).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,9 +1,16 @@
 //! Who forwarded a call: Diversion (RFC 5806), and History-Info (RFC 7044, RFC 4244 before it).
 
+mod written;
+
 use rsipstack::sip::{Header, Request};
 
 use crate::address::{self, NameAddr};
 use crate::event::{Caller, Forwarded};
+use crate::shown_name;
+
+pub use written::ForwardHeaders;
+
+pub(crate) use written::headers;
 
 /// The longest reason that is kept.
 const LONGEST: usize = 40;
@@ -84,9 +91,10 @@ fn known(party: &NameAddr, is_withheld: bool, is_nameless: bool) -> Caller {
     if is_withheld || number.is_empty() || number.eq_ignore_ascii_case("anonymous") {
         return Caller::default();
     }
+    let display = party.display.as_deref();
     Caller {
         number,
-        display: party.display.clone().filter(|_| !is_nameless),
+        display: display.filter(|_| !is_nameless).and_then(shown_name::shown),
     }
 }
 

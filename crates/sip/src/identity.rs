@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::NameAddr;
 use crate::event::Caller;
+use crate::shown_name;
 
 /// How we tell a trunk who calls, beside From.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -26,25 +27,42 @@ pub enum IdentityHeaders {
 /// is `trusted`: anybody can write one. Nobody, where the caller wants it
 /// withheld.
 pub(crate) fn caller(request: &Request, trusted: bool) -> Caller {
-    let remote_party = value_of(request, "Remote-Party-ID").filter(|_| trusted);
-    if is_withheld(request) || remote_party.is_some_and(is_withheld_party) {
+    if let Some(asserted) = asserted(request, trusted) {
+        return asserted;
+    }
+    if is_withheld(request) {
         return Caller::default();
     }
-    let asserted = request.p_asserted_identity_header();
-    let asserted = asserted.map(|asserted| asserted.value());
-    let asserted = asserted.filter(|_| trusted).or(remote_party);
     let from = request.from_header().ok();
     let from = from.and_then(|from| NameAddr::parse(from.value()));
-    let Some(identity) = asserted.and_then(NameAddr::parse_first).or(from) else {
-        return Caller::default();
-    };
+    from.map_or_else(Caller::default, known)
+}
+
+/// Who is at the other end, as a trunk that is `trusted` asserts it; nobody, where that is withheld. `None`: it asserts
+/// nothing.
+pub(crate) fn asserted(request: &Request, trusted: bool) -> Option<Caller> {
+    if !trusted {
+        return None;
+    }
+    let remote_party = value_of(request, "Remote-Party-ID");
+    let asserted = request.p_asserted_identity_header();
+    let asserted = asserted.map(|asserted| asserted.value());
+    let identity = NameAddr::parse_first(asserted.or(remote_party)?);
+    let is_withheld = is_withheld(request) || remote_party.is_some_and(is_withheld_party);
+    match (is_withheld, identity) {
+        (true, _) => Some(Caller::default()),
+        (false, identity) => identity.map(known),
+    }
+}
+
+fn known(identity: NameAddr) -> Caller {
     let number = identity.user();
     if number.eq_ignore_ascii_case("anonymous") {
         return Caller::default();
     }
     Caller {
         number,
-        display: identity.display,
+        display: identity.display.as_deref().and_then(shown_name::shown),
     }
 }
 
@@ -112,7 +130,7 @@ mod tests {
         Request::try_from(text).expect("a valid request")
     }
 
-    fn known(number: &str, display: &str) -> Caller {
+    fn known_as(number: &str, display: &str) -> Caller {
         Caller {
             number: number.into(),
             display: Some(display.into()),
@@ -123,11 +141,11 @@ mod tests {
     fn an_asserted_identity_goes_before_from_where_the_trunk_is_trusted() {
         let both = format!("{PAI}{RPID}");
         for (headers, trusted, expected) in [
-            (PAI, true, known("+33177", "Réception")),
-            (RPID, true, known("+33178", "Reception")),
-            (both.as_str(), true, known("+33177", "Réception")),
-            (both.as_str(), false, known("1001", "Desk")),
-            ("", true, known("1001", "Desk")),
+            (PAI, true, known_as("+33177", "Réception")),
+            (RPID, true, known_as("+33178", "Reception")),
+            (both.as_str(), true, known_as("+33177", "Réception")),
+            (both.as_str(), false, known_as("1001", "Desk")),
+            ("", true, known_as("1001", "Desk")),
         ] {
             assert_eq!(caller(&invite(headers), trusted), expected, "{headers}");
         }
@@ -153,6 +171,19 @@ mod tests {
     }
 
     #[test]
+    fn a_trunk_that_asserts_nothing_or_is_not_trusted_says_nothing_of_who_is_there() {
+        assert_eq!(asserted(&invite(""), true), None);
+        assert_eq!(asserted(&invite("Privacy: id\r\n"), true), None);
+        assert_eq!(asserted(&invite(PAI), false), None);
+        assert_eq!(
+            asserted(&invite(RPID), true),
+            Some(known_as("+33178", "Reception"))
+        );
+        let withheld = format!("{PAI}Privacy: id\r\n");
+        assert_eq!(asserted(&invite(&withheld), true), Some(Caller::default()));
+    }
+
+    #[test]
     fn a_stranger_withholds_nothing_for_others_by_a_remote_party_id() {
         let headers = "Remote-Party-ID: <sip:+33178@h>;privacy=full\r\n";
         assert_eq!(caller(&invite(headers), false).number, "1001");
@@ -166,7 +197,7 @@ mod tests {
             let headers: Vec<String> = headers.map(|header| header.to_string()).collect();
             headers.join("\n")
         };
-        let alice = known("2001", "Alice");
+        let alice = known_as("2001", "Alice");
         let asserted = format!("P-Asserted-Identity: {own}");
         let party = format!("Remote-Party-ID: {own};party=calling;privacy=off;screen=yes");
         assert_eq!(told(IdentityHeaders::Pai, &alice), asserted);

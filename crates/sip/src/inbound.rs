@@ -57,12 +57,12 @@ fn take(core: &Arc<Core>, mut tx: Transaction) {
         let status = StatusCode::CallTransactionDoesNotExist;
         return transact::reply(core, tx, status, Vec::new());
     };
-    let (refused, status) = match inbox.try_send(Input::Request(Box::new(tx))) {
+    let (refused, status) = match inbox.try_send(Box::new(Input::Request(Box::new(tx)))) {
         Ok(()) => return,
         Err(TrySendError::Full(input)) => (input, StatusCode::ServiceUnavailable),
         Err(TrySendError::Closed(input)) => (input, StatusCode::CallTransactionDoesNotExist),
     };
-    if let Input::Request(tx) = refused {
+    if let Input::Request(tx) = *refused {
         debug!(method = %tx.original.method, %status, "leg takes no request");
         transact::reply(core, *tx, status, Vec::new());
     }

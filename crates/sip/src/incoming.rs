@@ -68,7 +68,8 @@ pub(crate) fn arrive(core: &Arc<Core>, trunk: &Arc<Trunk>, hop: Hop, tx: Transac
         place,
         inbox,
     };
-    core.spawn_waited(answer_call(leg, arrived, tx));
+    let span = core.legs.span(id);
+    span.in_scope(|| core.spawn_waited(answer_call(leg, arrived, tx)));
 }
 
 async fn answer_call(leg: Leg, arrived: Arrival, tx: Transaction) {
@@ -83,6 +84,7 @@ async fn answer_call(leg: Leg, arrived: Arrival, tx: Transaction) {
         account: arrived.account,
         sdp: arrived.offer.clone(),
         call_id: arrived.dialog.call_id.clone(),
+        replaces: arrived.replaces,
     })
     .await;
     let reliable = Reliable::new(Wanted::by(&invite.request), &leg.core.config.timers);
@@ -98,11 +100,13 @@ async fn answer_call(leg: Leg, arrived: Arrival, tx: Transaction) {
         early_offer: None,
         provisional: None,
     };
-    let Some(answered) = offered.run().await else {
+    // Boxes: a call that talks should not hold the room of how it was answered.
+    let Some(answered) = Box::pin(offered.run()).await else {
         return;
     };
-    if let Some(established) = answered.run().await {
-        established.run().await;
+    let acknowledged = Box::pin(answered.run()).await;
+    if let Some(established) = acknowledged {
+        Box::pin(established.run()).await;
     }
 }
 
@@ -136,7 +140,7 @@ impl Offered {
             let again = self.provisional.as_ref().map(|(_, _, at)| *at);
             let offer_until = self.early_offer.as_ref().map(|offer| offer.until);
             let next = tokio::select! {
-                input = self.leg.inbox.recv() => self.on_input(input?).await,
+                input = self.leg.inbox.recv() => self.on_input(*input?).await,
                 () = sleep_until(again) => {
                     if let Some((status, sdp, _)) = self.provisional.take() {
                         self.proceed(status, sdp);
@@ -159,7 +163,7 @@ impl Offered {
 
     async fn on_input(&mut self, input: Input) -> Next {
         match input {
-            Input::Command(command) => self.on_command(command),
+            Input::Command(command) => self.on_command(command).await,
             Input::Cancel(_, cancel) => self.cancelled(snapshot::reason_of(&cancel)).await,
             Input::Request(tx) if tx.original.method == Method::Bye => {
                 // §15: a caller may end an early dialog with BYE.
@@ -187,7 +191,7 @@ impl Offered {
         }
     }
 
-    fn on_command(&mut self, command: Command) -> Next {
+    async fn on_command(&mut self, command: Command) -> Next {
         match command {
             Command::Ring => self.proceed(StatusCode::Ringing, None),
             Command::Progress { sdp } => self.proceed(StatusCode::SessionProgress, Some(sdp)),
@@ -205,6 +209,7 @@ impl Offered {
             Command::RefuseReoffer { status } => {
                 self.refuse_offer(message::status(status, 300..=699));
             }
+            Command::Refer { .. } => self.leg.too_early_to_refer().await,
             Command::Invite { .. }
             | Command::Reoffer { .. }
             | Command::ReportTransfer { .. }
@@ -270,8 +275,14 @@ impl Offered {
         self.refuse_offer(StatusCode::RequestTerminated);
         let mut headers = self.leg.dialog_headers();
         headers.extend(self.session.headers);
+        let dialog = DialogSnapshot {
+            // This is the answer.
+            refusal: None,
+            ..self.dialog
+        };
+        self.leg.place.publish(&dialog);
         let beginning = Beginning {
-            dialog: self.dialog,
+            dialog,
             timer: self.session.timer,
             said: sdp.clone(),
             heard: self.offer.clone().unwrap_or_default(),
@@ -286,6 +297,7 @@ impl Offered {
             reliable: self.reliable,
             asked: self.offer.is_none(),
             reoffer: None,
+            refer: None,
             requests: Vec::new(),
             hang_up: None,
             _in_dialog: self.in_dialog,
@@ -303,6 +315,8 @@ struct Answered {
     asked: bool,
     /// Our side offered anew meanwhile; so that waits for the ACK too.
     reoffer: Option<String>,
+    /// Our side asks for a transfer meanwhile: in the dialog that the ACK confirms.
+    refer: Option<Command>,
     /// What the peer asked for meanwhile: over UDP its ACK may be overtaken, or lost at first (RFC 5407 section 3.1.4).
     requests: Vec<Transaction>,
     /// When the ACK is given up on.
@@ -316,7 +330,7 @@ impl Answered {
     async fn run(mut self) -> Option<Established> {
         loop {
             let input = tokio::select! {
-                input = self.leg.inbox.recv() => input?,
+                input = self.leg.inbox.recv() => *input?,
                 () = tokio::time::sleep_until(self.until) => {
                     self.unacknowledged().await;
                     return None;
@@ -333,6 +347,7 @@ impl Answered {
                     self.hang_up = Some(reason);
                 }
                 Input::Command(Command::Reoffer { sdp }) => self.reoffer = Some(sdp),
+                Input::Command(refer @ Command::Refer { .. }) => self.refer = Some(refer),
                 Input::Command(command) => self.leg.ignore(&command),
                 Input::Request(tx) if tx.original.method == Method::Bye => {
                     let reason = snapshot::reason_of(&tx.original);
@@ -414,6 +429,9 @@ impl Answered {
         let mut established = Established::incoming(self.leg, self.beginning, cseq);
         if let Some(sdp) = self.reoffer {
             established.wish_for(sdp).await;
+        }
+        if let Some(Command::Refer { to, replaces, by }) = self.refer {
+            established.refer(&to, replaces, &by).await;
         }
         for tx in self.requests {
             established.begin_with(tx).await;

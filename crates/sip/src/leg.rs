@@ -12,6 +12,7 @@ use crate::core::Core;
 use crate::event::{Command, Event, Happened};
 use crate::legs::{Input, Place};
 use crate::message;
+use crate::referral::Referral;
 use crate::target::Hop;
 use crate::transact;
 use crate::trunk::Trunk;
@@ -24,7 +25,7 @@ pub(crate) struct Leg {
     /// The account of ours whose call it is.
     pub(crate) account: Option<AccountName>,
     pub(crate) place: Place,
-    pub(crate) inbox: mpsc::Receiver<Input>,
+    pub(crate) inbox: mpsc::Receiver<Box<Input>>,
 }
 
 impl Leg {
@@ -47,11 +48,17 @@ impl Leg {
         debug!(leg = %self.place.id, command = command.name(), "command ignored in this state");
     }
 
+    /// There is no dialog yet in which the peer could be asked for a transfer.
+    pub(crate) async fn too_early_to_refer(&self) {
+        let how = Referral::Refused { status: 491 };
+        self.tell(Happened::Referred { how }).await;
+    }
+
     /// Answers what the peer still asked of a leg that is over.
     pub(crate) fn close(&mut self) {
         self.inbox.close();
         while let Ok(input) = self.inbox.try_recv() {
-            if let Input::Request(tx) = input {
+            if let Input::Request(tx) = *input {
                 let status = StatusCode::CallTransactionDoesNotExist;
                 transact::reply(&self.core, *tx, status, Vec::new());
             }
@@ -78,6 +85,7 @@ impl Command {
             Self::RefuseReoffer { .. } => "refuse reoffer",
             Self::Reoffer { .. } => "reoffer",
             Self::ReportTransfer { .. } => "report transfer",
+            Self::Refer { .. } => "refer",
             Self::Press { .. } => "press",
             Self::Check => "check",
             Self::HangUp { .. } => "hang up",
@@ -101,6 +109,8 @@ impl Happened {
             Self::Reoffered { .. } => "reoffered",
             Self::Reanswered { .. } => "reanswered",
             Self::ReofferRefused { .. } => "reoffer refused",
+            Self::Identified { .. } => "identified",
+            Self::Referred { .. } => "referred",
             Self::Transfer { .. } => "transfer",
             Self::Pressed { .. } => "pressed",
         }

@@ -1,4 +1,8 @@
-//! The register of live legs: by id for commands, by dialog for requests.
+//! The register of live legs: by id for commands, by dialog for requests. [`place`] is what a leg's task has of it,
+//! [`replaceable`] which of them another telephone may take over.
+
+mod place;
+mod replaceable;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,11 +12,16 @@ use dashmap::mapref::entry::Entry;
 use rsipstack::sip::{Request, Response};
 use rsipstack::transaction::Transaction;
 use tokio::sync::mpsc;
+use tracing::Span;
 
-use crate::event::{Command, EndCause, Event, Happened, LegId};
+use crate::event::{Command, Event, LegId};
 use crate::snapshot::DialogSnapshot;
 use crate::target::{Hop, Target};
 use crate::trunk::Trunk;
+
+pub(crate) use place::Place;
+pub(crate) use replaceable::Replaceable;
+use replaceable::{Ended, Stage};
 
 /// How many inputs may wait for one leg.
 const INBOX: usize = 32;
@@ -39,8 +48,8 @@ pub(crate) enum Input {
     PeerSilent,
 }
 
-/// Sender to a leg's task.
-pub(crate) type Inbox = mpsc::Sender<Input>;
+/// Sender to a leg's task. Boxes: a queue holds room for 32, were it empty.
+pub(crate) type Inbox = mpsc::Sender<Box<Input>>;
 
 /// Call-ID and our tag: what a request in a dialog is found by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -55,8 +64,11 @@ pub(crate) type InviteKey = (String, String, u32);
 
 struct Registered {
     inbox: Inbox,
+    stage: Arc<Mutex<Stage>>,
     trunk: Arc<Trunk>,
     dialog: Arc<Mutex<DialogSnapshot>>,
+    /// What its lines in the log stand in.
+    span: Span,
 }
 
 /// How a call is treated (RFC 3261 §20.26 has the words).
@@ -89,8 +101,9 @@ pub(crate) struct Legs {
     by_id: DashMap<LegId, Registered>,
     by_dialog: DashMap<DialogKey, LegId>,
     invites: DashMap<InviteKey, ()>,
+    ended: Ended,
     count: AtomicUsize,
-    max: usize,
+    max: AtomicUsize,
 }
 
 impl Legs {
@@ -99,9 +112,15 @@ impl Legs {
             by_id: DashMap::new(),
             by_dialog: DashMap::new(),
             invites: DashMap::new(),
+            ended: Ended::default(),
             count: AtomicUsize::new(0),
-            max,
+            max: AtomicUsize::new(max),
         }
+    }
+
+    /// There may be so many from now on.
+    pub(crate) fn limit(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
     }
 
     /// Registers a leg, and gives it its inbox.
@@ -113,11 +132,12 @@ impl Legs {
         dialog: DialogSnapshot,
         invite: Option<InviteKey>,
         events: &mpsc::Sender<Event>,
-    ) -> Result<(Place, mpsc::Receiver<Input>), NoEntry> {
+    ) -> Result<(Place, mpsc::Receiver<Box<Input>>), NoEntry> {
         if !trunk.enter(priority) {
             return Err(NoEntry::Full);
         }
-        let fits = |count: usize| priority.fits(count, self.max).then_some(count + 1);
+        let max = self.max.load(Ordering::Relaxed);
+        let fits = |count: usize| priority.fits(count, max).then_some(count + 1);
         if self
             .count
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
@@ -137,10 +157,18 @@ impl Legs {
             trunk.leave();
             return Err(NoEntry::Taken);
         };
+        let stage = Arc::new(Mutex::new(Stage::Begun));
+        let span = match invite {
+            // Whose call it is is known later: `name`.
+            Some(_) => tracing::error_span!(parent: None, "call", call = tracing::field::Empty),
+            None => Span::current(),
+        };
         vacant.insert(Registered {
             inbox: inbox.clone(),
+            stage: stage.clone(),
             trunk: trunk.clone(),
             dialog: dialog.clone(),
+            span,
         });
         self.by_dialog.insert(key.clone(), id);
         if let Some(invite) = &invite {
@@ -156,12 +184,20 @@ impl Legs {
             dialog,
             events: events.clone(),
             over: AtomicBool::new(false),
+            stage,
         };
         Ok((place, receiver))
     }
 
     pub(crate) fn inbox(&self, id: LegId) -> Option<Inbox> {
         self.by_id.get(&id).map(|leg| leg.inbox.clone())
+    }
+
+    /// What a leg's lines in the log stand in.
+    pub(crate) fn span(&self, id: LegId) -> Span {
+        self.by_id
+            .get(&id)
+            .map_or_else(Span::none, |leg| leg.span.clone())
     }
 
     pub(crate) fn dialog(&self, id: LegId) -> Option<DialogSnapshot> {
@@ -182,7 +218,7 @@ impl Legs {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.len() >= self.max
+        self.len() >= self.max.load(Ordering::Relaxed)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -218,77 +254,8 @@ impl Legs {
                 None => !trunk.is_up(),
             };
             if concerned {
-                let _ = leg.inbox.try_send(Input::PeerSilent);
+                let _ = leg.inbox.try_send(Box::new(Input::PeerSilent));
             }
-        }
-    }
-}
-
-/// A leg's place in the register, given back when its task ends, however it
-/// ends.
-pub(crate) struct Place {
-    pub(crate) id: LegId,
-    legs: Arc<Legs>,
-    trunk: Arc<Trunk>,
-    key: DialogKey,
-    invite: Option<InviteKey>,
-    inbox: Inbox,
-    dialog: Arc<Mutex<DialogSnapshot>>,
-    events: mpsc::Sender<Event>,
-    over: AtomicBool,
-}
-
-impl Place {
-    /// The leg goes on in another dialog, that with the next target.
-    pub(crate) fn move_to(&mut self, dialog: &DialogSnapshot) {
-        let key = DialogKey {
-            call_id: dialog.call_id.clone(),
-            local_tag: dialog.local_tag.clone(),
-        };
-        self.legs.by_dialog.insert(key.clone(), self.id);
-        let left = std::mem::replace(&mut self.key, key);
-        self.legs.by_dialog.remove(&left);
-        self.publish(dialog);
-    }
-
-    /// Publishes the dialog's state for [`crate::UserAgent::dialog`].
-    pub(crate) fn publish(&self, dialog: &DialogSnapshot) {
-        *lock(&self.dialog) = dialog.clone();
-    }
-
-    pub(crate) fn inbox(&self) -> &Inbox {
-        &self.inbox
-    }
-
-    /// Our side knows, or need not know, that the leg is over.
-    pub(crate) fn settle(&self) {
-        self.over.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_settled(&self) -> bool {
-        self.over.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.legs.by_id.remove(&self.id);
-        self.legs.by_dialog.remove(&self.key);
-        if let Some(invite) = &self.invite {
-            self.legs.invites.remove(invite);
-        }
-        self.legs.count.fetch_sub(1, Ordering::Relaxed);
-        self.trunk.leave();
-        if !self.is_settled() {
-            // The task panicked or was stopped: the call must not wait for a
-            // leg that is gone. Full means that nobody reads any more.
-            let _ = self.events.try_send(Event {
-                leg: self.id,
-                what: Happened::Ended {
-                    reason: None,
-                    cause: EndCause::Fault,
-                },
-            });
         }
     }
 }
@@ -300,106 +267,4 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
-
-    use super::*;
-    use crate::config::{Transport, TrunkConfig};
-    use crate::snapshot::tests::sample;
-
-    const PBX: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
-
-    fn trunk() -> Arc<Trunk> {
-        let config = TrunkConfig::new("pbx", (PBX, 5060).into());
-        Arc::new(Trunk::new(config))
-    }
-
-    fn from(ip: IpAddr) -> Hop {
-        Hop {
-            transport: Transport::Udp,
-            address: (ip, 5060).into(),
-        }
-    }
-
-    fn key() -> DialogKey {
-        DialogKey {
-            call_id: sample().call_id,
-            local_tag: sample().local_tag,
-        }
-    }
-
-    #[test]
-    fn a_leg_is_found_until_its_place_is_given_back() {
-        let (events, _reader) = mpsc::channel(4);
-        let (legs, trunk) = (Arc::new(Legs::new(1)), trunk());
-        let entered = legs.enter(LegId(1), Priority::Normal, &trunk, sample(), None, &events);
-        let (place, _inbox) = entered.expect("the first place");
-        assert!(legs.of_dialog(&key(), from(PBX)).is_some());
-        assert_eq!(legs.dialog(LegId(1)), Some(sample()));
-        let second = legs.enter(LegId(2), Priority::Normal, &trunk, sample(), None, &events);
-        assert!(matches!(second, Err(NoEntry::Full)));
-        drop(place);
-        assert!(legs.of_dialog(&key(), from(PBX)).is_none());
-        assert_eq!(legs.len(), 0);
-    }
-
-    #[test]
-    fn an_emergency_call_finds_a_place_where_all_are_taken() {
-        let (events, _reader) = mpsc::channel(4);
-        let mut config = TrunkConfig::new("pbx", (PBX, 5060).into());
-        config.max_calls = 1;
-        let trunk = Arc::new(Trunk::new(config));
-        let legs = Arc::new(Legs::new(1));
-        let enter = |id, priority| legs.enter(LegId(id), priority, &trunk, sample(), None, &events);
-        let first = enter(1, Priority::Normal).expect("the first place");
-        assert!(matches!(enter(2, Priority::Normal), Err(NoEntry::Full)));
-        let emergency = enter(3, Priority::Emergency).expect("a place for help");
-        assert_eq!(legs.len(), 2);
-        drop((first, emergency));
-        // Both places count as given back.
-        assert!(enter(4, Priority::Normal).is_ok());
-    }
-
-    #[test]
-    fn an_address_of_another_trunk_does_not_reach_the_dialog() {
-        let (events, _reader) = mpsc::channel(4);
-        let (legs, trunk) = (Arc::new(Legs::new(9)), trunk());
-        let _leg = legs.enter(LegId(1), Priority::Normal, &trunk, sample(), None, &events);
-        let elsewhere = IpAddr::from([192, 0, 2, 2]);
-        assert!(legs.of_dialog(&key(), from(elsewhere)).is_none());
-    }
-
-    #[test]
-    fn a_dialog_over_tls_is_not_reached_without() {
-        let (events, _reader) = mpsc::channel(4);
-        let mut config = TrunkConfig::new("pbx", (PBX, 5061).into());
-        config.transport = Transport::Tls;
-        let (legs, trunk) = (Arc::new(Legs::new(9)), Arc::new(Trunk::new(config)));
-        let _leg = legs.enter(LegId(1), Priority::Normal, &trunk, sample(), None, &events);
-        assert!(legs.of_dialog(&key(), from(PBX)).is_none());
-        let over_tls = Hop {
-            transport: Transport::Tls,
-            ..from(PBX)
-        };
-        assert!(legs.of_dialog(&key(), over_tls).is_some());
-    }
-
-    #[test]
-    fn a_leg_that_dies_in_silence_is_reported() {
-        let (events, mut reader) = mpsc::channel(4);
-        let (legs, trunk) = (Arc::new(Legs::new(9)), trunk());
-        let (place, _inbox) = legs
-            .enter(LegId(1), Priority::Normal, &trunk, sample(), None, &events)
-            .expect("a place");
-        drop(place);
-        let event = reader.try_recv().expect("an event");
-        assert_eq!(event.leg, LegId(1));
-        assert!(matches!(
-            event.what,
-            Happened::Ended {
-                cause: EndCause::Fault,
-                ..
-            }
-        ));
-    }
-}
+mod tests;

@@ -13,6 +13,7 @@
 //! each transaction has a task of its own. Events are sent with backpressure,
 //! so a slow reader slows the legs and loses nothing.
 
+mod accounts;
 mod address;
 mod arrival;
 mod attempts;
@@ -28,6 +29,8 @@ mod extra_header;
 mod fence;
 mod forks;
 mod forwarded;
+#[doc(hidden)]
+pub mod fuzzing;
 mod identity;
 mod inbound;
 mod incoming;
@@ -38,12 +41,16 @@ mod listen;
 mod message;
 mod names;
 mod options;
+mod orphan;
 mod outgoing;
+mod probe;
 mod refer;
+mod referral;
 mod refused;
 mod registration;
 mod reliable;
 mod session;
+mod shown_name;
 mod snapshot;
 mod streams;
 mod subscription;
@@ -56,26 +63,28 @@ mod undo;
 mod user_agent;
 
 pub use config::{
-    AccountName, Credentials, DigestAlgorithm, Listener, NamedTarget, RequiredAuth, SipConfig,
-    Target, Timers, Transport, TrunkConfig, TrunkName,
+    AccountName, Bans, Credentials, DigestAlgorithm, Listener, NamedTarget, RequiredAuth,
+    SipConfig, SipLimits, Target, Timers, Transport, TrunkConfig, TrunkLimits, TrunkName,
 };
 pub use event::{Caller, Command, EndCause, Event, Forwarded, Happened, LegId, ReasonHeader};
 pub use extra_header::{ExtraHeader, HeaderError};
 pub use fence::CounterValues;
+pub use forwarded::ForwardHeaders;
 pub use identity::IdentityHeaders;
 pub use key::Key;
+pub use probe::{Answered, ProbeError, Probed, probe};
 pub use refer::Replaces;
+pub use referral::Referral;
 pub use refused::{OrphanError, Refused, StartError};
 pub use registration::{RegistrationConfig, RegistrationState, Standing};
 pub use snapshot::DialogSnapshot;
-#[doc(hidden)]
-pub use subscription::fuzzing;
 pub use subscription::{
     Activity, Known, MessageSummary, Package, SubscriptionConfig, SubscriptionStanding,
     SubscriptionState, VoiceMessages,
 };
 pub use tap::{Seen, Tap};
 pub use tls::{Fingerprint, TlsError, TlsIdentity, TlsPeer, Trust};
+pub use trunk::{TargetState, TrunkState};
 pub use user_agent::UserAgent;
 
 /// The `tracing` filter directive that a binary must add to its own: the

@@ -12,7 +12,8 @@ use crate::event::ReasonHeader;
 use crate::snapshot::DialogSnapshot;
 
 /// Methods we understand, for Allow (RFC 3261 §20.5).
-pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, REFER";
+pub(crate) const ALLOW: &str =
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, REFER, NOTIFY";
 /// The one body type we take.
 pub(crate) const SDP: &str = "application/sdp";
 
@@ -202,12 +203,17 @@ pub(crate) fn allow() -> Header {
 
 /// `Supported`: the extensions that we have.
 pub(crate) fn supported() -> Header {
-    Header::Supported("timer, 100rel, norefersub".into())
+    Header::Supported("timer, 100rel, norefersub, replaces".into())
 }
 
 /// `Accept`.
 pub(crate) fn accept() -> Header {
     Header::Accept(SDP.into())
+}
+
+/// A Warning for a person or an engineer at the peer to read (RFC 3261 §20.43).
+pub(crate) fn warning(text: &str) -> Header {
+    Header::Warning(format!("399 mxtrunk \"{text}\"").into())
 }
 
 /// A status of the stack; numbers outside of `range` become 500.

@@ -163,7 +163,7 @@ fn look_after(core: &Arc<Core>, trunk: &Arc<Trunk>, target: &Arc<Target>) {
     core.spawn(async move {
         for leg in legs {
             // One that is over or far behind has other news.
-            let _ = leg.try_send(Input::Command(Command::Check));
+            let _ = leg.try_send(Box::new(Input::Command(Command::Check)));
             tokio::time::sleep(Duration::from_secs(1) / CHECKS_PER_SECOND).await;
         }
     });

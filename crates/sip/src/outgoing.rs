@@ -13,8 +13,9 @@ use crate::attempts::Attempts;
 use crate::calling::Calling;
 use crate::config::{AccountName, TrunkName};
 use crate::core::{Core, Path};
-use crate::event::{Caller, Happened, LegId};
+use crate::event::{Caller, Forwarded, Happened, LegId};
 use crate::extra_header::ExtraHeader;
+use crate::forwarded;
 use crate::identity;
 use crate::leg::Leg;
 use crate::legs::NoEntry;
@@ -37,6 +38,7 @@ pub(crate) struct Order {
     pub(crate) sdp: String,
     pub(crate) replaces: Option<Replaces>,
     pub(crate) referred_by: Option<String>,
+    pub(crate) forwarded: Option<Box<Forwarded>>,
 }
 
 /// Starts an outgoing leg.
@@ -87,11 +89,18 @@ pub(crate) fn start(core: &Arc<Core>, id: LegId, order: Order) -> Result<(), Ref
 fn first_snapshot(core: &Core, trunk: &Trunk, order: &Order, target: &Target) -> DialogSnapshot {
     let hop = target.hop;
     let account = account(core, trunk, order);
-    let proxy = account.and_then(|account| account.config.proxy);
+    let proxy = account.as_ref().and_then(|account| account.config.proxy);
     let proxy = proxy.map(|address| Hop { address, ..hop });
-    let local = match (order.from.number.is_empty(), account) {
+    let local = match (order.from.number.is_empty(), &account) {
         // RFC 3323 §4.1.1.3.
-        (true, _) => "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_owned(),
+        (true, None) => "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_owned(),
+        // Whose call it is the PBX has to know; Privacy keeps it from others.
+        (true, Some(account)) => {
+            let own_host = address::host_of(core.sender(hop).local.ip());
+            let domain = trunk.config.from_domain.as_deref().unwrap_or(&own_host);
+            let uri = address::sip_uri(&account.config.user, domain);
+            address::name_addr(Some("Anonymous"), &uri)
+        }
         (false, Some(account)) => own_address(core, trunk, hop, order, &account.config.user),
         (false, None) => own_address(core, trunk, hop, order, &order.from.number),
     };
@@ -111,12 +120,20 @@ fn first_snapshot(core: &Core, trunk: &Trunk, order: &Order, target: &Target) ->
         route_set: proxy.map(registration::route).into_iter().collect(),
         peer: proxy.unwrap_or(hop).address,
         account: order.account.clone(),
+        refusal: None,
     }
 }
 
-fn account<'a>(core: &'a Core, trunk: &Trunk, order: &Order) -> Option<&'a Arc<Account>> {
+fn account(core: &Core, trunk: &Trunk, order: &Order) -> Option<Arc<Account>> {
     let account = order.account.as_ref()?;
     core.accounts.of(&trunk.config.name, account)
+}
+
+/// What we call ourselves towards the trunk.
+fn own_host(leg: &Leg) -> String {
+    let ip = leg.core.sender(leg.hop).local.ip();
+    let domain = leg.trunk.config.from_domain.clone();
+    domain.unwrap_or_else(|| address::host_of(ip))
 }
 
 /// This user at our own place, as a name-addr with the caller's name.
@@ -127,28 +144,37 @@ fn own_address(core: &Core, trunk: &Trunk, hop: Hop, order: &Order, user: &str) 
     address::name_addr(order.from.display.as_deref(), &uri)
 }
 
-async fn place_call(mut leg: Leg, dialog: DialogSnapshot, order: Order, mut attempts: Attempts) {
+async fn place_call(leg: Leg, dialog: DialogSnapshot, order: Order, attempts: Attempts) {
+    // Boxes: a call that talks should not hold the room of how it was placed.
+    let Some(calling) = Box::pin(invite(leg, dialog, order, attempts)).await else {
+        return;
+    };
+    let answered = Box::pin(calling.run()).await;
+    if let Some(established) = answered {
+        Box::pin(established.run()).await;
+    }
+}
+
+/// Sends the INVITE to the first target that can be reached; where none can, says so.
+async fn invite(
+    mut leg: Leg,
+    dialog: DialogSnapshot,
+    order: Order,
+    mut attempts: Attempts,
+) -> Option<Calling> {
     let min_session = leg.core.config.timers.min_session;
     let asked = Asked::new(leg.trunk.config.session_expires, min_session);
-    let first = attempt(
-        &leg,
-        &dialog,
-        &order,
-        attempts.share(Instant::now()),
-        &asked,
-    )
-    .await;
+    let within = attempts.share(Instant::now());
+    let first = attempt(&leg, &dialog, &order, within, &asked).await;
     let begun = match first {
         Some(invite) => Some((dialog, invite)),
         None => attempt_next(&mut leg, &order, &mut attempts, &asked, 1).await,
     };
     let Some((dialog, invite)) = begun else {
-        return leg.tell_last(Happened::Unreachable).await;
+        leg.tell_last(Happened::Unreachable).await;
+        return None;
     };
-    let calling = Calling::new(leg, dialog, order, invite, asked, attempts);
-    if let Some(established) = calling.run().await {
-        established.run().await;
-    }
+    Some(Calling::new(leg, dialog, order, invite, asked, attempts))
 }
 
 /// Sends the INVITE to the next target that can be reached, with CSeq number
@@ -237,6 +263,12 @@ pub(crate) fn send_invite(
     }
     if let Some(by) = &order.referred_by {
         request.headers.push(Header::ReferredBy(by.as_str().into()));
+    }
+    // One that joins a call of the peer's is none that goes on.
+    if let (Some(before), None) = (&order.forwarded, &order.replaces) {
+        let (kind, host) = (leg.trunk.config.forwarded, own_host(leg));
+        let told = forwarded::headers(kind, before, &host, &dialog.remote_target);
+        request.headers.extend(told);
     }
     request.headers.push(message::sdp_type());
     request.body = order.sdp.clone().into_bytes();

@@ -1,11 +1,16 @@
 //! What a REFER asks for (RFC 3515), and the Replaces of an attended transfer
 //! (RFC 3891).
 
+use std::fmt;
+
 use rsipstack::sip::{Header, HeadersExt, Request, StatusCode};
 
 use crate::address::{self, NameAddr};
 use crate::arrival;
 use crate::event::split_unquoted;
+use crate::legs::DialogKey;
+use crate::referral;
+use crate::snapshot::DialogSnapshot;
 
 /// The dialog that an INVITE takes the place of (RFC 3891), as the user agent
 /// names it that has the dialog.
@@ -43,7 +48,37 @@ impl Replaces {
         })
     }
 
+    /// Our key to the dialog, should it be ours, and the peer's tag.
+    pub(crate) fn ours(&self) -> (DialogKey, &str) {
+        let key = DialogKey {
+            call_id: self.call_id.clone(),
+            local_tag: self.to_tag.clone(),
+        };
+        (key, &self.from_tag)
+    }
+
+    /// Only a dialog that still rings is meant.
+    pub(crate) fn is_early_only(&self) -> bool {
+        self.early_only
+    }
+
+    /// A dialog of ours, as its peer is asked for it: the tags are named from there.
+    pub(crate) fn of(dialog: &DialogSnapshot) -> Self {
+        Self {
+            call_id: dialog.call_id.clone(),
+            to_tag: dialog.remote_tag.clone(),
+            from_tag: dialog.local_tag.clone(),
+            early_only: false,
+        }
+    }
+
     pub(crate) fn header(&self) -> Header {
+        Header::Replaces(self.to_string().into())
+    }
+}
+
+impl fmt::Display for Replaces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             call_id,
             to_tag,
@@ -51,8 +86,7 @@ impl Replaces {
             early_only,
         } = self;
         let early = if *early_only { ";early-only" } else { "" };
-        let value = format!("{call_id};to-tag={to_tag};from-tag={from_tag}{early}");
-        Header::Replaces(value.into())
+        write!(f, "{call_id};to-tag={to_tag};from-tag={from_tag}{early}")
     }
 }
 
@@ -118,7 +152,7 @@ impl Asked {
             to,
             replaces,
             referred_by: referred_by.map(|by| by.value().to_owned()),
-            reports: !is_without_reports(request),
+            reports: !referral::is_without_reports(&request.headers),
         })
     }
 }
@@ -148,12 +182,6 @@ fn replaces_in(headers: &str) -> Result<Option<Replaces>, ()> {
         Some(value) => Replaces::parse(&value).map(Some).ok_or(()),
         None => Ok(None),
     }
-}
-
-fn is_without_reports(request: &Request) -> bool {
-    let value = request.header_value("Refer-Sub").unwrap_or_default();
-    let value = value.split(';').next().unwrap_or_default();
-    value.trim().eq_ignore_ascii_case("false")
 }
 
 #[cfg(test)]

@@ -296,6 +296,8 @@ mod tests {
     async fn the_next_reliable_response_waits_for_the_prack_of_the_last() {
         let now = Instant::now();
         let mut reliable = Reliable::new(Wanted::Always, &Timers::default());
+        let early = reliable.acknowledge(now, &prack("0 1 INVITE"), 1);
+        assert!(early.is_none(), "nothing is sent yet");
         assert!(reliable.respond(now, progress()).is_some());
         assert!(reliable.respond(now, ringing()).is_none());
         assert!(reliable.holds_back_the_answer());
@@ -307,7 +309,23 @@ mod tests {
         let next = next.flatten().expect("the ringing");
         assert_eq!(next.response, ringing());
         assert_eq!(next.headers[1].value(), "2");
+        // That is without SDP.
         assert!(!reliable.holds_back_the_answer());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_owes_its_prack_has_few_responses_kept_for_it() {
+        let now = Instant::now();
+        let mut reliable = Reliable::new(Wanted::Always, &Timers::default());
+        for _ in 0..100 {
+            reliable.respond(now, ringing());
+        }
+        let mut sent = 1;
+        while let Some(Some(_)) = reliable.acknowledge(now, &prack(&format!("{sent} 1 INVITE")), 1)
+        {
+            sent += 1;
+        }
+        assert_eq!(sent as usize, 1 + WAITING);
     }
 
     #[tokio::test]
@@ -361,5 +379,20 @@ mod tests {
             assert_eq!(heard.take(&response(tag, rseq)), verdict, "{tag} {rseq}");
         }
         assert_eq!(heard.take(&Response::default()), Verdict::Plain);
+        let mut unreliable = response("a", "9");
+        unreliable.headers = unreliable
+            .headers
+            .iter()
+            .filter(|header| !matches!(header, Header::Require(_)))
+            .cloned()
+            .collect::<Vec<_>>()
+            .into();
+        assert_eq!(heard.take(&unreliable), Verdict::Plain);
+        // A fork of more branches than anybody has, each of which would be remembered.
+        let tags = (0..100).map(|tag| format!("t{tag}"));
+        let taken = tags.map(|tag| heard.take(&response(&tag, "1")));
+        let acknowledged = taken.filter(|verdict| *verdict != Verdict::Ignore).count();
+        assert_eq!(acknowledged, BRANCHES - 2);
+        assert_eq!(heard.take(&response("b", "8")), Verdict::Acknowledge(8));
     }
 }

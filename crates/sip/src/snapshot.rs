@@ -41,6 +41,10 @@ pub struct DialogSnapshot {
     /// The account of ours whose call it is; its password answers challenges.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountName>,
+    /// While the peer's INVITE waits for our answer: the response that ends
+    /// it, word by word. After a crash nobody knows its transaction any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
 }
 
 impl DialogSnapshot {
@@ -72,7 +76,7 @@ impl DialogSnapshot {
     /// Takes the peer's tag, Contact and, while the route set is open, the
     /// Record-Route of a response to our INVITE (§12.1.2).
     pub(crate) fn learn_from_response(&mut self, response: &Response) {
-        if let Some(tag) = header_tag(response.to_header().map(|to| to.value())) {
+        if let Some(tag) = remote_tag_of(response) {
             self.remote_tag = tag;
         }
         self.take_remote_target(response);
@@ -86,8 +90,7 @@ impl DialogSnapshot {
 
     /// Whether a 200 is this dialog's, and not of another branch of a fork.
     pub(crate) fn is_answered_by(&self, response: &Response) -> bool {
-        let tag = header_tag(response.to_header().map(|to| to.value()));
-        tag.as_deref() == Some(self.remote_tag.as_str())
+        remote_tag_of(response).as_deref() == Some(self.remote_tag.as_str())
     }
 
     /// Takes the Contact of a target refresh (§12.2.1.2, §12.2.2).
@@ -122,6 +125,11 @@ pub(crate) fn record_route(message: &impl HasHeaders) -> Vec<String> {
 pub(crate) fn header_tag<E>(value: Result<&str, E>) -> Option<String> {
     let tag = NameAddr::parse(value.ok()?)?.param("tag")?.to_owned();
     (!tag.is_empty()).then_some(tag)
+}
+
+/// The peer's tag in a response.
+pub(crate) fn remote_tag_of(response: &Response) -> Option<String> {
+    header_tag(response.to_header().map(|to| to.value()))
 }
 
 /// A From or To value without its tag: name-addr only.
@@ -187,6 +195,7 @@ pub(crate) mod tests {
             route_set: Vec::new(),
             peer: ([192, 0, 2, 1], 5070).into(),
             account: None,
+            refusal: None,
         }
     }
 
@@ -228,6 +237,7 @@ pub(crate) mod tests {
     fn a_snapshot_of_a_gateway_that_knew_no_accounts_is_read() {
         let text = serde_json::to_string(&sample()).expect("plain data");
         assert!(!text.contains("account"), "{text}");
+        assert!(!text.contains("refusal"), "{text}");
         let mut own = sample();
         own.account = Some(AccountName("2001".into()));
         let text = serde_json::to_string(&own).expect("plain data");

@@ -128,6 +128,17 @@ impl Target {
         uri
     }
 
+    /// Whose addresses of record are there: its name, else its address.
+    pub(crate) fn domain(&self) -> String {
+        let name = self.name().map(ToOwned::to_owned);
+        name.unwrap_or_else(|| address::host_of(self.hop.address.ip()))
+    }
+
+    /// The name that led here, where one did.
+    pub(crate) fn name(&self) -> Option<&str> {
+        Some(self.name.as_ref()?.name.as_str())
+    }
+
     fn rank(&self) -> Rank {
         *lock(&self.rank)
     }

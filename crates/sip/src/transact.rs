@@ -131,7 +131,7 @@ pub(crate) async fn bye(
             return Outcome::Unreachable;
         };
         bye.headers.extend(message::reason_headers(reason));
-        if let Some(auth) = auth {
+        if let Some(auth) = &auth {
             let answers = authorization.headers(Method::Bye, &bye.uri, auth);
             bye.headers.extend(answers);
         }
@@ -139,7 +139,7 @@ pub(crate) async fn bye(
         let Outcome::Final(response) = &outcome else {
             return outcome;
         };
-        let again = match (response.status_code.code(), auth) {
+        let again = match (response.status_code.code(), &auth) {
             (401 | 407, Some(auth)) => authorization.take(response, auth),
             _ => false,
         };
@@ -291,9 +291,9 @@ async fn deliver(core: &Core, mut tx: Transaction, cseq: u32, to: &Mutex<Inbox>)
     }
 }
 
-async fn tell(to: &Mutex<Inbox>, input: Input) -> Result<(), SendError<Input>> {
+async fn tell(to: &Mutex<Inbox>, input: Input) -> Result<(), SendError<Box<Input>>> {
     let inbox = to.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    inbox.send(input).await
+    inbox.send(Box::new(input)).await
 }
 
 /// An INVITE of the peer that we answer. Dropped unanswered, it is refused
@@ -338,9 +338,9 @@ impl InviteReceived {
                 };
                 // Even without a leg the transaction runs to its end, so that
                 // its last response is repeated and its ACK absorbed.
-                let _ = inbox.send(input).await;
+                let _ = inbox.send(Box::new(input)).await;
             }
-            let _ = inbox.send(Input::Unacknowledged(cseq)).await;
+            let _ = inbox.send(Box::new(Input::Unacknowledged(cseq))).await;
         });
         received
     }
@@ -349,14 +349,8 @@ impl InviteReceived {
     pub(crate) fn respond(&self, status: StatusCode, headers: Vec<Header>, sdp: Option<String>) {
         let body = sdp.map(String::into_bytes);
         let with_body = body.is_some();
-        let mut response = self.endpoint.make_response(&self.request, status, body);
-        for header in response.headers.iter_mut() {
-            if let Header::To(to) = header
-                && header_tag::<()>(Ok(to.value())).is_none()
-            {
-                *to = to.with_tag(self.local_tag.as_str().into());
-            }
-        }
+        let tag = &self.local_tag;
+        let mut response = response(&self.endpoint, &self.request, status, tag, body);
         // §12.1.1: the response that makes the dialog repeats the route.
         let route = self.request.headers.iter();
         let route = route.filter(|h| matches!(h, Header::RecordRoute(_)));
@@ -367,6 +361,25 @@ impl InviteReceived {
         }
         let _ = self.transaction.send(TransactionEvent::Respond(response));
     }
+}
+
+/// A response to the peer's INVITE, in the dialog by our tag.
+pub(crate) fn response(
+    endpoint: &EndpointInnerRef,
+    request: &Request,
+    status: StatusCode,
+    local_tag: &str,
+    body: Option<Vec<u8>>,
+) -> Response {
+    let mut response = endpoint.make_response(request, status, body);
+    for header in response.headers.iter_mut() {
+        if let Header::To(to) = header
+            && header_tag::<()>(Ok(to.value())).is_none()
+        {
+            *to = to.with_tag(local_tag.into());
+        }
+    }
+    response
 }
 
 impl Drop for InviteReceived {

@@ -2,13 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use tokio::sync::watch;
 
 use crate::challenge::Challenger;
-use crate::config::{Transport, TrunkConfig};
+use crate::config::{Transport, TrunkConfig, TrunkLimits, TrunkName};
 use crate::fence::Bucket;
 use crate::legs::Priority;
 use crate::registration::Pace;
@@ -21,10 +21,12 @@ pub(crate) struct Trunk {
     pub(crate) config: TrunkConfig,
     pub(crate) targets: Targets,
     /// The outbound proxies of its accounts.
-    proxies: Vec<IpAddr>,
+    proxies: RwLock<Vec<IpAddr>>,
     /// Where it has to show a password.
     pub(crate) challenger: Option<Challenger>,
     calls: AtomicUsize,
+    /// As many as there may be.
+    max_calls: AtomicUsize,
     /// Rates of new calls: in, and out.
     new_calls: Mutex<Bucket>,
     new_calls_out: Mutex<Bucket>,
@@ -35,6 +37,30 @@ pub(crate) struct Trunk {
     registrations: Mutex<Pace>,
     /// How often it has come back, or one of its targets has gone.
     back: watch::Sender<u64>,
+}
+
+/// How a trunk stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrunkState {
+    /// Which.
+    pub trunk: TrunkName,
+    /// Whether it takes calls.
+    pub is_up: bool,
+    /// Its calls, both ways.
+    pub calls: usize,
+    /// As many as it may have.
+    pub max_calls: usize,
+    /// Where its calls are sent.
+    pub targets: Vec<TargetState>,
+}
+
+/// How one target of a trunk stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetState {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Whether it takes calls: it answers OPTIONS and has not asked to be left alone.
+    pub is_up: bool,
 }
 
 /// Refusals each second, for each call that may come in it.
@@ -59,14 +85,46 @@ impl Trunk {
                 .clone()
                 .map(|required| Challenger::new(required, now)),
             calls: AtomicUsize::new(0),
+            max_calls: AtomicUsize::new(config.max_calls),
             new_calls: rate(),
             new_calls_out: rate(),
             new_emergencies: rate(),
             refusals: Mutex::new(Bucket::new(times(REFUSALS), now)),
             registrations: Mutex::new(Pace::new(now)),
             back: watch::Sender::new(0),
-            proxies,
+            proxies: RwLock::new(proxies),
             config,
+        }
+    }
+
+    /// These hold from now on; calls that there are go on.
+    pub(crate) fn limit(&self, limits: TrunkLimits) {
+        let now = Instant::now();
+        self.max_calls.store(limits.max_calls, Ordering::Relaxed);
+        let rate = limits.new_calls_per_second;
+        for bucket in [&self.new_calls, &self.new_calls_out, &self.new_emergencies] {
+            lock(bucket).set_rate(rate, now);
+        }
+        lock(&self.refusals).set_rate(rate.saturating_mul(REFUSALS), now);
+    }
+
+    fn max_calls(&self) -> usize {
+        self.max_calls.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn state(&self) -> TrunkState {
+        let now = Instant::now();
+        let all = self.targets.all();
+        let targets = all.iter().map(|target| TargetState {
+            address: target.hop.address,
+            is_up: target.takes_calls(now),
+        });
+        TrunkState {
+            trunk: self.config.name.clone(),
+            is_up: self.takes_calls(),
+            calls: self.calls.load(Ordering::Relaxed),
+            max_calls: self.max_calls(),
+            targets: targets.collect(),
         }
     }
 
@@ -93,7 +151,7 @@ impl Trunk {
             true => self.targets.has_ip(ip),
             false => self.config.allow.contains(&ip),
         };
-        is_own || self.proxies.contains(&ip)
+        is_own || self.proxies(|proxies| proxies.contains(&ip))
     }
 
     /// Whether what comes from there belongs to this trunk: one over TLS has
@@ -146,6 +204,7 @@ impl Trunk {
             trust: tls.trust.clone(),
             names,
             shows_certificate: tls.shows_certificate,
+            identity: tls.identity.clone(),
         }
     }
 
@@ -155,8 +214,17 @@ impl Trunk {
             true => self.targets.addresses(),
             false => self.config.allow.clone(),
         };
-        all.extend(&self.proxies);
+        self.proxies(|proxies| all.extend(proxies));
         all
+    }
+
+    /// Its messages may come by way of these proxies from now on.
+    pub(crate) fn move_behind(&self, proxies: Vec<IpAddr>) {
+        *self.proxies.write().unwrap_or_else(PoisonError::into_inner) = proxies;
+    }
+
+    fn proxies<T>(&self, what: impl FnOnce(&[IpAddr]) -> T) -> T {
+        what(&self.proxies.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// When the next account may send its REGISTER.
@@ -178,11 +246,10 @@ impl Trunk {
 
     /// Takes a call's place, `false` when all are taken.
     pub(crate) fn enter(&self, priority: Priority) -> bool {
+        let max = self.max_calls();
         self.calls
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |calls| {
-                priority
-                    .fits(calls, self.config.max_calls)
-                    .then_some(calls + 1)
+                priority.fits(calls, max).then_some(calls + 1)
             })
             .is_ok()
     }
@@ -193,7 +260,7 @@ impl Trunk {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.calls.load(Ordering::Relaxed) >= self.config.max_calls
+        self.calls.load(Ordering::Relaxed) >= self.max_calls()
     }
 
     /// Whether one more outgoing call would be over a limit.
@@ -256,6 +323,26 @@ mod tests {
         assert!(!trunk.enter(Priority::Normal));
         trunk.leave();
         assert!(trunk.enter(Priority::Normal));
+    }
+
+    #[test]
+    fn other_limits_hold_for_the_next_call_and_end_none() {
+        let trunk = Trunk::new(config());
+        assert!(trunk.enter(Priority::Normal) && trunk.enter(Priority::Normal));
+        trunk.limit(TrunkLimits {
+            max_calls: 1,
+            new_calls_per_second: 1,
+        });
+        assert!(trunk.is_full() && !trunk.enter(Priority::Normal));
+        assert!(trunk.enter(Priority::Emergency));
+        assert!(trunk.may_call(Priority::Normal) && !trunk.may_call(Priority::Normal));
+        trunk.limit(TrunkLimits {
+            max_calls: 4,
+            new_calls_per_second: 100,
+        });
+        assert!(trunk.enter(Priority::Normal));
+        assert!(!trunk.enter(Priority::Normal));
+        assert_eq!(trunk.state().max_calls, 4);
     }
 
     #[test]

@@ -28,7 +28,9 @@ impl Undone {
     /// A response that had reached the leg before the attempt was given up.
     pub(crate) fn hear(&self, response: Response) {
         // Closed: the attempt is over already.
-        let _ = self.inbox.try_send(Input::Response(self.cseq, response));
+        let _ = self
+            .inbox
+            .try_send(Box::new(Input::Response(self.cseq, response)));
     }
 }
 
@@ -60,13 +62,14 @@ async fn undo(
     trunk: &Arc<Trunk>,
     dialog: DialogSnapshot,
     invite: &InviteSent,
-    mut responses: mpsc::Receiver<Input>,
+    mut responses: mpsc::Receiver<Box<Input>>,
 ) {
     let until = Instant::now() + core.config.timers.give_up();
     let mut cancelled = false;
-    while let Ok(Some(Input::Response(_, response))) =
-        tokio::time::timeout_at(until, responses.recv()).await
-    {
+    while let Ok(Some(input)) = tokio::time::timeout_at(until, responses.recv()).await {
+        let Input::Response(_, response) = *input else {
+            break;
+        };
         match response.status_code.kind() {
             StatusCodeKind::Provisional if cancelled => {}
             StatusCodeKind::Provisional => {

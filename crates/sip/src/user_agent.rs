@@ -1,17 +1,17 @@
 //! The user agent: the public face of the crate.
 
-use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::config::{SipConfig, Target, Transport, TrunkConfig, TrunkName};
+use crate::config::{SipConfig, SipLimits, Target, Transport, TrunkConfig, TrunkName};
 use crate::core::Core;
 use crate::event::{Command, Event, LegId};
 use crate::fence::{Admission, CounterValues};
@@ -20,13 +20,12 @@ use crate::listen::{self, Socket};
 use crate::names::{self, Resolver};
 use crate::outgoing::Order;
 use crate::refused::{OrphanError, Refused, StartError};
-use crate::registration::{self, Accounts, RegistrationConfig, RegistrationState};
+use crate::registration::{Accounts, RegistrationState};
 use crate::snapshot::DialogSnapshot;
-use crate::subscription::{self, SubscriptionState, Subscriptions};
+use crate::subscription::{SubscriptionState, Subscriptions};
 use crate::tls::TlsIdentity;
-use crate::transact::Outcome;
-use crate::trunk::Trunk;
-use crate::{inbound, options, outgoing, transact};
+use crate::trunk::{Trunk, TrunkState};
+use crate::{accounts, inbound, options, orphan, outgoing};
 
 /// How long a shutdown waits for BYEs and CANCELs to be answered.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -36,7 +35,7 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// it stops at once and says nothing to the peers, as after a crash.
 #[derive(Clone)]
 pub struct UserAgent {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
     _alive: Arc<DropGuard>,
 }
 
@@ -61,8 +60,15 @@ impl UserAgent {
         let has_names = trunks.iter().any(|trunk| !trunk.config.names.is_empty());
         let resolver = has_names.then(|| Resolver::new(&config.nameservers));
         let resolver = resolver.transpose()?;
-        let accounts = accounts(&config, &sockets)?;
-        let subscriptions = subscriptions(&config, &accounts)?;
+        let is_served = |trunk: &TrunkConfig, address: SocketAddr| {
+            let mut sockets = sockets.iter();
+            sockets.any(|socket| serves(socket, trunk, &address.into()))
+        };
+        let (registrations, interests) = (&config.registrations, &config.subscriptions);
+        accounts::check(&config.trunks, registrations, interests, is_served)?;
+        let leaving = CancellationToken::new();
+        let accounts = Accounts::new(registrations, &leaving);
+        let subscriptions = Subscriptions::new(interests, &leaving);
         let legs = Arc::new(Legs::new(config.max_calls));
         let admission = Admission::new(
             trunks.clone(),
@@ -70,6 +76,7 @@ impl UserAgent {
             config.messages_per_second,
             config.is_emergency.clone(),
         );
+        admission.ban(config.bans);
         let admission = Arc::new(admission);
         let open = listen::open(&config, sockets, &admission, &stop).await?;
         let by_name = trunks
@@ -86,7 +93,7 @@ impl UserAgent {
             legs,
             admission,
             events,
-            leaving: CancellationToken::new(),
+            leaving,
             stop: stop.clone(),
             tasks: TaskTracker::new(),
         });
@@ -106,16 +113,10 @@ impl UserAgent {
             }
         }
         for account in core.accounts.all() {
-            if let Some(trunk) = core.trunks.get(&account.config.trunk) {
-                let kept = registration::keep(core.clone(), trunk.clone(), account.clone());
-                core.spawn_waited(kept);
-            }
+            accounts::keep(&core, account, None);
         }
         for interest in core.subscriptions.all() {
-            if let Some(trunk) = core.trunks.get(&interest.config.trunk) {
-                let kept = subscription::keep(core.clone(), trunk.clone(), interest.clone());
-                core.spawn_waited(kept);
-            }
+            accounts::keep_told(&core, interest);
         }
         Ok(Self {
             core,
@@ -137,6 +138,7 @@ impl UserAgent {
             sdp,
             replaces,
             referred_by,
+            forwarded,
         } = command
         {
             let order = Order {
@@ -147,39 +149,40 @@ impl UserAgent {
                 sdp,
                 replaces,
                 referred_by,
+                forwarded,
             };
             return outgoing::start(&self.core, leg, order);
         }
         let inbox = self.core.legs.inbox(leg).ok_or(Refused::NoSuchLeg(leg))?;
-        match inbox.try_send(Input::Command(command)) {
+        match inbox.try_send(Box::new(Input::Command(command))) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(_)) => Err(Refused::Busy(leg)),
             Err(TrySendError::Closed(_)) => Err(Refused::NoSuchLeg(leg)),
         }
     }
 
+    /// Which call an incoming leg belongs to, as the log has it: its lines name that from now on.
+    pub fn name(&self, leg: LegId, call: &str) {
+        self.core.legs.span(leg).record("call", call);
+    }
+
     /// What would end the leg's dialog from another process, as far as it is
     /// known: for an incoming leg from [`crate::Happened::Incoming`] on, so
     /// that it can be stored before the 200 is sent. An outgoing leg has no
-    /// remote tag before it is answered, and nothing to end.
+    /// remote tag before it rings, and nothing to end.
     pub fn dialog(&self, leg: LegId) -> Option<DialogSnapshot> {
         self.core.legs.dialog(leg)
     }
 
     /// Ends a dialog that an earlier process left behind, and returns the
     /// status of the peer's answer to the BYE: 200, or 481 when the peer has
-    /// forgotten it too.
+    /// forgotten it too. A call of the peer that may still wait for an answer
+    /// is refused first; where it did, the 481 follows.
     ///
     /// # Errors
     /// When the trunk is gone or does not answer within 64*T1.
     pub async fn end_orphan(&self, dialog: &DialogSnapshot) -> Result<u16, OrphanError> {
-        let trunk = self.core.trunks.get(&dialog.trunk);
-        let trunk = trunk.ok_or_else(|| OrphanError::UnknownTrunk(dialog.trunk.clone()))?;
-        match transact::bye(&self.core, trunk, dialog, None).await {
-            Outcome::Final(response) => Ok(response.status_code.code()),
-            Outcome::Silence => Err(OrphanError::NoAnswer),
-            Outcome::Unreachable => Err(OrphanError::Unreachable),
-        }
+        orphan::end(&self.core, dialog).await
     }
 
     /// Whether a trunk takes calls: one of its targets answered its last
@@ -198,6 +201,13 @@ impl UserAgent {
         trunk.is_none_or(|trunk| trunk.is_full_for_calls_out())
     }
 
+    /// How each trunk stands, by name.
+    pub fn trunks(&self) -> Vec<TrunkState> {
+        let mut states: Vec<_> = self.core.trunks.values().map(|t| t.state()).collect();
+        states.sort_by(|one, other| one.trunk.0.cmp(&other.trunk.0));
+        states
+    }
+
     /// How each account stands at its registrar, in the configured order.
     pub fn registrations(&self) -> Vec<RegistrationState> {
         self.core.accounts.states()
@@ -209,14 +219,42 @@ impl UserAgent {
         self.core.subscriptions.states()
     }
 
+    /// Marked at each change of what [`UserAgent::subscriptions`] tells.
+    pub fn subscription_changes(&self) -> watch::Receiver<()> {
+        self.core.subscriptions.changes()
+    }
+
     /// What was counted since the start.
     pub fn counters(&self) -> CounterValues {
         self.core.admission.counters.values()
     }
 
+    /// Addresses of no trunk that are banned now.
+    pub fn banned(&self) -> usize {
+        self.core.admission.banned()
+    }
+
+    /// These hold from now on; calls that there are go on.
+    pub fn limit(&self, limits: &SipLimits) {
+        self.core.legs.limit(limits.max_calls);
+        self.core.admission.ban(limits.bans);
+        let messages = limits.messages_per_second;
+        self.core.admission.limit_messages(messages);
+        for (name, limits) in &limits.trunks {
+            if let Some(trunk) = self.core.trunks.get(name) {
+                trunk.limit(*limits);
+            }
+        }
+    }
+
     /// Who we are in TLS, from the next handshake on.
     pub fn become_known_as(&self, identity: TlsIdentity) {
         self.core.streams.tls().become_known_as(identity);
+    }
+
+    /// Whether it listens.
+    pub fn is_serving(&self) -> bool {
+        !self.core.stop.is_cancelled()
     }
 
     /// Legs alive, both directions.
@@ -240,7 +278,7 @@ impl UserAgent {
         self.core.leaving.cancel();
         for inbox in self.core.legs.inboxes() {
             let hang_up = Input::Command(Command::HangUp { reason: None });
-            if inbox.try_send(hang_up).is_err() {
+            if inbox.try_send(Box::new(hang_up)).is_err() {
                 debug!("a leg that is behind is not hung up");
             }
         }
@@ -275,63 +313,10 @@ fn trunks(config: &SipConfig, sockets: &[Socket]) -> Result<Vec<Arc<Trunk>>, Sta
         if !has_targets || !names_are_served || !trunk.targets.iter().all(is_served) {
             return Err(StartError::NoListener(trunk.name.clone()));
         }
-        let proxies = proxies(trunk, &config.registrations);
+        let proxies = accounts::proxies(&trunk.name, &config.registrations);
         made.push(Arc::new(Trunk::behind(proxies, trunk.clone())));
     }
     Ok(made)
-}
-
-/// What comes by way of an outbound proxy is the trunk's, too: the answers to
-/// REGISTER, and the calls to what it has registered.
-fn proxies(trunk: &TrunkConfig, registrations: &[RegistrationConfig]) -> Vec<IpAddr> {
-    let own = registrations.iter().filter(|own| own.trunk == trunk.name);
-    let proxies = own.filter_map(|own| own.proxy);
-    proxies.map(|proxy| proxy.ip()).collect()
-}
-
-/// Sees to it that each account has its trunk, a way there, and names that no
-/// other has.
-fn accounts(config: &SipConfig, sockets: &[Socket]) -> Result<Accounts, StartError> {
-    let mut users = HashSet::new();
-    for account in &config.registrations {
-        let mut trunks = config.trunks.iter();
-        let trunk = trunks.find(|trunk| trunk.name == account.trunk);
-        let trunk = trunk.ok_or_else(|| StartError::NoRegistrar {
-            account: account.contact.clone(),
-            trunk: account.trunk.clone(),
-        })?;
-        let proxy = account.proxy.map(Target::from);
-        let is_served = |proxy| sockets.iter().any(|socket| serves(socket, trunk, proxy));
-        if !proxy.as_ref().is_none_or(is_served) {
-            return Err(StartError::NoListener(account.trunk.clone()));
-        }
-        let names = HashSet::from([&account.contact.0, &account.user]);
-        for user in names {
-            if !users.insert((&account.trunk, user)) {
-                return Err(StartError::DuplicateAccount {
-                    user: user.clone(),
-                    trunk: account.trunk.clone(),
-                });
-            }
-        }
-    }
-    Ok(Accounts::new(&config.registrations))
-}
-
-/// Sees to it that each subscription has somebody to ask, and who asks.
-fn subscriptions(config: &SipConfig, accounts: &Accounts) -> Result<Subscriptions, StartError> {
-    for wanted in &config.subscriptions {
-        let has_trunk = config.trunks.iter().any(|t| t.name == wanted.trunk);
-        let account = wanted.account.as_ref();
-        let has_account = account.is_none_or(|name| accounts.of(&wanted.trunk, name).is_some());
-        if !has_trunk || !has_account {
-            return Err(StartError::NoNotifier {
-                line: wanted.line.clone(),
-                trunk: wanted.trunk.clone(),
-            });
-        }
-    }
-    Ok(Subscriptions::new(&config.subscriptions))
 }
 
 fn serves(socket: &Socket, trunk: &TrunkConfig, target: &Target) -> bool {

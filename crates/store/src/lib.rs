@@ -1,15 +1,22 @@
 //! What the gateway remembers: one SQLite file.
 //!
 //! It holds the application-service transactions already seen, the virtual users and rooms that
-//! exist on the homeserver, the calls in progress, and a record of every call. A call's record is
+//! exist on the homeserver, the calls in progress, a record of every call, and how far each is told in its person's history. A call's record is
 //! written when the call starts, and completed when it ends, so that a crash loses none.
 
 mod calls;
+mod history;
+mod homes;
+mod lines;
+mod pictures;
+mod records;
 mod rooms;
 mod time;
 mod transactions;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
@@ -17,19 +24,36 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
+use calls::Finishing;
 pub use calls::{CallRecord, Direction, EndedBy, LiveCall, MatrixSide, RecordId};
+pub use history::{Mailbox, Stage, Untold};
+pub use homes::Home;
+pub use lines::LineSettings;
+pub use records::{Pushed, Wanted};
 pub use rooms::{Room, VirtualUser};
 pub use time::UnixMillis;
+use tokio::sync::watch;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// How long a writer waits for another one before it gives up.
+/// How long a writer waits for another one before it gives up: for one of ours, and then for one of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections that read. They never wait for a writer: that is what the write-ahead log is for.
+const READERS: u32 = 4;
 
 /// The gateway's memory. Clones share one set of connections.
 #[derive(Debug, Clone)]
 pub struct Store {
+    /// Reads.
     pool: SqlitePool,
+    /// One connection, on which all writing is done in turn. While another process keeps the file locked, only this one
+    /// waits inside of SQLite, where nobody can call it off; whoever writes waits for it, and may give up.
+    writer: SqlitePool,
+    changes: watch::Sender<u64>,
+    finishing: Finishing,
+    /// Records are pushed somewhere: none is forgotten before it has been.
+    keeps_unpushed: Arc<AtomicBool>,
 }
 
 /// Why the store did not do what was asked.
@@ -75,16 +99,23 @@ impl Store {
             // In KiB for each connection; SQLite's own 2 MB would fill up with rows that are read once.
             .pragma("cache_size", "-256")
             .busy_timeout(BUSY_TIMEOUT);
+        let refused = |source| StoreError::Open {
+            path: path.to_owned(),
+            source,
+        };
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .connect_with(options.clone())
+            .await
+            .map_err(refused)?;
+        MIGRATIONS.run(&writer).await?;
         let pool = SqlitePoolOptions::new()
-            .max_connections(4)
+            .max_connections(READERS)
             .connect_with(options)
             .await
-            .map_err(|source| StoreError::Open {
-                path: path.to_owned(),
-                source,
-            })?;
-        MIGRATIONS.run(&pool).await?;
-        Ok(Store { pool })
+            .map_err(refused)?;
+        Ok(Store::over(pool, writer))
     }
 
     /// A store that forgets everything when its last clone is dropped. For tests.
@@ -104,17 +135,53 @@ impl Store {
             .connect_with(options)
             .await?;
         MIGRATIONS.run(&pool).await?;
-        Ok(Store { pool })
+        Ok(Store::over(pool.clone(), pool))
     }
 
-    /// Closes all connections once running statements are through, so that the log is folded into the file.
+    fn over(pool: SqlitePool, writer: SqlitePool) -> Self {
+        Store {
+            pool,
+            writer,
+            changes: watch::channel(0).0,
+            finishing: Finishing::default(),
+            keeps_unpushed: Arc::default(),
+        }
+    }
+
+    /// From now on records are not forgotten, nor erased with their line, before they have been pushed.
+    pub fn keep_unpushed(&self) {
+        self.keeps_unpushed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn keeps_unpushed(&self) -> bool {
+        self.keeps_unpushed.load(Ordering::Relaxed)
+    }
+
+    /// Tells that there may be something new for a person's history: a call that began, was answered or ended, or a home.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    pub(crate) fn changed(&self) {
+        self.changes
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Closes all connections once running statements are through, so that the log is folded into the file. The ends of
+    /// calls that were not taken so far get a last moment.
     pub async fn close(&self) {
+        self.finish_now().await;
+        // The readers first: the last connection folds the log in.
         self.pool.close().await;
+        self.writer.close().await;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use sqlx::ConnectOptions as _;
+
     use super::*;
 
     #[tokio::test]
@@ -151,6 +218,36 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(mode, "wal");
+    }
+
+    #[tokio::test]
+    async fn while_another_process_keeps_the_file_locked_everything_can_be_read_and_writers_may_give_up()
+     {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mxtrunk.db");
+        let store = Store::open(&path).await.unwrap();
+        store.mark_transaction_seen("1").await.unwrap();
+        let mut other = SqliteConnectOptions::new()
+            .filename(&path)
+            .connect()
+            .await
+            .unwrap();
+        sqlx::query("BEGIN EXCLUSIVE")
+            .execute(&mut other)
+            .await
+            .unwrap();
+        // More than there are connections.
+        for n in 0..8 {
+            let id = format!("given up {n}");
+            let soon = Duration::from_millis(20);
+            let written = tokio::time::timeout(soon, store.mark_transaction_seen(&id)).await;
+            assert!(written.is_err(), "it was not locked");
+        }
+        let read = tokio::time::timeout(Duration::from_secs(1), store.is_transaction_seen("1"));
+        assert!(read.await.expect("nothing to wait for").unwrap());
+        sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+        store.mark_transaction_seen("2").await.unwrap();
+        assert!(store.is_transaction_seen("2").await.unwrap());
     }
 
     #[tokio::test]

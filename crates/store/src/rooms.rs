@@ -52,7 +52,7 @@ impl Store {
         .bind(&user.user_id)
         .bind(&user.number)
         .bind(&user.display_name)
-        .execute(&self.pool)
+        .execute(&self.writer)
         .await?;
         Ok(())
     }
@@ -65,7 +65,7 @@ impl Store {
     pub async fn rooms_of(&self, user: &str, virtual_user: &str) -> Result<Vec<Room>, StoreError> {
         let rooms = sqlx::query_as(
             "SELECT room_id, user_id, virtual_user FROM rooms
-             WHERE user_id = ? AND virtual_user = ? ORDER BY used_at DESC, rowid DESC",
+             WHERE user_id = ? AND virtual_user = ? AND replaced = 0 ORDER BY used_at DESC, rowid DESC",
         )
         .bind(user)
         .bind(virtual_user)
@@ -108,9 +108,48 @@ impl Store {
         .bind(user)
         .bind(virtual_user)
         .bind(UnixMillis::now().0)
-        .execute(&self.pool)
+        .execute(&self.writer)
         .await?;
         Ok(())
+    }
+
+    /// Another room has taken the place of this one: a call that is on goes on in it, and no other begins there.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`].
+    pub async fn mark_replaced(&self, room_id: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE rooms SET replaced = 1 WHERE room_id = ?")
+            .bind(room_id)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// The person is told that this room is encrypted. Whether that is the first time.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`].
+    pub async fn mark_told_encrypted(&self, room_id: &str) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "UPDATE rooms SET told_encrypted = 1 WHERE room_id = ? AND told_encrypted = 0",
+        )
+        .bind(room_id)
+        .execute(&self.writer)
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// All call rooms of a line's user.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`].
+    pub async fn rooms_of_user(&self, user: &str) -> Result<Vec<Room>, StoreError> {
+        let rooms =
+            sqlx::query_as("SELECT room_id, user_id, virtual_user FROM rooms WHERE user_id = ?")
+                .bind(user)
+                .fetch_all(&self.pool)
+                .await?;
+        Ok(rooms)
     }
 
     /// Forgets a room that its members left.
@@ -120,7 +159,7 @@ impl Store {
     pub async fn forget_room(&self, room_id: &str) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM rooms WHERE room_id = ?")
             .bind(room_id)
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await?;
         Ok(())
     }
@@ -146,6 +185,17 @@ mod tests {
         assert_eq!(ids_of(&store).await, ["!b", "!a"]);
         store.put_room("!a", ALICE, TEL).await.unwrap();
         assert_eq!(ids_of(&store).await, ["!a", "!b"]);
+    }
+
+    #[tokio::test]
+    async fn a_room_that_another_has_replaced_is_known_and_not_used() {
+        let store = Store::in_memory().await.unwrap();
+        store.put_room("!a", ALICE, TEL).await.unwrap();
+        store.mark_replaced("!a").await.unwrap();
+        assert!(ids_of(&store).await.is_empty());
+        assert!(store.room("!a").await.unwrap().is_some());
+        assert!(store.mark_told_encrypted("!a").await.unwrap());
+        assert!(!store.mark_told_encrypted("!a").await.unwrap());
     }
 
     #[tokio::test]

@@ -30,7 +30,7 @@ impl Store {
     }
 
     async fn mark_transaction_seen_at(&self, id: &str, now: UnixMillis) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.writer.begin().await?;
         sqlx::query("INSERT OR REPLACE INTO transactions (id, seen_at) VALUES (?, ?)")
             .bind(id)
             .bind(now.0)

@@ -56,6 +56,7 @@ pub struct Gateway {
     binary: PathBuf,
     config: PathBuf,
     run: Run,
+    variables: Vec<(&'static str, PathBuf)>,
     process: Option<Peer>,
 }
 
@@ -74,8 +75,14 @@ impl Gateway {
             binary: binary.to_owned(),
             config,
             run: run.clone(),
+            variables: Vec::new(),
             process: None,
         })
+    }
+
+    /// From its next start on its environment has this variable too.
+    pub fn set_variable(&mut self, name: &'static str, value: PathBuf) {
+        self.variables.push((name, value));
     }
 
     /// Has the gateway write its registration and returns the file, for Synapse.
@@ -142,7 +149,8 @@ impl Gateway {
             // The namespace has no name server to ask, and the machine's proxies are no peers.
             .env_remove("http_proxy")
             .env_remove("https_proxy")
-            .env("RUST_BACKTRACE", "1");
+            .env("RUST_BACKTRACE", "1")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 }
@@ -178,6 +186,8 @@ listen = ["udp:{SIP}", "tcp:{SIP}"]
 [[trunk]]
 name = "pbx"
 target = "{pbx}"
+# A number of its own telephones that comes from us is refused by the testbed's PBX.
+forwarded_caller = "line"
 
 [media]
 browser_bind = "127.0.0.1"
@@ -185,6 +195,9 @@ phone_bind = "127.0.0.1"
 
 [store]
 path = "{database}"
+
+[calls]
+drain_seconds = 0
 
 [log]
 level = "debug"

@@ -11,6 +11,7 @@ pub mod browser;
 pub mod certificates;
 pub mod demo;
 pub mod disturbance;
+pub mod dns;
 pub mod gateway;
 pub mod homeserver;
 pub mod judge;

@@ -17,6 +17,10 @@ use crate::run::Run;
 /// Set inside the namespace.
 const MARKER: &str = "MXTRUNK_TESTBED_NAMESPACE";
 
+/// What `unshare` is asked for, as root and as an ordinary user.
+const NETWORK: [&str; 2] = ["-n", "-rn"];
+const NETWORK_AND_MOUNTS: [&str; 2] = ["-nm", "-rnm"];
+
 /// Brings the loopback up and becomes the program named by its arguments. In Python, because
 /// `ip` is not on every machine and the virtual environment is.
 const LOOPBACK_UP: &str = "\
@@ -29,7 +33,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
 os.execv(sys.argv[1], sys.argv[1:])
 ";
 
-/// Runs a test's body inside a namespace of its own, one such test at a time on the machine.
+/// Runs a test's body inside a namespace of its own, alone on the machine: for whatever is judged by its sound or its pace.
 ///
 /// Call it as the whole body of a `#[test]`:
 /// ```no_run
@@ -47,8 +51,26 @@ os.execv(sys.argv[1], sys.argv[1:])
 ///
 /// # Panics
 /// When the body fails or panics: that is the test's failure.
-#[allow(clippy::panic, reason = "a panic is how a test fails")]
 pub fn test<Body>(body: Body)
+where
+    Body: AsyncFnOnce(Run) -> anyhow::Result<()>,
+{
+    in_turn(Turn::Alone, body);
+}
+
+/// The same beside other tests of this kind: for what waits for signalling alone, and bears that it comes late.
+///
+/// # Panics
+/// When the body fails or panics: that is the test's failure.
+pub fn test_beside_others<Body>(body: Body)
+where
+    Body: AsyncFnOnce(Run) -> anyhow::Result<()>,
+{
+    in_turn(Turn::BesideOthers, body);
+}
+
+#[allow(clippy::panic, reason = "a panic is how a test fails")]
+fn in_turn<Body>(turn: Turn, body: Body)
 where
     Body: AsyncFnOnce(Run) -> anyhow::Result<()>,
 {
@@ -56,7 +78,7 @@ where
     let outcome = if is_inside() {
         run_inside(&name, body)
     } else {
-        run_again_inside(&name)
+        run_again_inside(turn, &name)
     };
     if let Err(error) = outcome {
         panic!("{error:#}");
@@ -66,11 +88,20 @@ where
 /// For a program: `None` inside a namespace; else the program has just been run inside one
 /// with the same arguments, and this is what it exited with.
 pub fn run_program_inside() -> anyhow::Result<Option<ExitCode>> {
+    run_inside_of(&NETWORK)
+}
+
+/// The same, where the program may also mount filesystems that nobody else sees.
+pub fn run_program_inside_with_mounts() -> anyhow::Result<Option<ExitCode>> {
+    run_inside_of(&NETWORK_AND_MOUNTS)
+}
+
+fn run_inside_of(namespaces: &[&'static str; 2]) -> anyhow::Result<Option<ExitCode>> {
     if is_inside() {
         return Ok(None);
     }
-    let _turn = take_turn()?;
-    let mut command = inside_command()?;
+    let _turn = Turn::Alone.take()?;
+    let mut command = inside_command(namespaces)?;
     let status = command.args(std::env::args_os().skip(1)).status()?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(Some(ExitCode::from(code.unwrap_or(1))))
@@ -119,10 +150,10 @@ impl Drop for LogsOnFailure<'_> {
     }
 }
 
-fn run_again_inside(name: &str) -> anyhow::Result<()> {
+fn run_again_inside(turn: Turn, name: &str) -> anyhow::Result<()> {
     xtask::provision::require()?;
-    let _turn = take_turn()?;
-    let mut command = inside_command()?;
+    let _turn = turn.take()?;
+    let mut command = inside_command(&NETWORK)?;
     let output = command
         .args([name, "--exact", "--nocapture", "--include-ignored"])
         .output()?;
@@ -145,20 +176,20 @@ fn run_again_inside(name: &str) -> anyhow::Result<()> {
 }
 
 /// This very program under `unshare`, with the loopback up.
-fn inside_command() -> anyhow::Result<Command> {
+fn inside_command(namespaces: &[&'static str; 2]) -> anyhow::Result<Command> {
     let program = std::env::current_exe().context("the path of this program")?;
     let python = layout::venv_program("python");
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]);
-    command.args(["unshare", unshare_flags()?]);
+    command.args(["unshare", unshare_flags(namespaces)?]);
     command.arg(python).args(["-c", LOOPBACK_UP]).arg(program);
     command.env(MARKER, "1");
     Ok(command)
 }
 
-fn unshare_flags() -> anyhow::Result<&'static str> {
+fn unshare_flags(namespaces: &[&'static str; 2]) -> anyhow::Result<&'static str> {
     let mut said = String::new();
-    for flags in ["-n", "-rn"] {
+    for flags in *namespaces {
         let tried = Command::new("unshare").args([flags, "true"]).output();
         let tried = tried.context("cannot run unshare (package util-linux)")?;
         if tried.status.success() {
@@ -173,13 +204,26 @@ fn unshare_flags() -> anyhow::Result<&'static str> {
     )
 }
 
-/// One run at a time: two at once would disturb each other's sound on a small machine.
-fn take_turn() -> anyhow::Result<File> {
-    let path: PathBuf = layout::testbed().join("run/turn.lock");
-    fs::create_dir_all(layout::testbed().join("run"))?;
-    let file = File::create(&path).with_context(|| path.display().to_string())?;
-    file.lock()?;
-    Ok(file)
+/// Who else may run meanwhile.
+#[derive(Debug, Clone, Copy)]
+enum Turn {
+    /// Two at once would disturb each other's sound on a small machine.
+    Alone,
+    BesideOthers,
+}
+
+impl Turn {
+    /// Waits for it; it ends when the file is dropped.
+    fn take(self) -> anyhow::Result<File> {
+        let path: PathBuf = layout::testbed().join("run/turn.lock");
+        fs::create_dir_all(layout::testbed().join("run"))?;
+        let file = File::create(&path).with_context(|| path.display().to_string())?;
+        match self {
+            Turn::Alone => file.lock()?,
+            Turn::BesideOthers => file.lock_shared()?,
+        }
+        Ok(file)
+    }
 }
 
 #[cfg(test)]
@@ -216,6 +260,7 @@ mod tests {
         if is_inside() {
             return;
         }
-        run_again_inside("no::such::test").unwrap_or_else(|error| panic!("{error}"));
+        run_again_inside(Turn::BesideOthers, "no::such::test")
+            .unwrap_or_else(|error| panic!("{error}"));
     }
 }

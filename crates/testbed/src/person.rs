@@ -2,6 +2,7 @@
 //! Their WebRTC is on a real socket, so that calls last; they say nothing.
 
 pub(crate) mod browser;
+mod chat;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,7 @@ use crate::process::until;
 use crate::synapse;
 use crate::webrtc::WebRtc;
 use browser::Browser;
+pub use chat::Chat;
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -108,6 +110,12 @@ impl People {
     #[must_use]
     pub fn unread(&self) -> Vec<Sent> {
         self.locked().clone()
+    }
+
+    /// The homeserver that they are at.
+    #[must_use]
+    pub fn homeserver(&self) -> &Homeserver {
+        &self.homeserver
     }
 
     /// What rooms are called, and names that virtual users bear.

@@ -69,6 +69,27 @@ impl Scenario<'_> {
             .await
     }
 
+    /// Places its calls, so many a second, one for each line of this list, which is `[field0]` in the scenario; and sends
+    /// all sound back that comes to this port.
+    pub fn call_and_echo(
+        &self,
+        run: &Run,
+        numbers: &[String],
+        each_second: u32,
+        port: u16,
+    ) -> anyhow::Result<Peer> {
+        let file = run.write(&format!("{}.xml", self.name), self.xml)?;
+        let list = format!("SEQUENTIAL\n{}\n", numbers.join("\n"));
+        let list = run.write(&format!("{}.csv", self.name), &list)?;
+        let mut command = self.command(run.folder(), &file);
+        command.arg("-inf").arg(list);
+        command.args(["-r", &each_second.to_string()]);
+        // It would hold calls back else, by a guess at how long they last.
+        command.args(["-l", &numbers.len().to_string()]);
+        command.args(["-rtp_echo", "-mp", &port.to_string()]);
+        Peer::start(run, self.name, command)
+    }
+
     async fn listening(&self, mut peer: Peer, within: Duration) -> anyhow::Result<Peer> {
         let (file, own) = match self.is_over_ipv6() {
             true => ("/proc/self/net/udp6", "00000000000000000000000001000000"),

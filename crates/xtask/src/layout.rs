@@ -43,6 +43,21 @@ pub fn debian_bookworm() -> PathBuf {
     testbed().join("debian-bookworm")
 }
 
+/// A bare Debian 12 with a shell and dpkg's records of what is there: what a package is installed in. Tests copy it.
+pub fn clean_root() -> PathBuf {
+    testbed().join("clean-root")
+}
+
+/// The prefix with docker-compose.
+pub fn compose_prefix() -> PathBuf {
+    testbed().join("compose")
+}
+
+/// docker-compose itself; the machine's own C library is new enough for it.
+pub fn compose() -> PathBuf {
+    compose_prefix().join("usr/bin/docker-compose")
+}
+
 /// The wav files (8 kHz mono, 16 bit) of Asterisk's English prompts, some in folders below.
 pub fn asterisk_sounds() -> PathBuf {
     debian_sid().join("usr/share/asterisk/sounds/en_US_f_Allison")
@@ -150,14 +165,63 @@ pub fn rtpengine_command() -> Vec<PathBuf> {
     by_own_loader(&rtpengine_prefix(), &libraries, "usr/bin/rtpengine")
 }
 
+/// The prefix with Debian 12's own rtpengine; only `cargo xtask load --systems …,rtpengine-10` fills it.
+pub fn rtpengine_10_prefix() -> PathBuf {
+    testbed().join("rtpengine-10")
+}
+
+/// The command line that runs it, by the loader of its own prefix, which has folders as before the great merge of `/usr`.
+pub fn rtpengine_10_command() -> Vec<PathBuf> {
+    let prefix = rtpengine_10_prefix();
+    let loader = prefix.join("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2");
+    let below = ["", "/blas", "/lapack", "/pulseaudio"];
+    let usual = below.map(|folder| format!("usr/lib/x86_64-linux-gnu{folder}"));
+    let libraries = ["lib/x86_64-linux-gnu".to_owned()].into_iter().chain(usual);
+    by_loader(&prefix, loader, libraries, "usr/bin/rtpengine")
+}
+
+/// The prefix with what faults are made with, nftables and libfaketime; only `cargo xtask load --faults` fills it.
+pub fn faults_prefix() -> PathBuf {
+    testbed().join("faults")
+}
+
+/// What cuts ways in the kernel; run it with [`faults_env`].
+pub fn nft() -> PathBuf {
+    faults_prefix().join("usr/sbin/nft")
+}
+
+/// What lets a program of [`faults_prefix`] run where it was unpacked.
+pub fn faults_env() -> [(&'static str, PathBuf); 1] {
+    let prefix = faults_prefix();
+    let folders = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
+    let folders = folders.map(|folder| prefix.join(folder).display().to_string());
+    [("LD_LIBRARY_PATH", PathBuf::from(folders.join(":")))]
+}
+
+/// What shifts the wall clock of a program that it is preloaded into.
+pub fn faketime() -> PathBuf {
+    faults_prefix().join("usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+}
+
 /// The program of a prefix, run by the prefix's loader with its libraries, from these folders below their usual one.
 fn by_own_loader(prefix: &Path, libraries: &[&str], program: &str) -> Vec<PathBuf> {
-    let folders = libraries.iter().map(|folder| {
-        let folder = format!("usr/lib/x86_64-linux-gnu{folder}");
-        prefix.join(folder).display().to_string()
-    });
+    let libraries = libraries
+        .iter()
+        .map(|folder| format!("usr/lib/x86_64-linux-gnu{folder}"));
+    let loader = prefix.join("usr/lib64/ld-linux-x86-64.so.2");
+    by_loader(prefix, loader, libraries, program)
+}
+
+/// The same by this loader, with libraries from these folders of the prefix.
+fn by_loader(
+    prefix: &Path,
+    loader: PathBuf,
+    libraries: impl Iterator<Item = String>,
+    program: &str,
+) -> Vec<PathBuf> {
+    let folders = libraries.map(|folder| prefix.join(folder).display().to_string());
     vec![
-        prefix.join("usr/lib64/ld-linux-x86-64.so.2"),
+        loader,
         PathBuf::from("--library-path"),
         PathBuf::from(folders.collect::<Vec<_>>().join(":")),
         prefix.join(program),

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+pub mod dist;
 pub mod layout;
 pub mod provision;
 pub mod step;

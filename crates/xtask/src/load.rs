@@ -26,9 +26,21 @@ pub(crate) const QUALITY: Generator = Generator {
 /// Builds and runs a generator with these arguments; returns what it exits with.
 pub(crate) fn run(generator: &Generator, arguments: &[String]) -> Result<ExitCode, Failure> {
     provision::setup()?;
-    provision::load()?;
+    let asks_for = |option: &str| arguments.iter().any(|argument| argument == option);
+    match asks_for("--faults") {
+        true => provision::faults()?,
+        // A site is not measured beside anything else.
+        false if asks_for("--soak") || asks_for("--site") => {}
+        false => provision::load()?,
+    }
+    if arguments
+        .iter()
+        .any(|argument| argument.contains("rtpengine-10"))
+    {
+        provision::load_beside_debian()?;
+    }
     // Figures count as a release has them; `--debug`, for work on the generator itself, spares the long build.
-    let debug = arguments.iter().any(|argument| argument == "--debug");
+    let debug = asks_for("--debug");
     println!("Building the generator and what it measures …");
     let mut build = cargo();
     build.args(["build", "--workspace", "--bin", generator.name]);

@@ -1,8 +1,9 @@
-//! `cargo xtask setup | demo | load | quality | test | ci`: the project's one door.
+//! `cargo xtask setup | demo | load | quality | dist | test | ci`: the project's one door.
 
 mod ci;
 mod demo;
 mod load;
+mod ship;
 mod test;
 
 use std::process::ExitCode;
@@ -14,8 +15,9 @@ const USAGE: &str = "cargo xtask COMMAND
   setup           put in place what the build and the tests need; seconds when it is there
   demo            a telephone site on this machine: Synapse, Asterisk, the gateway, a softphone page
   demo --check    the same, with the calls placed and judged by itself; --json FILE keeps the figures
-  load [ARG...]   being built (CONTRIBUTING.md): calls under load; --help lists what can be set
+  load [ARG...]   calls under load, and a whole site with faults; --help lists what can be set
   quality [ARG...] calls in bad weather, beside rtpengine; --help lists what can be set
+  dist [--debug]  the Debian package, in target/dist; --debug packs the unoptimised build
   test [ARG...]   all tests, the calls between real peers too; arguments go to cargo test
   ci [CHECK...]   formatting, purity, clippy, cargo-deny, tests; or only those named
 ";
@@ -39,6 +41,7 @@ fn run(command: &str, rest: &[String]) -> Result<ExitCode, Failure> {
         "demo" => return demo::run(rest),
         "load" => return load::run(&load::LOAD, rest),
         "quality" => return load::run(&load::QUALITY, rest),
+        "dist" => ship::run(rest)?,
         "test" => test::run(rest)?,
         "ci" => ci::run(rest)?,
         "" | "help" | "--help" | "-h" => print!("{USAGE}"),

@@ -1,6 +1,7 @@
 //! Who calls, and who does not want that known.
 
 use anyhow::ensure;
+use serde_json::json;
 
 use super::{Site, script};
 
@@ -62,7 +63,7 @@ pub(super) async fn a_forwarded_call_says_by_whom_and_why_unless_that_is_withhel
         ),
     ] {
         let (pbx, call) = site.alice_picks_up(script).await?;
-        call.hears("m.call.select_answer").await?;
+        pbx.is_answered().await?;
         call.hang_up();
         pbx.ends_well().await?;
         let record = site.record().await?;
@@ -75,5 +76,29 @@ pub(super) async fn a_forwarded_call_says_by_whom_and_why_unless_that_is_withhel
     for secret in ["33698765432", "Hidden Name"] {
         ensure!(!log.contains(secret), "{secret} is told");
     }
+    Ok(())
+}
+
+pub(super) async fn a_trusted_trunk_says_who_is_there_now_and_a_withheld_number_stays_so(
+    site: &Site,
+) -> anyhow::Result<()> {
+    let (pbx, call) = site
+        .alice_picks_up(script!("pbx-says-who-is-there-now"))
+        .await?;
+    call.hears("m.call.select_answer").await?;
+    let bob = call.hears("m.call.asserted_identity").await?;
+    let expected = json!({ "id": "@tel_1002:localtest", "display_name": "Bob (1002)" });
+    ensure!(bob["asserted_identity"] == expected, "{bob}");
+    // Said again, it is told no second time.
+    let carol = call.hears("m.call.asserted_identity").await?;
+    let expected = json!({ "id": "@tel_anonymous:localtest", "display_name": "Anonymous" });
+    ensure!(carol["asserted_identity"] == expected, "{carol}");
+    let leaks = site.people.names().iter().any(|name| name.contains("1003"));
+    ensure!(!leaks, "the number is in a name");
+    call.hang_up();
+    pbx.ends_well().await?;
+    let record = site.record().await?;
+    let there = record.transferred_to.as_deref();
+    ensure!(there == Some("1002, anonymous"), "{record:?}");
     Ok(())
 }

@@ -19,7 +19,7 @@ phone_bind = "::1"
 
 #[test]
 fn a_trunk_over_ipv6_is_called_and_calls() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let site = Site::start_with(&run, OVER_IPV6).await?;
 
         let (script, xml) = over_ipv6(script!("phone-answers-and-hangs-up"));

@@ -1,16 +1,19 @@
 //! The SIP side of the real gateway against SIPp, which says what a PBX and its phones say, word for word. The Matrix side
 //! is simulated, so that a call takes as long as its words, and one gateway serves all of them.
 
+mod hand_on;
 mod holds;
 mod identity;
 mod ipv6;
 mod keys;
+mod messages;
+mod names;
 mod pbx_calls;
 mod person_calls;
 mod protocol;
 mod transfers;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -63,6 +66,10 @@ extension = "2003"
 [[line]]
 user = "@dan:localtest"
 extension = "2004"
+[[line]]
+user = "@eve:localtest"
+extension = "2005"
+call_waiting = false
 "#;
 
 /// Each of these is called as a person would say it; they come one after the other, beside what waits for the RFCs' timers.
@@ -86,6 +93,7 @@ conversations! {
     identity::a_trusted_trunk_says_who_calls,
     identity::the_trunk_is_told_who_calls,
     identity::a_forwarded_call_says_by_whom_and_why_unless_that_is_withheld,
+    identity::a_trusted_trunk_says_who_is_there_now_and_a_withheld_number_stays_so,
     pbx_calls::a_call_from_the_pbx_is_answered_and_ends_from_either_side_with_its_reason,
     pbx_calls::a_call_from_the_pbx_is_refused_with_the_status_that_says_why,
     pbx_calls::a_caller_at_the_pbx_gives_up_and_the_browser_stops_ringing,
@@ -108,10 +116,15 @@ conversations! {
     keys::keys_by_info_pass_both_ways_in_both_roles,
     transfers::a_telephone_transfers_to_a_number_and_the_browser_keeps_its_call,
     transfers::a_telephone_transfers_to_a_call_that_the_pbx_has_already,
+    transfers::a_telephone_calls_in_the_place_of_another_and_the_browser_keeps_its_call,
+    transfers::a_call_that_rings_at_one_telephone_is_picked_up_at_another,
     transfers::a_transfer_that_fails_or_may_not_be_leaves_the_call_as_it_was,
-    transfers::a_person_hands_a_call_on_to_a_number_and_the_two_telephones_talk,
-    transfers::a_person_who_hands_a_call_on_to_a_busy_number_ends_it,
-    transfers::a_person_joins_the_telephones_of_two_calls_and_leaves,
+    hand_on::a_pbx_that_is_asked_for_a_transfer_does_it_without_us,
+    hand_on::a_pbx_that_tells_that_the_new_party_is_busy_is_hung_up_with_that,
+    hand_on::where_the_pbx_will_not_or_cannot_the_gateway_puts_the_new_party_through,
+    hand_on::a_person_who_hands_a_call_on_to_a_busy_number_ends_it,
+    hand_on::a_person_joins_the_telephones_of_two_calls_and_leaves,
+    hand_on::a_forwarded_call_that_is_handed_on_says_who_forwarded_it,
     protocol::what_the_rfc_has_refused_is_refused,
     protocol::a_question_is_answered_and_a_method_we_have_not_refused_with_those_we_have,
 }
@@ -184,6 +197,8 @@ struct Site {
 struct Playing {
     name: &'static str,
     peer: Peer,
+    /// Where SIPp writes its messages down.
+    folder: PathBuf,
 }
 
 impl Site {
@@ -210,16 +225,14 @@ impl Site {
 
     fn pbx_at(&self, port: u16, script: Script, number: &str) -> anyhow::Result<Playing> {
         let peer = scenario(script, port, number).start(&self.run)?;
-        let name = script.name;
-        Ok(Playing { name, peer })
+        Ok(self.playing(script, peer))
     }
 
     /// A phone that is called plays a scenario.
     async fn phone(&self, script: Script) -> anyhow::Result<Playing> {
         let scenario = scenario(script, PHONE, "1001");
         let peer = scenario.listen(&self.run, PATIENCE).await?;
-        let name = script.name;
-        Ok(Playing { name, peer })
+        Ok(self.playing(script, peer))
     }
 
     /// The PBX calls Alice by this scenario, and she picks up.
@@ -229,6 +242,14 @@ impl Site {
         let call = call.with_context(|| playing.name)?;
         call.answer()?;
         Ok((playing, call))
+    }
+
+    fn playing(&self, script: Script, peer: Peer) -> Playing {
+        Playing {
+            name: script.name,
+            peer,
+            folder: self.run.folder().to_owned(),
+        }
     }
 
     /// Alice calls a phone that plays this scenario, and it picks up.
@@ -257,13 +278,26 @@ impl Site {
 
     /// What SIPp wrote down of a scenario's messages.
     fn messages(&self, name: &str) -> String {
+        let texts = self.message_logs(name).into_iter();
+        texts
+            .filter_map(|path| std::fs::read_to_string(path).ok())
+            .collect()
+    }
+
+    /// The same of the last time that it was played.
+    fn latest_messages(&self, name: &str) -> Option<String> {
+        let logs = self.message_logs(name).into_iter();
+        let made = |path: &PathBuf| path.metadata().and_then(|file| file.created()).ok();
+        std::fs::read_to_string(logs.max_by_key(made)?).ok()
+    }
+
+    fn message_logs(&self, name: &str) -> Vec<PathBuf> {
         let files = std::fs::read_dir(self.run.folder()).into_iter().flatten();
         let files = files.flatten().map(|file| file.path()).filter(|path| {
             let file = path.file_name().unwrap_or_default().to_string_lossy();
             file.starts_with(&format!("{name}_")) && file.ends_with("_messages.log")
         });
-        let texts = files.filter_map(|path| std::fs::read_to_string(path).ok());
-        texts.collect()
+        files.collect()
     }
 
     /// The record of the newest call, once it is complete.
@@ -287,7 +321,31 @@ impl Playing {
         let name = self.name;
         let status = self.peer.exited(within).await.context(name)?;
         ensure!(status.success(), "{name}: SIPp ended with {status}");
+        let unanswered = messages::unanswered(&self.messages()?);
+        ensure!(
+            unanswered.is_empty(),
+            "{name} leaves {unanswered:?} unanswered: it comes again, to whoever plays next at this port"
+        );
         Ok(())
+    }
+}
+
+impl Playing {
+    /// Its caller has the answer: until then a person who hangs up is one who does not pick up.
+    async fn is_answered(&self) -> anyhow::Result<()> {
+        let what = format!("an ACK in {}", self.name);
+        until(&what, PATIENCE, async || {
+            let messages = self.messages().ok()?;
+            messages.contains("ACK sip:").then_some(())
+        })
+        .await
+    }
+
+    /// What SIPp wrote down of its messages.
+    fn messages(&self) -> anyhow::Result<String> {
+        let file = format!("{}_{}_messages.log", self.name, self.peer.id());
+        let path = self.folder.join(file);
+        std::fs::read_to_string(&path).with_context(|| path.display().to_string())
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) async fn a_refusal_of_the_telephone_reaches_the_person_as_what_it_mea
             Some("unknown_number"),
             "not_found",
         ),
+        (script!("phone-has-moved"), Some("unknown_number"), "moved"),
         (
             script!("phone-system-is-out-of-service"),
             Some("unreachable"),

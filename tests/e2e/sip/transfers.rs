@@ -2,9 +2,12 @@
 
 use anyhow::{Context as _, ensure};
 use mxtrunk_store::CallRecord;
+use mxtrunk_testbed::gateway;
 use mxtrunk_testbed::person::Call;
+use mxtrunk_testbed::process::{Peer, until};
+use mxtrunk_testbed::sipp::Scenario;
 
-use super::{Script, Site, script};
+use super::{PATIENCE, Script, Site, script};
 
 /// The person's browser was left alone: nothing rang anew, nothing ended.
 fn was_not_disturbed(site: &Site, call: &Call) -> anyhow::Result<()> {
@@ -28,6 +31,11 @@ async fn is_handed_on(site: &Site, asks: Script, comes: Script) -> anyhow::Resul
         .await
         .context(asks.name)?;
     was_not_disturbed(site, &call).context(asks.name)?;
+    if asks.name != script!("pbx-transfers-attended").name {
+        let told = call.hears("m.call.asserted_identity").await?;
+        let who = &told["asserted_identity"];
+        ensure!(who["id"] == "@tel_1002:localtest", "{told}");
+    }
     call.hang_up();
     phone.ends_well().await.context(asks.name)?;
     site.record().await
@@ -77,7 +85,6 @@ pub(super) async fn a_transfer_that_fails_or_may_not_be_leaves_the_call_as_it_wa
 
 async fn stays_and_is_hung_up(site: &Site, asks: Script) -> anyhow::Result<()> {
     let (pbx, call) = site.alice_picks_up(asks).await?;
-    call.hears("m.call.select_answer").await?;
     // The answer to the question that the PBX asks after the failure.
     site.says(asks.name, "CSeq: 3 OPTIONS", 2).await?;
     was_not_disturbed(site, &call).context(asks.name)?;
@@ -88,56 +95,104 @@ async fn stays_and_is_hung_up(site: &Site, asks: Script) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(super) async fn a_person_hands_a_call_on_to_a_number_and_the_two_telephones_talk(
+/// A header of the first message in a log that starts so.
+fn header_of(messages: &str, start: &str, name: &str) -> anyhow::Result<String> {
+    let message = messages
+        .split("----- ")
+        .find(|message| message.contains(start));
+    let mut lines = message.context(start.to_owned())?.lines();
+    let line = lines.find_map(|line| line.strip_prefix(name));
+    Ok(line.context(name.to_owned())?.trim().to_owned())
+}
+
+fn tag(value: String) -> String {
+    value.split("tag=").nth(1).unwrap_or_default().to_owned()
+}
+
+/// The telephone 1002 calls with this Replaces.
+fn takes_the_place(site: &Site, replaces: &str) -> anyhow::Result<Peer> {
+    let script = script!("pbx-takes-the-place-of-its-call");
+    let xml = script.xml.replace("REPLACES", replaces);
+    let scenario = Scenario {
+        name: script.name,
+        xml: &xml,
+        target: gateway::SIP,
+        port: 5064,
+        service: "2001",
+        calls: 1,
+    };
+    scenario.start(&site.run)
+}
+
+pub(super) async fn a_call_that_rings_at_one_telephone_is_picked_up_at_another(
     site: &Site,
 ) -> anyhow::Result<()> {
-    let phone = site.phone(script!("phone-is-called-for-a-person")).await?;
-    let asks = script!("pbx-calls-and-stays");
-    let (pbx, call) = site.alice_picks_up(asks).await?;
-    call.hears("m.call.select_answer").await?;
-    call.transfer_to("1002");
-    call.hears("m.call.hangup").await?;
-    // It hangs up by itself, and that ends the other one's call.
+    let script = script!("phone-is-cancelled");
+    let phone = site.phone(script).await?;
+    let call = site.people.dial("alice", "1001").await?;
+    let messages = until("the telephone to ring", PATIENCE, async || {
+        let messages = site.latest_messages(script.name)?;
+        messages.contains("SIP/2.0 180").then_some(messages)
+    })
+    .await?;
+    let call_id = header_of(&messages, "INVITE sip:", "Call-ID:")?;
+    let ours = tag(header_of(&messages, "INVITE sip:", "From:")?);
+    let theirs = tag(header_of(&messages, "SIP/2.0 180", "To:")?);
+    let replaces = format!("{call_id};to-tag={ours};from-tag={theirs};early-only");
+    let mut taking = takes_the_place(site, &replaces)?;
+    call.is_answered().await?;
+    // It stops ringing, and shows no missed call.
     phone.ends_well().await?;
+    let messages = site.latest_messages(script.name).unwrap_or_default();
+    let reason = header_of(&messages, "CANCEL sip:", "Reason:")?;
+    ensure!(reason == "Q.850;cause=26", "{reason}");
+    let told = call.hears("m.call.asserted_identity").await?;
+    ensure!(
+        told["asserted_identity"]["id"] == "@tel_1002:localtest",
+        "{told}"
+    );
+    call.hang_up();
+    let status = taking.exited(PATIENCE).await?;
+    ensure!(status.success(), "SIPp ended with {status}");
+    let record = site.record().await?;
+    let to = record.transferred_to.as_deref();
+    ensure!(
+        to == Some("1002") && record.answered_at.is_some(),
+        "{record:?}"
+    );
+    Ok(())
+}
+
+pub(super) async fn a_telephone_calls_in_the_place_of_another_and_the_browser_keeps_its_call(
+    site: &Site,
+) -> anyhow::Result<()> {
+    let first = script!("pbx-calls-and-stays");
+    let (pbx, call) = site.alice_picks_up(first).await?;
+    call.hears("m.call.select_answer").await?;
+    // Of this very call: others have played the scenario before.
+    let messages = until("its ACK", PATIENCE, async || {
+        let messages = site.latest_messages(first.name)?;
+        messages.contains("ACK sip:").then_some(messages)
+    })
+    .await?;
+    let call_id = header_of(&messages, "INVITE sip:", "Call-ID:")?;
+    let theirs = tag(header_of(&messages, "INVITE sip:", "From:")?);
+    let ours = tag(header_of(&messages, "SIP/2.0 200", "To:")?);
+    let replaces = format!("{call_id};to-tag={ours};from-tag={theirs}");
+    let mut taking = takes_the_place(site, &replaces)?;
+    // The old one is hung up.
     pbx.ends_well().await?;
+    let told = call.hears("m.call.asserted_identity").await?;
+    ensure!(
+        told["asserted_identity"]["id"] == "@tel_1002:localtest",
+        "{told}"
+    );
+    was_not_disturbed(site, &call)?;
+    call.hang_up();
+    let status = taking.exited(PATIENCE).await?;
+    ensure!(status.success(), "SIPp ended with {status}");
     let record = site.record().await?;
     let to = record.transferred_to.as_deref();
     ensure!(to == Some("1002"), "{record:?}");
     Ok(())
-}
-
-pub(super) async fn a_person_who_hands_a_call_on_to_a_busy_number_ends_it(
-    site: &Site,
-) -> anyhow::Result<()> {
-    let busy = site.phone(script!("phone-is-busy")).await?;
-    let (pbx, call) = site.alice_picks_up(script!("pbx-calls-and-stays")).await?;
-    call.hears("m.call.select_answer").await?;
-    call.transfer_to("1002");
-    call.hears("m.call.hangup").await?;
-    busy.ends_well().await?;
-    pbx.ends_well().await?;
-
-    let (pbx, call) = site.alice_picks_up(script!("pbx-calls-and-stays")).await?;
-    call.hears("m.call.select_answer").await?;
-    call.transfer_to("6666");
-    call.hears("m.call.hangup").await?;
-    let sentence = call.reads().await?;
-    ensure!(sentence.contains("6666"), "{sentence}");
-    pbx.ends_well().await
-}
-
-pub(super) async fn a_person_joins_the_telephones_of_two_calls_and_leaves(
-    site: &Site,
-) -> anyhow::Result<()> {
-    let (pbx, first) = site.alice_picks_up(script!("pbx-calls-and-stays")).await?;
-    first.hears("m.call.select_answer").await?;
-    let script = script!("phone-is-consulted");
-    let phone = site.phone(script).await?;
-    let second = site.people.dial("alice", "1002").await?;
-    second.is_answered().await?;
-    first.transfer_into(&second);
-    first.hears("m.call.hangup").await?;
-    second.hears("m.call.hangup").await?;
-    phone.ends_well().await?;
-    pbx.ends_well().await
 }

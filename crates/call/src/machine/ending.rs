@@ -22,6 +22,7 @@ impl Call {
             until: now + self.timings.close,
         };
         self.drop_party(reason);
+        self.forget_asked();
         self.end_leg(End::Caller, reason);
         self.end_leg(End::Callee, reason);
         for end in [End::Caller, End::Callee] {

@@ -1,10 +1,11 @@
 //! The call machine. [`setup`] takes a call from the offer to the answer, [`early`] lets a callee be heard before it
 //! picks up, [`talk`] handles what may happen between two people who talk, [`transfer`] puts a new party in the place of
-//! one of them, [`ending`] winds a call down from wherever
-//! it was.
+//! one of them, [`replaced`] one that calls by itself, [`referral`] leaves that to the other side's own system, [`ending`] winds a call down from wherever it was.
 
 mod early;
 mod ending;
+mod referral;
+mod replaced;
 mod setup;
 mod talk;
 #[cfg(test)]
@@ -199,6 +200,8 @@ pub struct Call {
     early_media: EarlyMedia,
     state: State,
     transfer: Option<transfer::Transfer>,
+    /// The other side's system is asked for a transfer.
+    asked: Option<referral::Asked>,
     /// Legs of parties that have left, or did not come, whose media is closing.
     left: Vec<LegId>,
     timings: Timings,
@@ -229,6 +232,7 @@ impl Call {
                 until: now + timings.describe,
             },
             transfer: None,
+            asked: None,
             left: Vec::new(),
             timings,
             story: Story::begin(now),
@@ -310,14 +314,16 @@ impl Call {
     pub fn poll_timeout(&self) -> Option<(Instant, Deadline)> {
         match self.state {
             State::Describing { until, .. } => Some((until, Deadline::Describe)),
-            State::Offered { until, .. } => Some((until, Deadline::Answer)),
+            State::Offered { until, .. } => {
+                let answer = (until, Deadline::Answer);
+                let due = self.transfer_deadline().into_iter().chain([answer]);
+                due.min_by_key(|(at, _)| *at)
+            }
             State::Early { caller, until } => {
                 let answer = (until, Deadline::Answer);
-                caller
-                    .deadline()
-                    .into_iter()
-                    .chain([answer])
-                    .min_by_key(|(at, _)| *at)
+                let due = caller.deadline().into_iter();
+                let due = due.chain(self.transfer_deadline()).chain([answer]);
+                due.min_by_key(|(at, _)| *at)
             }
             State::Connecting {
                 answer: Answer::Awaited { until },
@@ -360,6 +366,9 @@ impl Call {
             LegEvent::Reanswered { sdp } => self.on_reanswered(end, sdp),
             LegEvent::ReofferRefused { crossed } => self.on_our_offer_refused(end, crossed),
             LegEvent::TransferAsked { to } => self.on_transfer_asked(now, end, to),
+            LegEvent::Replaced { by, offer } => self.on_replaced(now, end, by, offer),
+            LegEvent::HandedOn { to } => self.on_handed_on(now, end, to),
+            LegEvent::Referred(referral) => self.on_referred(now, end, referral),
             LegEvent::Joined { with } => self.on_joined(now, end, with),
             LegEvent::Ended(reason) => {
                 self.side_mut(end).signalled = Signalled::Gone;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Answer, Call, End, Signalled, Sound, State, Told};
-use crate::{Device, LegAction, MediaAction, Sdp};
+use crate::{Device, LegAction, MediaAction, Reason, Sdp};
 
 impl Call {
     /// One of our descriptions is ready. The callee is called when it is certain that the caller can be answered.
@@ -73,8 +73,16 @@ impl Call {
         self.callee.signalled = Signalled::Answered;
         self.story.answered = Some(now);
         self.story.device = device;
-        let (caller, callee) = (self.caller.leg.id, self.callee.leg.id);
+        // Whoever was about to pick the call up comes too late.
+        self.drop_party(Reason::Busy);
+        let callee = self.callee.leg.id;
         self.media(MediaAction::ApplyAnswer { leg: callee, sdp });
+        self.on_picked_up(now);
+    }
+
+    /// Somebody has answered at the callee's side: the caller is to hear of it.
+    pub(super) fn on_picked_up(&mut self, now: Instant) {
+        let (caller, callee) = (self.caller.leg.id, self.callee.leg.id);
         if let State::Early { caller, .. } = self.state {
             return self.on_answered_early(now, caller);
         }

@@ -14,13 +14,39 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Transfer {
     /// Whose place the new party takes.
-    end: End,
+    pub(super) end: End,
     /// The new party.
-    party: CallSide,
+    pub(super) party: CallSide,
+    /// How far a new party is that calls us; `None`: we call it.
+    pub(super) coming: Option<Coming>,
     /// The old party has left without waiting for the new one (RFC 5589 section 6.1 lets it).
-    is_alone: bool,
+    pub(super) is_alone: bool,
     rang: bool,
     pub(super) until: Instant,
+}
+
+/// How far a party is that calls us to take somebody's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coming {
+    /// The media plane is asked whether its offer can be answered.
+    Offering,
+    /// Our answer is being made.
+    Describing,
+    /// It made no offer: ours is being made.
+    Asking,
+}
+
+impl Transfer {
+    pub(super) fn coming(end: End, party: CallSide, coming: Coming, until: Instant) -> Self {
+        Transfer {
+            end,
+            party,
+            coming: Some(coming),
+            is_alone: false,
+            rang: false,
+            until,
+        }
+    }
 }
 
 impl Call {
@@ -30,11 +56,17 @@ impl Call {
             return;
         }
         let is_known = self.end_of(to.id).is_some() || self.left.contains(&to.id);
-        if !self.is_talking() || self.transfer.is_some() || is_known {
+        let is_busy = self.transfer.is_some() || self.asked.is_some();
+        if !self.is_talking() || is_busy || is_known {
             let refused = TransferProgress::Failed(Reason::Unavailable);
             return self.leg(end, LegAction::ReportTransfer(refused));
         }
         self.leg(end, LegAction::ReportTransfer(TransferProgress::Trying));
+        self.call_party(now, end, to, false);
+    }
+
+    /// Begins to call a party that is to take that side's place.
+    pub(super) fn call_party(&mut self, now: Instant, end: End, to: Leg, is_alone: bool) {
         self.media(MediaAction::Open {
             leg: to,
             beside: Some(self.side(end.other()).leg.id),
@@ -43,16 +75,20 @@ impl Call {
         self.transfer = Some(Transfer {
             end,
             party: CallSide::new(to, Signalled::Nothing),
-            is_alone: false,
+            coming: None,
+            is_alone,
             rang: false,
             until: now + self.timings.describe,
         });
     }
 
-    /// The leg of a party that is being called, to take the place of one that asked for it.
+    /// The leg of a party that is to take the place of one that asked for it: it is being called, by us or by the
+    /// other side's system.
     #[must_use]
     pub fn party(&self) -> Option<crate::LegId> {
-        self.transfer.as_ref().map(|transfer| transfer.party.leg.id)
+        let asked = self.asked.map(|asked| asked.to.id);
+        let transfer = self.transfer.as_ref();
+        transfer.map(|transfer| transfer.party.leg.id).or(asked)
     }
 
     /// The new party's leg spoke, before it has taken the old one's place.
@@ -63,7 +99,9 @@ impl Call {
         let leg = transfer.party.leg.id;
         match event {
             LegEvent::Ringing | LegEvent::EarlyMedia { .. } => self.on_party_ringing(),
-            LegEvent::Answered { sdp, .. } if transfer.party.signalled == Signalled::Offered => {
+            LegEvent::Answered { sdp, .. }
+                if transfer.party.signalled == Signalled::Offered && transfer.coming.is_none() =>
+            {
                 self.on_party_answered(now, sdp);
             }
             LegEvent::Ended(reason) => {
@@ -83,6 +121,9 @@ impl Call {
             LegEvent::Answered { .. }
             | LegEvent::Reanswered { .. }
             | LegEvent::ReofferRefused { .. }
+            | LegEvent::Replaced { .. }
+            | LegEvent::HandedOn { .. }
+            | LegEvent::Referred(_)
             | LegEvent::Joined { .. } => {}
         }
     }
@@ -101,6 +142,9 @@ impl Call {
         let Some(transfer) = &mut self.transfer else {
             return;
         };
+        if let (Some(coming), MediaEvent::LocalDescription { sdp }) = (transfer.coming, &event) {
+            return self.on_coming_described(now, coming, sdp.clone());
+        }
         let party = &mut transfer.party;
         let leg = party.leg.id;
         match event {
@@ -156,7 +200,7 @@ impl Call {
         if is_known {
             return;
         }
-        if !self.is_talking() || self.transfer.is_some() {
+        if !self.is_talking() || self.transfer.is_some() || self.asked.is_some() {
             // Nobody is left who would end it.
             self.leg_of(with.id, LegAction::HangUp(Reason::Unavailable));
             self.media(MediaAction::Close { leg: with.id });
@@ -180,7 +224,13 @@ impl Call {
         self.end(now, end.other().into(), Reason::HungUp, None);
     }
 
-    fn change_places(&mut self, now: Instant, end: End, party: CallSide, is_alone: bool) {
+    pub(super) fn change_places(
+        &mut self,
+        now: Instant,
+        end: End,
+        party: CallSide,
+        is_alone: bool,
+    ) {
         let (other, new) = (self.side(end.other()).leg.id, party.leg.id);
         self.media(MediaAction::Bridge { a: other, b: new });
         let old = std::mem::replace(self.side_mut(end), party);
@@ -226,12 +276,16 @@ impl Call {
     /// Takes back what was begun for the new party, and tells the old one.
     pub(super) fn drop_party(&mut self, reason: Reason) {
         self.report_transfer(TransferProgress::Failed(reason));
-        let Some(Transfer { party, .. }) = self.transfer.take() else {
+        let Some(Transfer { party, coming, .. }) = self.transfer.take() else {
             return;
         };
         self.story.failed_transfers += 1;
         if party.signalled == Signalled::Offered {
-            self.leg_of(party.leg.id, LegAction::Cancel(reason));
+            let end = match coming {
+                Some(_) => LegAction::Refuse(reason),
+                None => LegAction::Cancel(reason),
+            };
+            self.leg_of(party.leg.id, end);
         }
         if party.media_open {
             self.left.push(party.leg.id);
@@ -256,14 +310,17 @@ impl Call {
 
     /// The old party goes before the new one has come. `false`: it was not being transferred.
     pub(super) fn on_old_party_gone(&mut self, end: End) -> bool {
-        let Some(transfer) = self
-            .transfer
-            .as_mut()
-            .filter(|transfer| transfer.end == end)
-        else {
-            return false;
+        let transfer = self.transfer.as_mut();
+        let is_replaced = match transfer.filter(|transfer| transfer.end == end) {
+            Some(transfer) => {
+                transfer.is_alone = true;
+                true
+            }
+            None => self.has_asked_and_left(end),
         };
-        transfer.is_alone = true;
+        if !is_replaced {
+            return false;
+        }
         let leg = self.side(end).leg.id;
         self.media(MediaAction::Close { leg });
         true
@@ -272,7 +329,8 @@ impl Call {
     /// Whether this side's party has gone, and the other side waits for the new one.
     pub(super) fn waits_for_party(&self, end: End) -> bool {
         let transfer = self.transfer.as_ref();
-        transfer.is_some_and(|transfer| transfer.end == end && transfer.is_alone)
+        let is_called = transfer.is_some_and(|transfer| transfer.end == end && transfer.is_alone);
+        is_called || self.waits_for_answer(end)
     }
 
     pub(super) fn is_party(&self, leg: crate::LegId) -> bool {
@@ -280,7 +338,9 @@ impl Call {
     }
 
     fn report_transfer(&mut self, progress: TransferProgress) {
-        let told = self.transfer.as_ref().filter(|transfer| !transfer.is_alone);
+        // Where the new party comes by itself, the old one has asked for nothing.
+        let asked = |transfer: &&Transfer| !transfer.is_alone && transfer.coming.is_none();
+        let told = self.transfer.as_ref().filter(asked);
         if let Some(end) = told.map(|transfer| transfer.end) {
             self.leg(end, LegAction::ReportTransfer(progress));
         }

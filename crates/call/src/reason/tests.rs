@@ -1,6 +1,6 @@
 use super::*;
 
-const ALL: [Reason; 34] = [
+const ALL: [Reason; 35] = [
     Reason::HungUp,
     Reason::Cancelled,
     Reason::AnsweredElsewhere,
@@ -9,6 +9,7 @@ const ALL: [Reason; 34] = [
     Reason::NoAnswer,
     Reason::NotFound,
     Reason::Forbidden,
+    Reason::OverLimit,
     Reason::Incomplete,
     Reason::Ambiguous,
     Reason::NumberChanged,

@@ -60,6 +60,8 @@ pub enum CallEventKind {
     Negotiate,
     /// `m.call.replaces`.
     Replaces,
+    /// `m.call.asserted_identity`; only ever ours.
+    AssertedIdentity,
 }
 
 impl CallEventKind {
@@ -91,6 +93,7 @@ impl CallEventKind {
             CallEventKind::Hangup => "m.call.hangup",
             CallEventKind::Negotiate => "m.call.negotiate",
             CallEventKind::Replaces => "m.call.replaces",
+            CallEventKind::AssertedIdentity => "m.call.asserted_identity",
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mxtrunk_call::Sdp;
+use ruma::OwnedUserId;
 use serde_json::{Value, json};
 
 use super::{CallEventKind, Description, Version};
@@ -65,6 +66,15 @@ pub enum CallEventOut {
         /// Why.
         reason: &'static str,
     },
+    /// Somebody else is at the other end now (MSC3086).
+    AssertedIdentity {
+        /// The call.
+        call: CallRef,
+        /// The virtual user of their number. Element takes nothing but a Matrix id.
+        id: OwnedUserId,
+        /// How they are called.
+        display_name: String,
+    },
     /// Our new description.
     Negotiate {
         /// The call.
@@ -87,6 +97,7 @@ impl CallEventOut {
             CallEventOut::SelectAnswer { .. } => CallEventKind::SelectAnswer,
             CallEventOut::Reject { .. } => CallEventKind::Reject,
             CallEventOut::Hangup { .. } => CallEventKind::Hangup,
+            CallEventOut::AssertedIdentity { .. } => CallEventKind::AssertedIdentity,
             CallEventOut::Negotiate { .. } => CallEventKind::Negotiate,
         }
     }
@@ -101,6 +112,7 @@ impl CallEventOut {
             | CallEventOut::SelectAnswer { call, .. }
             | CallEventOut::Reject { call, .. }
             | CallEventOut::Hangup { call, .. }
+            | CallEventOut::AssertedIdentity { call, .. }
             | CallEventOut::Negotiate { call, .. } => call,
         }
     }
@@ -133,6 +145,9 @@ impl CallEventOut {
             } => json!({ "reason": reason }),
             CallEventOut::Reject { reason: None, .. } => json!({}),
             CallEventOut::Hangup { reason, .. } => json!({ "reason": reason }),
+            CallEventOut::AssertedIdentity {
+                id, display_name, ..
+            } => json!({ "asserted_identity": { "id": id, "display_name": display_name } }),
             CallEventOut::Negotiate {
                 description,
                 lifetime,

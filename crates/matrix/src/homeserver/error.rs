@@ -74,7 +74,9 @@ impl HomeserverError {
         matches!(self, HomeserverError::Refused { errcode, .. } if errcode == code)
     }
 
-    pub(super) fn retry_after(&self) -> Option<Duration> {
+    /// How long it wants us to wait, where it said so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
             HomeserverError::RateLimited { retry_after } => *retry_after,
             _ => None,
@@ -104,7 +106,7 @@ impl HomeserverError {
         }
     }
 
-    fn from_http(error: reqwest::Error) -> Self {
+    pub(super) fn from_http(error: reqwest::Error) -> Self {
         // The address would put room and user ids into every log.
         let error = error.without_url();
         if error.is_timeout() && !error.is_connect() {
@@ -126,7 +128,7 @@ impl HomeserverError {
 }
 
 /// An error of ruma's client whose endpoint errors are `E`.
-pub(super) struct Answer<E>(pub(super) ruma_client::Error<reqwest::Error, E>);
+pub(crate) struct Answer<E>(pub(super) ruma_client::Error<reqwest::Error, E>);
 
 impl From<Answer<MatrixError>> for HomeserverError {
     fn from(Answer(error): Answer<MatrixError>) -> Self {

@@ -1,6 +1,8 @@
 //! The homeserver's client API, as the service account and as virtual users.
 
 mod error;
+mod homes;
+mod openid;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,15 +22,19 @@ use ruma::events::StateEventType;
 use ruma::events::room::member::MembershipState;
 use ruma::profile::ProfileFieldValue;
 use ruma::serde::Raw;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId, UserId};
+use ruma::{
+    MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomId,
+    UserId,
+};
 use ruma_client::{Client, SupportedPathBuilder, TokenMode};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 
+pub(crate) use error::Answer;
 pub use error::HomeserverError;
+pub(crate) use homes::OwnRoom;
 
 use crate::{APPSERVICE_ID, MatrixConfig, StartError};
-use error::Answer;
 
 /// How long a request is tried, all attempts together: a caller at a telephone hears of a dead
 /// homeserver within ten seconds.
@@ -48,11 +54,15 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Homeserver {
     client: Client<HttpClient>,
+    /// For the one question that is no part of the client API.
+    http: HttpClient,
+    /// Without a slash at its end.
+    base: String,
 }
 
 /// Whether a request may be repeated when it is unknown whether it was carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Repeat {
+pub(crate) enum Repeat {
     Safe,
     Never,
 }
@@ -67,16 +77,17 @@ impl Homeserver {
             .no_proxy()
             .build()
             .map_err(|error| StartError::HttpClient(error.to_string()))?;
+        let base = config.homeserver.trim_end_matches('/').to_owned();
         let client = Client::builder()
-            .homeserver_url(config.homeserver.trim_end_matches('/').to_owned())
+            .homeserver_url(base.clone())
             .access_token(Some(config.as_token.expose().to_owned()))
             .token_mode(TokenMode::AppService)
             // Given here, because asking the homeserver would make our start wait for its.
             .supported_matrix_versions(spoken_versions())
-            .http_client(http)
+            .http_client(http.clone())
             .await
             .map_err(|error| StartError::HttpClient(error.to_string()))?;
-        Ok(Homeserver { client })
+        Ok(Homeserver { client, http, base })
     }
 
     /// Asks the homeserver to reach us, and gives the time that took. A success also makes Synapse
@@ -129,15 +140,22 @@ impl Homeserver {
         Ok(())
     }
 
-    /// Makes a direct chat of `creator` with `invitee`.
+    /// Makes a direct chat of `creator` with `invitee`, who may call there and has nothing to set. The topic explains an
+    /// invite that is not accepted by itself; `bridge` is a state event's key and content.
     pub(crate) async fn create_call_room(
         &self,
         creator: &UserId,
         invitee: &UserId,
+        topic: &str,
+        bridge: (String, Value),
     ) -> Result<OwnedRoomId, HomeserverError> {
         let mut request = create_room::v3::Request::new();
-        request.preset = Some(create_room::v3::RoomPreset::TrustedPrivateChat);
+        request.preset = Some(create_room::v3::RoomPreset::PrivateChat);
         request.is_direct = true;
+        request.topic = Some(topic.to_owned());
+        let (key, info) = bridge;
+        let bridge = json!({ "type": "uk.half-shot.bridge", "state_key": key, "content": info });
+        request.initial_state.push(raw(&bridge)?.cast_unchecked());
         request.invite = vec![invitee.to_owned()];
         // Element disables its voice button for a user who may not send this state event.
         let levels = json!({ "events": { "org.matrix.msc3401.call.member": 0 } });
@@ -194,14 +212,38 @@ impl Homeserver {
         txn_id: &str,
         content: &Value,
     ) -> Result<OwnedEventId, HomeserverError> {
-        let request = send_message_event::v3::Request::new_raw(
+        self.send_at(room, as_user, event_type, txn_id, content, None)
+            .await
+    }
+
+    /// As [`Homeserver::send`], for an event that is shown as sent at a time of ours.
+    pub(crate) async fn send_at(
+        &self,
+        room: &RoomId,
+        as_user: &UserId,
+        event_type: &str,
+        txn_id: &str,
+        content: &Value,
+        at: Option<MilliSecondsSinceUnixEpoch>,
+    ) -> Result<OwnedEventId, HomeserverError> {
+        let mut request = send_message_event::v3::Request::new_raw(
             room.to_owned(),
             OwnedTransactionId::from(txn_id),
             event_type.into(),
             raw(content)?.cast_unchecked(),
         );
+        request.timestamp = at;
         let answer = self.request(Repeat::Safe, Some(as_user), request).await?;
         Ok(answer.event_id)
+    }
+
+    pub(crate) async fn power_levels(
+        &self,
+        room: &RoomId,
+        as_user: &UserId,
+    ) -> Result<Option<Value>, HomeserverError> {
+        self.state(room, as_user, StateEventType::RoomPowerLevels, "")
+            .await
     }
 
     /// The content of a state event, if there is one.
@@ -227,7 +269,7 @@ impl Homeserver {
     }
 
     /// Sends a request until it is answered, for as long as [`BUDGET`] lasts.
-    async fn request<R>(
+    pub(crate) async fn request<R>(
         &self,
         repeat: Repeat,
         as_user: Option<&UserId>,

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::appservice::Inner;
 use crate::{RoomEvent, Secret};
+use lookups::LookupRate;
 use reply::{Empty, Refusal};
 use transactions::Intake;
 
@@ -28,17 +29,20 @@ pub(crate) struct Service {
     inner: Arc<Inner>,
     hs_token: Secret,
     intake: Intake,
+    lookups: LookupRate,
 }
 
 pub(crate) fn router(
     inner: Arc<Inner>,
     hs_token: Secret,
+    lookups_per_second: u32,
     events: mpsc::Sender<RoomEvent>,
 ) -> Router {
     let service = Arc::new(Service {
         intake: Intake::new(Arc::clone(&inner), events),
         inner,
         hs_token,
+        lookups: LookupRate::new(lookups_per_second),
     });
     let v1 = Router::new()
         .route("/transactions/{txn_id}", put(transactions::put))

@@ -87,6 +87,14 @@ impl Refusal {
         )
     }
 
+    pub(super) const fn slow_down() -> Self {
+        Refusal::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "M_LIMIT_EXCEEDED",
+            "too many look-ups at once",
+        )
+    }
+
     /// The homeserver shall come again with the same.
     pub(super) const fn not_now(error: &'static str) -> Self {
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", error)

@@ -1,5 +1,6 @@
 //! Events of rooms, as the homeserver pushes them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -9,18 +10,31 @@ use axum::http::StatusCode;
 use mxtrunk_store::StoreError;
 use serde_json::Value;
 use tokio::sync::{Mutex, mpsc};
+use tokio::time::timeout;
 
 use super::Service;
 use super::reply::{Empty, Refusal};
 use crate::RoomEvent;
-use crate::appservice::Inner;
+use crate::appservice::{DATABASE, Inner};
+
+/// How many transactions are remembered beside the database. The homeserver has one on its way at a time.
+const REMEMBERED: usize = 64;
 
 /// Takes transactions in: one after the other, and each one once.
 pub(super) struct Intake {
     inner: Arc<Inner>,
     events: mpsc::Sender<RoomEvent>,
-    /// The last transaction whose events all went to signaling. Held while one is taken in.
-    queued: Mutex<Option<String>>,
+    /// Held while one is taken in.
+    taken: Mutex<Taken>,
+}
+
+/// What went to signaling in this run of ours.
+#[derive(Debug, Default)]
+struct Taken {
+    /// The last transactions of which everything did.
+    whole: VecDeque<String>,
+    /// One that has to come again, and the event that it got to.
+    begun: Option<(String, usize)>,
 }
 
 /// Why a transaction has to come again.
@@ -71,29 +85,64 @@ impl Intake {
         Intake {
             inner,
             events,
-            queued: Mutex::new(None),
+            taken: Mutex::default(),
         }
     }
 
     /// Gives the events of a transaction to signaling, and marks it as seen only then: a gateway that
     /// is killed in between gets it again.
     async fn take(&self, txn_id: &str, events: Vec<Value>) -> Result<(), IntakeError> {
-        let mut queued = self.queued.lock().await;
-        if self.inner.store.is_transaction_seen(txn_id).await? {
+        let mut taken = self.taken.lock().await;
+        if taken.whole.iter().any(|known| known == txn_id) || self.is_seen(txn_id).await {
             self.inner.counters.repeated_transactions.add_one();
             return Ok(());
         }
-        // It was given to signaling already when marking it failed.
-        if queued.as_deref() != Some(txn_id) {
-            for event in &events {
-                if let Some(event) = self.inner.take_in(event).await? {
-                    self.queue(event).await?;
-                }
+        let begun = taken.begun.take().filter(|(begun, _)| begun == txn_id);
+        let refused = begun.map(|(_, position)| position);
+        for (position, event) in events.iter().enumerate().skip(refused.unwrap_or(0)) {
+            // Should it have to come again, then from here on.
+            taken.begun = Some((txn_id.to_owned(), position));
+            match self.inner.take_in(event).await {
+                Ok(Some(event)) => self.queue(event).await?,
+                Ok(None) => {}
+                // Nothing else comes before this one is done with: calls go before what a database keeps.
+                Err(error) if refused == Some(position) => tracing::warn!(
+                    %txn_id, position, %error,
+                    "the database has refused this event twice: it is passed over"
+                ),
+                Err(error) => return Err(error.into()),
             }
-            *queued = Some(txn_id.to_owned());
         }
-        self.inner.store.mark_transaction_seen(txn_id).await?;
+        taken.begun = None;
+        taken.whole.push_back(txn_id.to_owned());
+        if taken.whole.len() > REMEMBERED {
+            taken.whole.pop_front();
+        }
+        self.mark_seen(txn_id).await;
         Ok(())
+    }
+
+    /// Whether a run of ours took it in. A database that does not say so makes no difference to calls.
+    async fn is_seen(&self, txn_id: &str) -> bool {
+        let seen = timeout(DATABASE, self.inner.store.is_transaction_seen(txn_id)).await;
+        matches!(seen, Ok(Ok(true)))
+    }
+
+    /// The homeserver repeats only what we did not confirm, so this matters where both happen: the confirmation is lost,
+    /// and we are started anew. It is no reason to be deaf to all that follows while a disk is full.
+    async fn mark_seen(&self, txn_id: &str) {
+        let marked = timeout(DATABASE, self.inner.store.mark_transaction_seen(txn_id));
+        match marked.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(
+                %txn_id, %error,
+                "a transaction of the homeserver could not be marked as taken in: see that the database can be written to"
+            ),
+            Err(_) => tracing::warn!(
+                %txn_id,
+                "the database is slow: a transaction of the homeserver was not marked as taken in"
+            ),
+        }
     }
 
     /// Waits while the queue is full: that is what slows the homeserver down.

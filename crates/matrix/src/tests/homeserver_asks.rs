@@ -12,7 +12,32 @@ async fn a_look_up_gives_the_virtual_user_and_makes_it() {
     }
     let known = scene.homeserver.known();
     assert!(known.users.contains(TEL));
-    assert_eq!(known.display_names[TEL], "Tel. 600");
+    assert_eq!(known.display_names[TEL], "600");
+}
+
+#[tokio::test]
+async fn a_look_up_names_nobody_and_takes_no_name_away() {
+    let scene = Scene::start().await;
+    let look_up = "/thirdparty/user/m.protocol.pstn?m.id.phone=600";
+    scene.get(look_up).await;
+    assert_eq!(scene.homeserver.known().display_names[TEL], "600");
+    let named = scene.service.ensure_virtual_user("600", "Bob (600)").await;
+    assert_eq!(named.unwrap(), TEL);
+    scene.get(look_up).await;
+    assert_eq!(scene.homeserver.known().display_names[TEL], "Bob (600)");
+}
+
+#[tokio::test]
+async fn whoever_goes_through_all_numbers_is_slowed_down() {
+    let scene = Scene::start().await;
+    let mut statuses = Vec::new();
+    for _ in 0..400 {
+        let path = "/thirdparty/user/m.protocol.pstn?m.id.phone=nonsense!";
+        statuses.push(scene.get(path).await.0);
+    }
+    assert_eq!(statuses[0], 200);
+    assert!(statuses.contains(&429), "{statuses:?}");
+    assert!(scene.service.counts().lookups_refused > 0);
 }
 
 #[tokio::test]

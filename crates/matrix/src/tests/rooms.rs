@@ -16,7 +16,7 @@ impl Scene {
             .service
             .ensure_call_room(alice, "600", "Echo", wait)
             .await?;
-        Ok(room.to_string())
+        Ok(room.id().to_string())
     }
 
     fn rooms_made(&self) -> usize {
@@ -40,8 +40,18 @@ async fn the_first_call_makes_a_direct_chat_in_which_the_voice_button_works() {
     assert_eq!(
         made.created_with,
         json!({
-            "preset": "trusted_private_chat", "is_direct": true, "invite": [ALICE],
+            "preset": "private_chat", "is_direct": true, "invite": [ALICE],
+            "topic": "Telephone calls with 600. Join this room, and it rings here.",
             "power_level_content_override": { "events": { "org.matrix.msc3401.call.member": 0 } },
+            "initial_state": [{
+                "type": "uk.half-shot.bridge", "state_key": "org.mxtrunk://tel/600",
+                "content": {
+                    "bridgebot": "@mxtrunk:localtest", "creator": TEL,
+                    "protocol": { "id": "tel", "displayname": "Telephone" },
+                    "channel": { "id": "600", "displayname": "600" },
+                    "com.beeper.room_type": "dm",
+                },
+            }],
         })
     );
 }
@@ -62,11 +72,29 @@ async fn a_room_that_element_made_is_adopted() {
 }
 
 #[tokio::test]
-async fn two_calls_at_once_make_one_room() {
+async fn two_calls_at_once_from_one_number_have_a_room_each_and_the_next_two_the_same() {
     let scene = Scene::start().await;
-    let (a, b) = tokio::join!(scene.call_room(), scene.call_room());
-    assert_eq!(a, b);
-    assert_eq!(scene.rooms_made(), 1);
+    let alice = user_id!("@alice:localtest");
+    let call = || scene.service.ensure_call_room(alice, "600", "Echo", WAIT);
+    for _ in 0..2 {
+        let (a, b) = tokio::join!(call(), call());
+        assert_ne!(a.unwrap().id(), b.unwrap().id());
+        assert_eq!(scene.rooms_made(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_second_call_beside_one_that_is_on_leaves_that_ones_room_the_first() {
+    let scene = Scene::start().await.with_room().await;
+    scene.homeserver.known().users.insert(TEL.to_owned());
+    let on = scene.service.occupy(room_id!("!room")).unwrap();
+    for _ in 0..2 {
+        assert_ne!(scene.call_room().await, ROOM);
+    }
+    assert_eq!(scene.rooms_made(), 1, "the second one is used again");
+    assert!(scene.service.occupy(on.id()).is_none());
+    drop(on);
+    assert_eq!(scene.call_room().await, ROOM);
 }
 
 #[tokio::test]
@@ -168,4 +196,16 @@ async fn who_is_joined_and_what_is_encrypted_can_be_asked() {
         .unwrap()
         .encrypted = true;
     assert!(scene.service.is_encrypted(room).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_call_finds_or_makes_its_room_while_the_database_is_locked() {
+    let scene = Scene::start().await;
+    let known = scene.call_room().await;
+    let mut other = scene.other().await;
+    other.execute("BEGIN EXCLUSIVE").await.unwrap();
+    assert_eq!(scene.call_room().await, known);
+    let alice = user_id!("@alice:localtest");
+    let made = scene.service.ensure_call_room(alice, "601", "Clip", WAIT);
+    assert!(made.await.is_ok());
 }

@@ -195,6 +195,65 @@ async fn events_keep_their_order() {
     }
 }
 
+/// After an outage the homeserver pushes all that it has kept, 100 events at a time. What we have not looked at yet waits
+/// there, and not in our memory.
+#[tokio::test]
+async fn ten_thousand_events_at_once_are_taken_in_order_and_wait_where_they_come_from() {
+    const QUEUE: usize = 16;
+    const TRANSACTIONS: usize = 100;
+    let mut scene = Scene::start_with_queue(QUEUE).await.with_room().await;
+    let taken = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let (http, url) = (scene.http.clone(), scene.url("/transactions"));
+    let told = Arc::clone(&taken);
+    let pushes = tokio::spawn(async move {
+        for transaction in 0..TRANSACTIONS {
+            let numbered = |n: usize| {
+                let call_id = (100 * transaction + n).to_string();
+                event(
+                    "m.call.hangup",
+                    ALICE,
+                    json!({ "call_id": call_id, "version": "1" }),
+                )
+            };
+            let events: Vec<_> = (0..100).map(numbered).collect();
+            let request = http.put(format!("{url}/{transaction}"));
+            let body = json!({ "events": events }).to_string();
+            let (status, _) = answer(request.bearer_auth("hs-token").body(body)).await;
+            assert_eq!(status, 200);
+            told.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    });
+    for n in 0..100 * TRANSACTIONS {
+        let RoomEvent::Call(call) = scene.next_event().await else {
+            panic!("a call event");
+        };
+        assert_eq!(call.event.call_id(), n.to_string());
+        assert!(scene.events.len() <= QUEUE);
+        let taken = taken.load(std::sync::atomic::Ordering::SeqCst);
+        assert!(
+            100 * taken <= n + 1 + QUEUE,
+            "{taken} transactions taken at event {n}"
+        );
+    }
+    pushes.await.unwrap();
+    scene.expect_no_event();
+}
+
+/// The homeserver lets nobody speak who is not in the room; a gateway must not trust a room's past all the same.
+#[tokio::test]
+async fn who_is_not_in_the_room_is_not_heard_there() {
+    let mut scene = Scene::start().await.with_room().await;
+    scene.push("1", json!([hangup("@bob:localtest")])).await;
+    scene.expect_no_event();
+    assert_eq!(scene.service.counts().strange_rooms, 1);
+    // One who is, though the room was another's before, is.
+    scene.homeserver.put_room(ROOM, &["@bob:localtest", TEL]);
+    scene.push("2", json!([hangup("@bob:localtest")])).await;
+    assert!(
+        matches!(scene.next_event().await, RoomEvent::Call(call) if call.sender == "@bob:localtest")
+    );
+}
+
 #[tokio::test]
 async fn an_invite_for_another_member_is_not_ours() {
     let mut scene = Scene::start().await.with_room().await;
@@ -255,4 +314,43 @@ async fn a_virtual_user_that_is_thrown_out_forgets_the_room() {
     scene.push("1", json!([member(ALICE, TEL, "leave")])).await;
     assert!(matches!(scene.next_event().await, RoomEvent::Left { user, .. } if user == TEL));
     assert_eq!(scene.store().room(ROOM).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn while_the_database_is_locked_what_people_do_comes_through_and_once() {
+    let mut scene = Scene::start().await;
+    scene.homeserver.put_room(ROOM, &[ALICE, TEL]);
+    let mut other = scene.other().await;
+    other.execute("BEGIN EXCLUSIVE").await.unwrap();
+    for txn_id in ["1", "2", "3"] {
+        // The answer to the first time gets lost on its way.
+        for _ in 0..2 {
+            assert_eq!(scene.push(txn_id, json!([hangup(ALICE)])).await.0, 200);
+        }
+        assert!(matches!(scene.next_event().await, RoomEvent::Call(_)));
+        scene.expect_no_event();
+    }
+    other.execute("ROLLBACK").await.unwrap();
+    assert_eq!(scene.push("4", json!([])).await.0, 200);
+    assert!(scene.store().is_transaction_seen("4").await.unwrap());
+}
+
+#[tokio::test]
+async fn an_event_that_the_database_refuses_does_not_keep_others_from_coming_through() {
+    let mut scene = Scene::start().await.with_room().await;
+    let mut home = mxtrunk_store::Home::nowhere(ALICE);
+    home.space = Some("!space".to_owned());
+    scene.store().put_home(&home).await.unwrap();
+    let refuse =
+        "CREATE TRIGGER refuse BEFORE UPDATE ON homes BEGIN SELECT RAISE(ABORT, 'full'); END";
+    scene.other().await.execute(refuse).await.unwrap();
+    let mut leaves = member(ALICE, ALICE, "leave");
+    leaves["room_id"] = json!("!space");
+    let events = json!([hangup(ALICE), leaves, hangup(ALICE)]);
+    assert_eq!(scene.push("1", events.clone()).await.0, 503);
+    assert!(matches!(scene.next_event().await, RoomEvent::Call(_)));
+    scene.expect_no_event();
+    assert_eq!(scene.push("1", events).await.0, 200);
+    assert!(matches!(scene.next_event().await, RoomEvent::Call(_)));
+    scene.expect_no_event();
 }

@@ -3,6 +3,7 @@ use ruma::{OwnedEventId, RoomId, room_id, user_id};
 
 use super::*;
 use crate::HomeserverError;
+use crate::appservice::stay_in_touch;
 use crate::call_events::{CallEventOut, CallRef, Version};
 
 fn our_hangup() -> CallEventOut {
@@ -46,8 +47,21 @@ async fn a_homeserver_that_comes_late_is_found() {
     // Longer than one round of attempts: the pause between rounds is seen, too.
     homeserver.known().trouble = Some((1, StatusCode::FORBIDDEN));
     let directory = tempfile::tempdir().unwrap();
-    let (_service, _events) = serve(&homeserver, &directory.path().join("db"), 1).await;
+    let (_service, _events) = serve(&homeserver, &directory.path().join("db"), 1, None).await;
     until("the homeserver was asked", || homeserver.known().pings == 1).await;
+}
+
+#[tokio::test]
+async fn a_homeserver_that_does_not_reach_us_for_a_while_is_asked_until_it_does() {
+    let scene = Scene::start().await;
+    let pings = || scene.homeserver.known().pings;
+    until("the start is over", || pings() == 1).await;
+    scene.homeserver.known().trouble = Some((3, StatusCode::BAD_GATEWAY));
+    let soon = Duration::from_millis(5);
+    let watch = stay_in_touch(scene.service.inner.clone(), [soon; 2]);
+    let watch = tokio::spawn(watch);
+    until("it reaches us again", || pings() > 3).await;
+    assert!(!watch.is_finished());
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use mxtrunk_call::{LegEvent, Reason, Sdp};
+use ruma::OwnedUserId;
 
 use super::early::EarlyCandidates;
 use super::{Leg, OUR_LIFETIME, State};
@@ -39,6 +40,7 @@ impl Leg {
             call: self.call.clone(),
             sdp,
         });
+        self.tell_identity_late();
     }
 
     pub(super) fn answer_reoffer(&mut self, sdp: Sdp) {
@@ -69,6 +71,31 @@ impl Leg {
             description: Description::Offer(sdp),
             lifetime: OUR_LIFETIME,
         });
+    }
+
+    pub(super) fn tell_identity(&mut self, id: OwnedUserId, display_name: String) {
+        match (&self.state, self.call.version) {
+            (State::Connected { .. }, Version::V1) => {
+                self.sends.push_back(CallEventOut::AssertedIdentity {
+                    call: self.call.clone(),
+                    id,
+                    display_name,
+                });
+            }
+            // The client hears of it with the answer.
+            (State::Invited { .. } | State::Inviting { .. } | State::Fresh, Version::V1) => {
+                self.asserted = Some((id, display_name));
+            }
+            // Version 0 knows no such event.
+            (State::Ended, _) | (_, Version::V0) => {}
+        }
+    }
+
+    /// Whoever has been told of while the client could not hear it.
+    pub(super) fn tell_identity_late(&mut self) {
+        if let Some((id, display_name)) = self.asserted.take() {
+            self.tell_identity(id, display_name);
+        }
     }
 
     /// Ends the leg from our side.

@@ -128,6 +128,7 @@ impl Leg {
             offered: false,
             yields: false,
         };
+        self.tell_identity_late();
     }
 }
 

@@ -71,6 +71,8 @@ pub struct Leg {
     events: VecDeque<LegEvent>,
     sends: VecDeque<CallEventOut>,
     replacement: Option<Replacement>,
+    /// Who is at the other end now, which is still to be told.
+    asserted: Option<(OwnedUserId, String)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,6 +154,7 @@ impl Leg {
             events: VecDeque::new(),
             sends: VecDeque::new(),
             replacement: None,
+            asserted: None,
         }
     }
 
@@ -238,6 +241,8 @@ impl Leg {
             LegAction::Ring => {}
             // A client asks for transfers in another way, and awaits no progress.
             LegAction::ReportTransfer(_) => {}
+            // Nor has a client an ear for a transfer that we ask for; `call` asks telephones only.
+            LegAction::Refer => {}
             LegAction::Answer { sdp } => self.answer(sdp),
             LegAction::AnswerReoffer { sdp } => self.answer_reoffer(sdp),
             LegAction::Reoffer { sdp } => self.reoffer(sdp),
@@ -254,6 +259,12 @@ impl Leg {
                 self.end(reason);
             }
         }
+    }
+
+    /// Tells the client who is at the other end now: the virtual user of their number, and how they are called. Before
+    /// the answer it is kept until then.
+    pub fn assert_identity(&mut self, id: OwnedUserId, display_name: String) {
+        self.tell_identity(id, display_name);
     }
 
     /// Lets time pass.

@@ -47,14 +47,20 @@ impl Agreed {
 
     /// What samples are encoded in.
     pub(super) fn encoded(&self) -> Option<Encoded> {
-        self.hears.iter().find_map(|codec| {
+        let mut ways = self.hears.iter().filter_map(|codec| {
             let number = self.number_of(*codec)?;
-            match (codec, codec.law()) {
-                (crate::Codec::Opus, _) => Some(Encoded::Opus(number)),
-                (_, Some(law)) => Some(Encoded::Law(law, number)),
-                _ => None,
-            }
-        })
+            Some(match (codec, codec.law()) {
+                (_, Some(law)) => Encoded::Law(law, number),
+                (crate::Codec::Opus, _) => Encoded::Opus(number),
+                (_, None) => Encoded::G722(number),
+            })
+        });
+        let is_better = |way: &Encoded| !matches!(way, Encoded::G722(_));
+        let first = ways.next()?;
+        match is_better(&first) {
+            true => Some(first),
+            false => Some(ways.find(is_better).unwrap_or(first)),
+        }
     }
 
     /// The kind that we send: libwebrtc takes keys only on the clock of the audio, and Firefox has but one.
@@ -87,4 +93,5 @@ impl Agreed {
 pub(super) enum Encoded {
     Opus(Pt),
     Law(Law, Pt),
+    G722(Pt),
 }

@@ -257,6 +257,7 @@ impl BrowserLeg {
         let (number, codec) = match encoded {
             Encoded::Opus(number) => (number, Codec::Opus),
             Encoded::Law(law, number) => (number, law.codec()),
+            Encoded::G722(number) => (number, Codec::G722),
         };
         self.sent.codec = Some(codec);
         let sent = &mut self.sent;
@@ -274,6 +275,10 @@ impl BrowserLeg {
             Encoded::Law(law, _) => {
                 let (pcm, at, lost) = (&frame.pcm, frame.at, frame.lost_before);
                 send(self.voice.encode_law(now, law, pcm, at, lost));
+            }
+            Encoded::G722(_) => {
+                let (pcm, at, lost) = (&frame.pcm, frame.at, frame.lost_before);
+                send(self.voice.encode_g722(now, pcm, at, lost));
             }
         }
         if is_sent {

@@ -38,9 +38,10 @@ const TIMERS_PER_LEG: usize = 8;
 
 /// The legs of one worker.
 ///
-/// The contract is str0m's: after **one** mutation (any method that takes `now`) take everything out with
+/// The contract is str0m's, but for one thing: after a mutation (any method that takes `now`) take everything out with
 /// [`Self::poll_transmit`] and [`Self::poll_event`] until both are empty, then wait for the next datagram, command
-/// or the time of [`Self::poll_timeout`], and call again.
+/// or the time of [`Self::poll_timeout`], and call again. Datagrams that wait already may be handled in a row before:
+/// what each brought about is kept in order.
 ///
 /// Nothing here reads a clock, a socket or a source of randomness, with one exception that is not ours: str0m draws
 /// its ICE credentials, DTLS key and SSRCs itself.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Path;
 use super::ahead::Ahead;
-use super::payload::{Coded, LONGEST, decode};
+use super::payload::{Coded, LONGEST};
 use super::waiting::Waiting;
 use super::{Receiver, Stamp};
 use crate::codec::{FRAME, Frame};
@@ -148,7 +148,7 @@ impl Receiver {
     }
 
     fn decode_at(&mut self, place: Place, coded: Coded<'_>) {
-        self.prepare_for(coded);
+        self.decoders.prepare_for(coded);
         let Path::Direct(direct) = &mut self.path else {
             return;
         };
@@ -158,8 +158,8 @@ impl Receiver {
         if self.pcm.is_empty() {
             direct.at = place.at;
         }
-        let decoder = self.opus.as_mut();
-        match self.pcm.fill(|room| decode(decoder, coded, room)) {
+        let decoders = &mut self.decoders;
+        match self.pcm.fill(|room| decoders.decode(coded, room)) {
             Some(samples) => {
                 self.level.add(self.pcm.newest(samples));
                 direct.next = Some(Place {

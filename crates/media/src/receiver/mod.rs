@@ -22,13 +22,14 @@ mod waiting;
 
 use std::time::Instant;
 
-use crate::codec::{Codec, LONGEST_OPUS, OPUS_TICKS, RATE, opus_decoder};
+use crate::codec::{Codec, LONGEST_OPUS, RATE};
 use crate::dtmf::{DigitReceiver, Press, TelephoneEvent};
 use crate::jitter::JitterSettings;
 use crate::relay::{Heard, Passage};
 use crate::stats::{Drops, LevelMeter, Received, ReceptionReport, StreamTally};
 use direct::Direct;
 use paced::Paced;
+use payload::Decoders;
 use pcm::Pcm;
 use waiting::Waiting;
 
@@ -53,7 +54,7 @@ pub(crate) struct Receiver {
     passage: Passage,
     /// Something has been decoded since the last packet that went through.
     decoding: bool,
-    opus: Option<opus::Decoder>,
+    decoders: Decoders,
     pcm: Pcm,
     ssrc: Option<u32>,
     tally: StreamTally,
@@ -82,7 +83,7 @@ impl Receiver {
             through: Vec::with_capacity(4),
             passage: Passage::default(),
             decoding: false,
-            opus: None,
+            decoders: Decoders::default(),
             pcm: Pcm::default(),
             ssrc: None,
             tally: StreamTally::default(),
@@ -124,24 +125,12 @@ impl Receiver {
         self.passage.pop()
     }
 
-    /// A decoder takes 18 kB, which a leg that only ever speaks G.711 does not need. Should there be no room for
-    /// one, the packet counts as undecodable and the next one asks again.
-    fn prepare_for(&mut self, coded: Coded<'_>) {
-        if self.opus.is_none() && coded.ticks() == OPUS_TICKS {
-            self.opus = opus_decoder().ok();
-        }
-    }
-
     /// Takes a packet of audio in.
     pub(crate) fn receive_audio(&mut self, now: Instant, stamp: Stamp, coded: Coded<'_>) {
         self.count(now, stamp, coded.len(), coded.clock());
         self.stats.codec = Some(coded.codec());
         if self.through.contains(&coded.codec()) {
             return self.pass(stamp, coded);
-        }
-        if !coded.codec().decodes() {
-            self.drops.undecodable += 1;
-            return self.pass_over(now, stamp);
         }
         self.decoding = true;
         match &mut self.path {

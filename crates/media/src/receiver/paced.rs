@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::conceal::Concealer;
 use super::lull::Lull;
-use super::payload::{Coded, decode};
+use super::payload::{Coded, Decoders};
 use super::playout::Playout;
 use super::waiting::{Store, Waiting};
 use super::{Path, Receiver, Stamp};
@@ -43,7 +43,7 @@ pub(super) struct Paced {
 
 /// What of the receiver takes part in decoding.
 struct Decoding<'a> {
-    opus: Option<&'a mut opus::Decoder>,
+    decoders: &'a mut Decoders,
     level: &'a mut LevelMeter,
     stats: &'a mut Received,
     drops: &'a mut Drops,
@@ -56,7 +56,7 @@ impl Receiver {
             return None;
         };
         let decoding = Decoding {
-            opus: self.opus.as_mut(),
+            decoders: &mut self.decoders,
             level: &mut self.level,
             stats: &mut self.stats,
             drops: &mut self.drops,
@@ -72,7 +72,7 @@ impl Receiver {
     }
 
     pub(super) fn keep(&mut self, now: Instant, stamp: Stamp, coded: Coded<'_>) {
-        self.prepare_for(coded);
+        self.decoders.prepare_for(coded);
         let Path::Paced(paced) = &mut self.path else {
             return;
         };
@@ -192,7 +192,7 @@ impl Paced {
                 };
                 let (covered, recovered) = match redundancy {
                     Some((packet, len)) if len == missing => {
-                        let opus = decoding.opus.as_mut();
+                        let opus = decoding.decoders.opus.as_mut();
                         let recover = |room: &mut [i16]| {
                             opus?.decode(packet, room.get_mut(..len)?, true).ok()
                         };
@@ -222,12 +222,12 @@ impl Paced {
     }
 
     fn play(&mut self, waiting: &Waiting, decoding: &mut Decoding<'_>) {
-        let opus = decoding.opus.as_deref_mut();
+        let decoders = &mut *decoding.decoders;
         let (store, concealer) = (&self.store, &mut self.concealer);
         let (dtx, played) = match waiting {
             Waiting::Opus(packet) => {
                 let coded = Coded::Opus(packet);
-                let played = self.playout.fill(|room| decode(opus, coded, room));
+                let played = self.playout.fill(|room| decoders.decode(coded, room));
                 let dtx = packet.len() <= DTX_LEN;
                 match dtx {
                     true => self.lull.begin(),
@@ -237,7 +237,7 @@ impl Paced {
             }
             Waiting::Plain { codec, start, len } => {
                 let coded = Coded::Plain(*codec, store.payload(*start, *len));
-                let played = self.playout.fill(|room| decode(opus, coded, room));
+                let played = self.playout.fill(|room| decoders.decode(coded, room));
                 concealer.hear(self.playout.newest(played.unwrap_or(0)));
                 (*codec == Codec::Opus && *len <= DTX_LEN, played)
             }
@@ -270,7 +270,7 @@ impl Paced {
         let made = if self.buffer.ticks() == OPUS_TICKS {
             let samples = samples.next_multiple_of(OPUS_STEP);
             let (dtx, lull) = (self.dtx, &mut self.lull);
-            let opus = decoding.opus.as_mut();
+            let opus = decoding.decoders.opus.as_mut();
             self.playout.fill(|room| {
                 let room = room.get_mut(..samples)?;
                 if !dtx {

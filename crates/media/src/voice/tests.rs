@@ -233,6 +233,26 @@ fn reported_loss_turns_redundancy_on_and_reports_of_our_own_gaps_do_not() {
 }
 
 #[test]
+fn redundancy_takes_nothing_from_the_sound_and_what_it_is_given_is_taken_back() {
+    let mut voice = voice(false);
+    let bitrate = |voice: &mut Voice| match voice.encoder.get_bitrate() {
+        Ok(opus::Bitrate::Bits(bits)) => bits,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(bitrate(&mut voice), 24_000);
+    assert!(!has_fec(&mut voice, 0));
+    let report = |highest, lost| Reception { highest, lost };
+    voice.report(report(10, 2)).unwrap();
+    assert_eq!(bitrate(&mut voice), 32_000);
+    let _ = has_fec(&mut voice, 10);
+    for n in 2..40 {
+        let _ = has_fec(&mut voice, n * 10);
+        voice.report(report(10 + n as u64 * 10, 2)).unwrap();
+    }
+    assert_eq!(bitrate(&mut voice), 24_000);
+}
+
+#[test]
 fn complexity_may_change_while_the_encoder_runs() {
     let mut voice = voice(false);
     assert!(!has_fec(&mut voice, 0));

@@ -72,6 +72,7 @@ fn an_american_site_has_no_trunk_zero() {
         extension_digits: 4,
         dialable: vec![],
         emergency: vec![],
+        classes: Classes::default(),
     };
     assert_eq!(
         plan.normalise("1 (212) 555-0100").unwrap().as_str(),

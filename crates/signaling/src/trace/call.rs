@@ -72,6 +72,7 @@ impl CallTracer {
             CallEventOut::Negotiate { description, .. } => Some(described(description)),
             CallEventOut::Reject { reason, .. } => reason.map(because),
             CallEventOut::Hangup { reason, .. } => Some(because(reason)),
+            CallEventOut::AssertedIdentity { display_name, .. } => Some(display_name.clone()),
             CallEventOut::SelectAnswer { .. } => None,
         };
         self.note(Flow::ToElement, event.kind().to_string(), note);

@@ -152,7 +152,8 @@ fn wrapped(text: &str, line: &mut impl FnMut(String)) {
 }
 
 /// A moment as people write it.
-fn utc(unix_ms: i64) -> String {
+#[must_use]
+pub fn utc(unix_ms: i64) -> String {
     let Ok(moment) = OffsetDateTime::from_unix_timestamp(unix_ms.div_euclid(1000)) else {
         return "at an unknown time".to_owned();
     };

@@ -15,7 +15,7 @@ use mxtrunk_store::{Direction, RecordId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use call::CallTracer;
-pub use ladder::{ladder, list};
+pub use ladder::{ladder, list, utc};
 
 /// How many calls are remembered, and how many SIP dialogs.
 const CALLS: usize = 1_000;

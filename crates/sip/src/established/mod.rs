@@ -3,6 +3,7 @@
 
 mod keys;
 mod ours;
+mod referral;
 mod theirs;
 mod transfer;
 
@@ -10,7 +11,7 @@ use rsipstack::sip::{Header, Request, Response, StatusCode};
 use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
 
-use crate::event::{Command, EndCause, Happened, ReasonHeader};
+use crate::event::{Caller, Command, EndCause, Happened, ReasonHeader};
 use crate::leg::{Leg, sdp_of, sleep_until};
 use crate::legs::Input;
 use crate::message;
@@ -22,6 +23,7 @@ use crate::transact::{self, InviteSent};
 
 use keys::Keys;
 use ours::{Ours, Wish};
+use referral::Referring;
 use theirs::{Accepted, Offer};
 use transfer::Transfer;
 
@@ -31,7 +33,7 @@ pub(crate) struct Established {
     dialog: DialogSnapshot,
     /// Our INVITE that made the dialog and its ACK; a peer that missed the
     /// ACK repeats its 200.
-    first: Option<(InviteSent, Option<Request>)>,
+    first: Option<First>,
     /// The same for the last re-INVITE of ours, by its CSeq number.
     last_ack: Option<(u32, Request)>,
     /// CSeq number of the peer's last request.
@@ -50,6 +52,10 @@ pub(crate) struct Established {
     transfer: Option<Transfer>,
     /// It has asked for one before.
     was_referred: bool,
+    /// A transfer that our side has asked for.
+    referral: Option<Referring>,
+    /// Who the peer has asserted last to be there.
+    asserted: Option<Caller>,
     keys: Keys,
     session: Session,
     /// The descriptions that are in force: what a refresh repeats, and what
@@ -59,6 +65,13 @@ pub(crate) struct Established {
     /// The peer takes UPDATE.
     takes_update: bool,
     _in_dialog: InDialog,
+}
+
+/// An INVITE of ours that was answered. What sent it is over, and is not kept.
+struct First {
+    cseq: u32,
+    request: Request,
+    ack: Option<Request>,
 }
 
 /// What a dialog begins with.
@@ -120,13 +133,18 @@ impl Established {
         remote_cseq: Option<u32>,
     ) -> Self {
         Self {
-            first: Some((invite, ack)),
+            first: Some(First {
+                cseq: invite.cseq,
+                request: invite.request,
+                ack,
+            }),
             ..Self::incoming(leg, beginning, remote_cseq)
         }
     }
 
     /// The dialog of an incoming leg.
     pub(crate) fn incoming(leg: Leg, beginning: Beginning, remote_cseq: Option<u32>) -> Self {
+        leg.place.confirm();
         Self {
             _in_dialog: leg.trunk.begin_dialog(beginning.dialog.peer),
             leg,
@@ -141,6 +159,8 @@ impl Established {
             wish: None,
             transfer: None,
             was_referred: false,
+            referral: None,
+            asserted: None,
             keys: Keys::default(),
             session: Session::new(beginning.timer),
             said: beginning.said,
@@ -159,13 +179,15 @@ impl Established {
             let offer_until = self.offer.as_ref().map(|offer| offer.until);
             let ack_until = self.unacknowledged.as_ref().map(|accepted| accepted.until);
             let transfer_until = self.transfer_until();
+            let referral_until = self.referral_until();
             // §14.1: one INVITE at a time, whoever's it is.
             let is_free = self.is_free();
             let wish_at = self.wish.as_ref().filter(|_| is_free).map(|wish| wish.at);
             let refresh_at = self.session.refresh_at().filter(|_| is_free);
             let next = tokio::select! {
                 input = self.leg.inbox.recv() => match input {
-                    Some(input) => self.on_input(input).await,
+                    // A box: a call that waits should not hold the room of what it does in between.
+                    Some(input) => Box::pin(self.on_input(*input)).await,
                     None => Next::Over,
                 },
                 () = sleep_until(offer_until) => {
@@ -174,6 +196,10 @@ impl Established {
                 }
                 () = sleep_until(transfer_until) => {
                     self.decline_transfer();
+                    Next::Wait
+                }
+                () = sleep_until(referral_until) => {
+                    self.give_referral_up().await;
                     Next::Wait
                 }
                 () = sleep_until(ack_until) => self.end(EndCause::NoAck, None).await,
@@ -205,6 +231,9 @@ impl Established {
             Input::Response(cseq, response) if self.is_key(cseq) => {
                 self.on_key_answered(response).await
             }
+            Input::Response(cseq, response) if self.is_referring(cseq) => {
+                self.on_refer_answered(response).await
+            }
             Input::Response(cseq, response) => {
                 self.on_late_answer(cseq, &response);
                 Next::Wait
@@ -212,6 +241,10 @@ impl Established {
             Input::RequestOver(cseq) if self.is_ours(cseq) => self.on_silence().await,
             Input::RequestOver(cseq) if self.is_report(cseq) => {
                 self.on_report_answered(None);
+                Next::Wait
+            }
+            Input::RequestOver(cseq) if self.is_referring(cseq) => {
+                self.on_refer_over().await;
                 Next::Wait
             }
             Input::RequestOver(cseq) => {
@@ -265,6 +298,7 @@ impl Established {
             }
             Command::ReportTransfer { status } => self.report_transfer(status).await,
             Command::Reoffer { sdp } => self.wish_for(sdp).await,
+            Command::Refer { to, replaces, by } => self.refer(&to, replaces, &by).await,
             Command::Press { key } => self.press(key),
             Command::Check => return self.check().await,
             other => self.leg.ignore(&other),
@@ -287,11 +321,11 @@ impl Established {
                 .core
                 .send_ack(&self.leg.trunk, &self.dialog, ack.clone());
         }
-        let Some((invite, ack)) = self.first.as_ref().filter(|(sent, _)| sent.cseq == cseq) else {
+        let Some(first) = self.first.as_ref().filter(|first| first.cseq == cseq) else {
             return;
         };
         if self.dialog.is_answered_by(response) {
-            if let Some(ack) = ack {
+            if let Some(ack) = &first.ack {
                 self.leg
                     .core
                     .send_ack(&self.leg.trunk, &self.dialog, ack.clone());
@@ -303,7 +337,7 @@ impl Established {
         let mut branch = self.dialog.clone();
         branch.learn_from_response(response);
         let (core, trunk) = (&self.leg.core, &self.leg.trunk);
-        outgoing::decline(core, trunk, &branch, &invite.request, cseq);
+        outgoing::decline(core, trunk, &branch, &first.request, cseq);
     }
 
     fn bye(&mut self, reason: Option<ReasonHeader>) {

@@ -148,7 +148,7 @@ impl Established {
         request.headers.extend(asked.headers(self.session.timer));
         let (core, trunk) = (&self.leg.core, &self.leg.trunk);
         if let Some(auth) = core.credentials(trunk, &self.dialog) {
-            let answers = authorization.headers(method, &request.uri, auth);
+            let answers = authorization.headers(method, &request.uri, &auth);
             request.headers.extend(answers);
         }
         let body = match &what {
@@ -237,7 +237,7 @@ impl Established {
         let auth = self.leg.core.credentials(&self.leg.trunk, &self.dialog);
         let again = ours.resent < RESENT
             && match (code, &ours.what) {
-                (401 | 407, _) => auth.is_some_and(|auth| ours.authorization.take(response, auth)),
+                (401 | 407, _) => auth.is_some_and(|auth| ours.authorization.take(response, &auth)),
                 (422, _) => ours.asked.widen(response),
                 // It said that it takes UPDATE, and does not.
                 (405 | 501, What::Refresh { by: Method::Update }) => {

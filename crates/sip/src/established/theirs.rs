@@ -7,9 +7,11 @@ use tokio::time::Instant;
 use super::ours::Ours;
 use super::{Established, Next, offer_of};
 use crate::event::{EndCause, Happened};
+use crate::identity;
 use crate::inbound;
 use crate::key::{self, Told};
 use crate::message;
+use crate::referral;
 use crate::session::{self, Negotiated, Timer, TooSmall};
 use crate::snapshot;
 use crate::transact::{self, InviteReceived};
@@ -77,6 +79,7 @@ impl Established {
             Method::Invite => self.on_reinvite(tx).await,
             Method::Update => self.on_update(tx).await,
             Method::Refer => self.on_refer(tx).await,
+            Method::Notify if referral::is_report(request) => self.on_notify(tx).await,
             Method::Info => self.on_info(tx).await,
             _ => inbound::reply_in_dialog(&self.leg.core, tx),
         }
@@ -97,6 +100,7 @@ impl Established {
         let reason = snapshot::reason_of(&tx.original);
         self.refuse_all();
         transact::reply(&self.leg.core, tx, StatusCode::OK, Vec::new());
+        self.hear_referral_out().await;
         let cause = EndCause::Bye;
         self.leg.tell_last(Happened::Ended { reason, cause }).await;
         Next::Over
@@ -115,6 +119,7 @@ impl Established {
             Ok((_, sdp)) => sdp,
             Err((status, headers)) => return transact::reply(&self.leg.core, tx, status, headers),
         };
+        self.hear_identity(&tx.original).await;
         let cseq = cseq_of(&tx.original);
         let local_tag = self.dialog.local_tag.clone();
         let inbox = self.leg.place.inbox().clone();
@@ -127,10 +132,12 @@ impl Established {
         let offers = !tx.original.body.is_empty();
         match self.admit(&tx.original, offers) {
             Ok((_, Some(sdp))) => {
+                self.hear_identity(&tx.original).await;
                 let carrier = Carrier::Update(Box::new(tx));
                 self.wait_for_answer(carrier, Some(sdp)).await;
             }
             Ok((negotiated, None)) => {
+                self.hear_identity(&tx.original).await;
                 // A refresh of the session and of the remote target only.
                 self.refresh(&tx.original, negotiated.timer);
                 let mut headers = self.leg.dialog_headers();
@@ -138,6 +145,17 @@ impl Established {
                 transact::reply(&self.leg.core, tx, StatusCode::OK, headers);
             }
             Err((status, headers)) => transact::reply(&self.leg.core, tx, status, headers),
+        }
+    }
+
+    /// Whether somebody else is there now (RFC 3325 in UPDATE: RFC 5876 §3.1).
+    async fn hear_identity(&mut self, request: &Request) {
+        let asserted = identity::asserted(request, self.leg.trunk.config.trust_identity);
+        if let Some(who) = asserted
+            && self.asserted.as_ref() != Some(&who)
+        {
+            self.asserted = Some(who.clone());
+            self.leg.tell(Happened::Identified { who }).await;
         }
     }
 

@@ -21,6 +21,8 @@ const SIPFRAG: &str = "message/sipfrag;version=2.0";
 /// How long the subscription stands: longer than any telephone rings, so that
 /// it needs no refresh.
 const SUBSCRIBED_SECONDS: u32 = 300;
+/// Why a REFER is declined whose Replaces names another dialog of ours.
+const JOINS_TWO_PEOPLE: &str = "Two calls with people in Element cannot be joined: both go on. Ask one of them to call the other.";
 /// How many T1 the end of a dialog waits for the peer to hear of the
 /// transfer's: one NOTIFY may be lost on the way.
 const PATIENCE: u32 = 4;
@@ -77,6 +79,17 @@ impl Established {
             Ok(asked) => asked,
             Err((status, headers)) => return transact::reply(&self.leg.core, tx, status, headers),
         };
+        let core = &self.leg.core;
+        let joins = |replaces| core.legs.has(replaces, &self.leg.trunk);
+        if replaces.as_ref().is_some_and(joins) {
+            // The PBX would be called, and has no such dialog. Nobody but the two people can join their calls.
+            tracing::debug!(
+                leg = self.leg.place.id.0,
+                "two calls with people in Element were to be joined: declined"
+            );
+            let why = message::warning(JOINS_TWO_PEOPLE);
+            return transact::reply(core, tx, StatusCode::Decline, vec![why]);
+        }
         self.transfer = Some(Transfer::Asked {
             tx: Box::new(tx),
             reports,
@@ -258,14 +271,17 @@ impl Established {
                 break;
             }
             let input = tokio::time::timeout_at(until, self.leg.inbox.recv()).await;
-            match input {
-                Ok(Some(Input::Response(cseq, response))) if self.is_report(cseq) => {
+            let Ok(Some(input)) = input else {
+                break;
+            };
+            match *input {
+                Input::Response(cseq, response) if self.is_report(cseq) => {
                     self.on_report_answered(Some(&response));
                 }
-                Ok(Some(Input::RequestOver(cseq))) if self.is_report(cseq) => {
+                Input::RequestOver(cseq) if self.is_report(cseq) => {
                     self.on_report_answered(None);
                 }
-                Ok(Some(Input::Request(tx))) => {
+                Input::Request(tx) => {
                     let (status, is_bye) = match tx.original.method {
                         Method::Bye => (StatusCode::OK, true),
                         _ => (StatusCode::CallTransactionDoesNotExist, false),
@@ -275,8 +291,7 @@ impl Established {
                         return false;
                     }
                 }
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => break,
+                _ => {}
             }
         }
         true

@@ -2,17 +2,18 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rsipstack::sip::{Header, Request};
-use tracing::warn;
+use tracing::{debug, info, warn};
 
 use super::counters::{Counters, count};
 use super::rate::Bucket;
+use super::strangers::{Met, Strangers};
 use crate::challenge::Shown;
-use crate::config::Transport;
+use crate::config::{Bans, Transport};
 use crate::legs::{Legs, Priority};
 use crate::streams::OpenStreams;
 use crate::target::Hop;
@@ -20,6 +21,9 @@ use crate::trunk::Trunk;
 
 /// How often the log says that calls are refused.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
+
+/// How often the log says that strangers are banned.
+const SAY_BANNED_AGAIN: Duration = Duration::from_secs(600);
 
 /// Whether a called number is an emergency number.
 type IsEmergency = Arc<dyn Fn(&str) -> bool + Send + Sync>;
@@ -30,7 +34,9 @@ pub(crate) struct Admission {
     pub(super) legs: Arc<Legs>,
     /// Message rates of the known addresses, and of no other: it cannot grow.
     rates: RwLock<HashMap<IpAddr, Arc<Mutex<Bucket>>>>,
-    messages_per_second: u32,
+    messages_per_second: AtomicU32,
+    strangers: Mutex<Strangers>,
+    said_banned: Mutex<Refusals>,
     is_emergency: IsEmergency,
     pub(crate) counters: Counters,
     /// The connections that are open: over TLS they say whose they are.
@@ -40,7 +46,7 @@ pub(crate) struct Admission {
     closing: AtomicBool,
 }
 
-/// Calls refused since that was last said.
+/// What was refused, or banned, since that was last said.
 #[derive(Default)]
 struct Refusals {
     said: Option<Instant>,
@@ -58,7 +64,9 @@ impl Admission {
             trunks,
             legs,
             rates: RwLock::default(),
-            messages_per_second,
+            messages_per_second: AtomicU32::new(messages_per_second),
+            strangers: Mutex::new(Strangers::new(Bans::default())),
+            said_banned: Mutex::default(),
             is_emergency,
             counters: Counters::default(),
             streams: Arc::default(),
@@ -70,14 +78,78 @@ impl Admission {
         admission
     }
 
+    /// From now on strangers are banned so.
+    pub(crate) fn ban(&self, bans: Bans) {
+        self.strangers().set(bans);
+    }
+
+    /// How many addresses are banned.
+    pub(crate) fn banned(&self) -> usize {
+        self.strangers().banned(Instant::now())
+    }
+
+    /// Counts what comes from an address that no trunk has over this transport.
+    pub(super) fn turn_away(&self, ip: IpAddr, said: &[u8]) {
+        // Who has it over another one may be who is meant: it is never banned.
+        let met = match self.trunks.iter().any(|trunk| trunk.allows(ip)) {
+            true => Met::Stranger,
+            false => self.strangers().meet(ip, said, Instant::now()),
+        };
+        match met {
+            Met::Stranger => count(&self.counters.unknown_source),
+            Met::Banned => count(&self.counters.banned),
+            Met::BannedNow => {
+                count(&self.counters.unknown_source);
+                self.note_banned(ip);
+            }
+        }
+    }
+
+    fn note_banned(&self, ip: IpAddr) {
+        debug!(address = %ip, "an address of no trunk is banned");
+        let mut banned = lock(&self.said_banned);
+        banned.since += 1;
+        let now = Instant::now();
+        if banned
+            .said
+            .is_none_or(|said| now - said >= SAY_BANNED_AGAIN)
+        {
+            info!(
+                banned = banned.since,
+                "addresses of no trunk that keep sending SIP are banned: none of them was answered, and nothing is to be done. \
+                 Which they are is said at debug"
+            );
+            *banned = Refusals {
+                said: Some(now),
+                since: 0,
+            };
+        }
+    }
+
+    fn strangers(&self) -> MutexGuard<'_, Strangers> {
+        lock(&self.strangers)
+    }
+
     /// The addresses of the trunks are others than before.
     pub(crate) fn learn_addresses(&self) {
         let mut rates = self.rates.write().unwrap_or_else(PoisonError::into_inner);
         let known = std::mem::take(&mut *rates);
         let now = Instant::now();
         for ip in self.trunks.iter().flat_map(|trunk| trunk.allowed()) {
-            let new = || Arc::new(Mutex::new(Bucket::new(self.messages_per_second, now)));
+            let rate = self.messages_per_second.load(Ordering::Relaxed);
+            let new = || Arc::new(Mutex::new(Bucket::new(rate, now)));
             rates.insert(ip, known.get(&ip).cloned().unwrap_or_else(new));
+        }
+    }
+
+    /// So many messages a second may come from each address from now on.
+    pub(crate) fn limit_messages(&self, per_second: u32) {
+        self.messages_per_second
+            .store(per_second, Ordering::Relaxed);
+        let rates = self.rates.read().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        for bucket in rates.values() {
+            lock(bucket).set_rate(per_second, now);
         }
     }
 
@@ -99,7 +171,7 @@ impl Admission {
     pub(crate) fn lets_connect(&self, ip: IpAddr, transport: Transport) -> bool {
         let known = self.knows(ip, transport);
         if !known {
-            count(&self.counters.unknown_source);
+            self.turn_away(ip, b"");
         }
         known
     }
@@ -244,6 +316,10 @@ impl Admission {
     }
 }
 
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
@@ -283,11 +359,49 @@ mod tests {
     }
 
     #[test]
+    fn an_address_of_a_trunk_is_never_banned_though_it_speaks_as_no_trunk_does() {
+        let mut over_tls = TrunkConfig::new("tls", ([192, 0, 2, 3], 5061).into());
+        over_tls.transport = Transport::Tls;
+        let mut listed = TrunkConfig::new("listed", ([192, 0, 2, 4], 5061).into());
+        listed.transport = Transport::Tls;
+        listed.allow = vec![[192, 0, 2, 5].into()];
+        let trunks = [over_tls, listed].map(|config| Arc::new(Trunk::new(config)));
+        let legs = Arc::new(Legs::new(9));
+        let admission = Admission::new(trunks.to_vec(), legs, 1, Arc::new(|_| false));
+        admission.ban(Bans {
+            after: 2,
+            ..Bans::default()
+        });
+        let scanner = b"OPTIONS sip:x SIP/2.0\r\nUser-Agent: friendly-scanner\r\n\r\n";
+        for pbx in [[192, 0, 2, 3], [192, 0, 2, 5]] {
+            let pbx = pbx.into();
+            assert!(!admission.knows(pbx, Transport::Udp));
+            for _ in 0..10 {
+                admission.turn_away(pbx, scanner);
+            }
+            assert!(admission.knows(pbx, Transport::Tls));
+        }
+        let counters = admission.counters.values();
+        assert_eq!((counters.unknown_source, counters.banned), (20, 0));
+        assert_eq!(admission.banned(), 0);
+        for _ in 0..10 {
+            admission.turn_away([192, 0, 2, 9].into(), b"");
+        }
+        let counters = admission.counters.values();
+        assert_eq!((counters.unknown_source, counters.banned), (22, 8));
+        assert_eq!(admission.banned(), 1);
+    }
+
+    #[test]
     fn an_address_over_its_rate_is_silenced_and_an_unknown_one_always() {
         let admission = admission(2);
         let known = [192, 0, 2, 1].into();
         assert!(admission.may_send(known) && admission.may_send(known));
         assert!(!admission.may_send(known));
+        admission.limit_messages(1_000_000);
+        // A microsecond is all it takes.
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(admission.may_send(known));
         assert!(!admission.may_send([192, 0, 2, 9].into()));
     }
 }

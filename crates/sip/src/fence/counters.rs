@@ -7,6 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct CounterValues {
     /// Datagrams and connections from addresses of no trunk; dropped.
     pub unknown_source: u64,
+    /// Those from addresses that are banned; dropped.
+    pub banned: u64,
+    /// Messages of known scanners under the address of a trunk; dropped.
+    pub scanners: u64,
     /// Messages that are not SIP and could not be answered; dropped.
     pub malformed_dropped: u64,
     /// Malformed requests answered with an error.
@@ -37,6 +41,8 @@ pub struct CounterValues {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) unknown_source: AtomicU64,
+    pub(crate) banned: AtomicU64,
+    pub(crate) scanners: AtomicU64,
     pub(crate) malformed_dropped: AtomicU64,
     pub(crate) malformed_answered: AtomicU64,
     pub(crate) over_message_rate: AtomicU64,
@@ -56,6 +62,8 @@ impl Counters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         CounterValues {
             unknown_source: read(&self.unknown_source),
+            banned: read(&self.banned),
+            scanners: read(&self.scanners),
             malformed_dropped: read(&self.malformed_dropped),
             malformed_answered: read(&self.malformed_answered),
             over_message_rate: read(&self.over_message_rate),

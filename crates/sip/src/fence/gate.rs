@@ -15,7 +15,7 @@ use super::counters::count;
 use crate::address;
 use crate::legs::{DialogKey, Input};
 use crate::message;
-use crate::snapshot::{header_tag, request_tags};
+use crate::snapshot::{header_tag, remote_tag_of, request_tags};
 use crate::target::Hop;
 use crate::trunk::Trunk;
 
@@ -44,7 +44,7 @@ impl Gate {
         };
         let source = hop.address;
         let Some(trunk) = self.admission.trunk_of(hop) else {
-            count(&self.admission.counters.unknown_source);
+            self.admission.turn_away(source.ip(), b"");
             return false;
         };
         // Over UDP the socket has asked this already.
@@ -158,6 +158,22 @@ impl Gate {
         });
     }
 
+    /// Each telephone that rings for an INVITE of ours has a dialog of its own, by which it may be picked up. The stack
+    /// takes the second of two 180s for the first again.
+    fn note_ringing(&self, response: &Response, from: Option<Hop>) -> Option<()> {
+        let method = response.cseq_header().ok()?.method().ok()?;
+        if !(101..200).contains(&response.status_code.code()) || method != Method::Invite {
+            return None;
+        }
+        let key = DialogKey {
+            call_id: response.call_id_header().ok()?.value().to_owned(),
+            local_tag: header_tag(response.from_header().map(|from| from.value()))?,
+        };
+        let legs = &self.admission.legs;
+        legs.note_ringing(&key, &remote_tag_of(response)?, from?);
+        Some(())
+    }
+
     /// A 200 to an INVITE whose transaction is over (a retransmission, or
     /// another branch of a fork) still wants its ACK: §13.2.2.4.
     fn pass_on_late_answer(&self, response: &Response, from: Option<Hop>) -> Option<()> {
@@ -178,7 +194,10 @@ impl Gate {
         };
         let inbox = self.admission.legs.of_dialog(&key, from?)?;
         // Full: it will be retransmitted.
-        let _ = inbox.try_send(Input::Response(cseq.seq().ok()?, response.clone()));
+        let _ = inbox.try_send(Box::new(Input::Response(
+            cseq.seq().ok()?,
+            response.clone(),
+        )));
         Some(())
     }
 }
@@ -197,7 +216,9 @@ impl TransportEventInspector for Gate {
                 self.lets_in(request, connection, from)
             }
             TransportEvent::Incoming(SipMessage::Response(response), connection, from) => {
-                self.pass_on_late_answer(response, Hop::from(connection, from));
+                let hop = Hop::from(connection, from);
+                self.note_ringing(response, hop);
+                self.pass_on_late_answer(response, hop);
                 true
             }
             TransportEvent::New(connection) | TransportEvent::Closed(connection) => {

@@ -4,7 +4,7 @@ use super::screen::Head;
 use crate::address;
 
 /// The message as the stack reads it right, where it would not as it stands:
-/// headers unfolded, each Via in a line and without the white space that
+/// headers unfolded and in UTF-8, each Via in a line and without the white space that
 /// §25.1 lets stand between its parts, and a Content-Length: over UDP the body
 /// goes to the end of the datagram (§18.3), while the stack would take it for
 /// empty.
@@ -16,7 +16,7 @@ pub(super) fn mended(message: &[u8]) -> Option<Vec<u8>> {
         .into_iter()
         .flat_map(|name| head.all(name))
         .all(|end| name_addr(end) == end);
-    if has_length && vias_are_plain && ends_are_plain && !head.is_folded {
+    if has_length && vias_are_plain && ends_are_plain && !head.is_odd {
         return None;
     }
     let mut text = format!("{}\r\n", head.start);
@@ -92,6 +92,17 @@ mod tests {
         );
         let expected = "Via: SIP/2.0/TCP a.example\r\nVia: SIP/2.0/UDP 192.0.2.2:5060;branch=z9";
         assert!(hops.contains(expected), "{hops}");
+        let latin: Vec<u8> = GOOD
+            .replacen("From: ", "From: \"J\u{e9}r\u{f4}me\" ", 1)
+            .chars()
+            .map(|c| u8::try_from(u32::from(c)).expect("Latin-1"))
+            .collect();
+        let text = super::mended(&latin).expect("something to mend");
+        let text = String::from_utf8(text).expect("text");
+        assert!(
+            text.contains("\r\nfrom: \"Jérôme\" <sip:b@192.0.2.2>;tag=1\r\n"),
+            "{text}"
+        );
         let folded = mended("Call-ID: c", "i :\r\n\tc");
         assert!(folded.contains("\r\ncall-id: c\r\n"), "{folded}");
     }

@@ -4,10 +4,12 @@
 
 mod admission;
 mod counters;
+pub(crate) mod fuzzing;
 mod gate;
 mod mend;
 mod rate;
 mod screen;
+mod strangers;
 mod stream;
 mod udp;
 

@@ -20,6 +20,13 @@ impl Bucket {
         }
     }
 
+    /// Another rate from now on; nothing is given for the change.
+    pub(crate) fn set_rate(&mut self, per_second: u32, now: Instant) {
+        self.has_one(now);
+        self.per_second = f64::from(per_second);
+        self.tokens = self.tokens.min(self.per_second);
+    }
+
     /// Takes one token, `false` when there is none.
     pub(crate) fn take(&mut self, now: Instant) -> bool {
         let has_one = self.has_one(now);
@@ -51,6 +58,18 @@ mod tests {
         assert_eq!(burst, 10);
         let later = start + Duration::from_millis(500);
         assert_eq!((0..100).filter(|_| bucket.take(later)).count(), 5);
+    }
+
+    #[test]
+    fn another_rate_holds_from_its_moment_on() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(10, start);
+        bucket.set_rate(2, start);
+        assert_eq!((0..100).filter(|_| bucket.take(start)).count(), 2);
+        bucket.set_rate(100, start);
+        assert!(!bucket.take(start));
+        let later = start + Duration::from_millis(500);
+        assert_eq!((0..100).filter(|_| bucket.take(later)).count(), 50);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! silently mends what RFC 3261 and RFC 4475 want answered: other versions
 //! and methods, missing or doubled headers, lying lengths.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use rsipstack::sip::{Method, typed};
@@ -25,12 +26,13 @@ pub(super) enum Verdict {
 const BAD_REQUEST: Verdict = Verdict::Answer(400, "Bad Request");
 
 /// The head of a message: start line and unfolded header lines.
-pub(super) struct Head<'a> {
-    pub(super) start: &'a str,
+pub(super) struct Head {
+    pub(super) start: String,
     /// Long header name in lower case, value.
     pub(super) headers: Vec<(String, String)>,
-    /// A header goes on in a second line, or has space in front of its colon.
-    pub(super) is_folded: bool,
+    /// A header goes on in a second line, or has space in front of its colon, or
+    /// is not UTF-8: it has to be written anew.
+    pub(super) is_odd: bool,
     pub(super) body_len: usize,
 }
 
@@ -53,7 +55,7 @@ pub(super) fn screen(datagram: &[u8]) -> Verdict {
         };
     }
     let verdict = head.judge_request();
-    let answerable = head.all("via").next().is_some() && !head.start.starts_with("ACK ");
+    let answerable = head.has_via() && !head.start.starts_with("ACK ");
     match verdict {
         Verdict::Answer(..) if !answerable => Verdict::Drop,
         other => other,
@@ -63,7 +65,7 @@ pub(super) fn screen(datagram: &[u8]) -> Verdict {
 /// How long the body of a message is that came over a stream, from its head;
 /// 0 where that does not say, `None` where it cannot be believed.
 pub(super) fn length(head: &[u8]) -> Option<usize> {
-    let mut lengths = head.split(|byte| *byte == b'\n').filter_map(|line| {
+    let mut lengths = fields(head).filter_map(|line| {
         let colon = line.iter().position(|byte| *byte == b':')?;
         let name = line[..colon].trim_ascii();
         let is_length =
@@ -75,6 +77,18 @@ pub(super) fn length(head: &[u8]) -> Option<usize> {
     };
     let length = std::str::from_utf8(length).ok()?.parse::<u32>().ok()?;
     lengths.next().is_none().then_some(length as usize)
+}
+
+/// The start line and the header fields of a head, each with the lines that it is folded over (§7.3.1).
+fn fields(head: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = head;
+    std::iter::from_fn(move || {
+        let is_end = |pair: &[u8]| pair[0] == b'\n' && !matches!(pair[1], b' ' | b'\t');
+        let end = rest.windows(2).position(is_end);
+        let (field, after) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
+        rest = after;
+        (!field.is_empty()).then_some(field)
+    })
 }
 
 /// The answer to a request that the stack never sees, to be sent to `source`.
@@ -117,39 +131,52 @@ pub(super) fn answer(
     Some(text.into_bytes())
 }
 
-impl<'a> Head<'a> {
-    pub(super) fn read(datagram: &'a [u8]) -> Option<Self> {
+impl Head {
+    pub(super) fn read(datagram: &[u8]) -> Option<Self> {
         let end = datagram.windows(4).position(|w| w == b"\r\n\r\n")?;
         // Other bytes than UTF-8 may not stand in a head, nor NUL without a
-        // backslash (§25.1, quoted-pair); such a message cannot be quoted in an
-        // answer either.
-        let text = std::str::from_utf8(&datagram[..end]).ok()?;
+        // backslash (§25.1, quoted-pair). Old PBXs write names in Latin-1 all
+        // the same, and their calls are not to be lost for that.
+        let (text, is_latin) = match std::str::from_utf8(&datagram[..end]) {
+            Ok(text) => (Cow::Borrowed(text), false),
+            Err(_) => (
+                datagram[..end].iter().copied().map(char::from).collect(),
+                true,
+            ),
+        };
         let mut before_nul = text.match_indices('\0').map(|(at, _)| &text[..at]);
         if before_nul.any(|before| !before.ends_with('\\')) {
             return None;
         }
         let mut lines = text.split("\r\n");
-        let start = lines.next()?;
+        let start = lines.next()?.to_owned();
         let mut headers: Vec<(String, String)> = Vec::new();
-        let mut is_folded = false;
+        let mut is_odd = is_latin;
         for line in lines {
             if line.starts_with([' ', '\t']) {
-                is_folded = true;
+                is_odd = true;
                 let (_, value) = headers.last_mut()?;
                 value.push(' ');
                 value.push_str(line.trim());
                 continue;
             }
             let (name, value) = line.split_once(':')?;
-            is_folded |= name.ends_with([' ', '\t']);
+            is_odd |= name.ends_with([' ', '\t']);
             headers.push((long_name(name.trim()), value.trim().to_owned()));
         }
-        Some(Self {
+        let head = Self {
             start,
             headers,
-            is_folded,
+            is_odd,
             body_len: datagram.len() - end - 4,
-        })
+        };
+        // What comes back in an answer has to be what it was.
+        (!is_latin || head.is_latin_in_names_alone()).then_some(head)
+    }
+
+    fn is_latin_in_names_alone(&self) -> bool {
+        let mut exact = ["via", "call-id", "cseq"].into_iter();
+        self.start.is_ascii() && exact.all(|name| self.all(name).all(str::is_ascii))
     }
 
     pub(super) fn all(&self, name: &'static str) -> impl Iterator<Item = &str> {
@@ -165,8 +192,13 @@ impl<'a> Head<'a> {
         values.next().is_none().then_some(value)
     }
 
+    /// An empty one names no hop, and is not there once it is mended.
+    fn has_via(&self) -> bool {
+        self.all("via").any(|via| !vias(via).is_empty())
+    }
+
     fn has_mandatory(&self) -> bool {
-        self.all("via").next().is_some()
+        self.has_via()
             && ["from", "to", "call-id", "cseq"]
                 .iter()
                 .all(|name| self.once(name).is_some())
@@ -391,6 +423,11 @@ pub(super) mod tests {
     #[test]
     fn what_cannot_be_answered_is_dropped() {
         assert_eq!(with("Via: SIP/2.0/UDP", "X: SIP/2.0/UDP"), Verdict::Drop);
+        let via = "SIP/2.0/UDP 192.0.2.2:5060;branch=z9hG4bKx;rport";
+        assert_eq!(with(via, ""), Verdict::Drop, "a Via without a hop");
+        let response = GOOD.replace("OPTIONS sip:a@192.0.2.1 SIP/2.0", "SIP/2.0 200 OK");
+        assert_eq!(screen(response.as_bytes()), Verdict::Pass);
+        assert_eq!(screen(response.replace(via, ",").as_bytes()), Verdict::Drop);
         assert_eq!(screen(b"GET / HTTP/1.1\r\n\r\n"), Verdict::Drop);
         assert_eq!(screen(b"hello"), Verdict::Drop);
         assert_eq!(screen(b"SIP/2.0 200 OK\r\nVia: x\r\n\r\n"), Verdict::Drop);

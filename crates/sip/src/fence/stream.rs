@@ -21,6 +21,7 @@ use super::admission::Admission;
 use super::counters::count;
 use super::mend;
 use super::screen::{self, Verdict};
+use super::strangers;
 
 /// The longest message, head and body, in bytes: as long as a datagram may be.
 const LONGEST: usize = 65_535;
@@ -116,6 +117,10 @@ impl FencedStream {
                 };
             }
         };
+        if strangers::is_scanner(&message) {
+            count(&counters.scanners);
+            return after;
+        }
         let verdict = screen::screen(&message);
         if verdict == Verdict::Pass && after == Next::GoOn {
             return self.pass_on(&message).await;
@@ -188,7 +193,7 @@ async fn silence(lasts: Option<Duration>) {
 
 /// What came over a connection.
 #[derive(Debug, PartialEq, Eq)]
-enum Frame {
+pub(super) enum Frame {
     /// A message as long as its Content-Length says; without one it has no body.
     Whole(Bytes),
     /// A head whose Content-Length cannot be believed, or is more than we read.
@@ -198,7 +203,7 @@ enum Frame {
 }
 
 /// Cuts a stream into messages (§18.3).
-struct Frames {
+pub(super) struct Frames {
     buffer: BytesMut,
     /// No head ends before this.
     searched: usize,
@@ -214,6 +219,23 @@ impl Default for Frames {
 }
 
 impl Frames {
+    /// What comes of bytes in pieces of that length, until the reading ends.
+    pub(super) fn cut(bytes: &[u8], piece: usize) -> Vec<Frame> {
+        let mut frames = Self::default();
+        let mut found = Vec::new();
+        for piece in bytes.chunks(piece) {
+            frames.buffer.extend_from_slice(piece);
+            while let Some(frame) = frames.next() {
+                let is_last = matches!(frame, Frame::Boundless(_));
+                found.push(frame);
+                if is_last {
+                    return found;
+                }
+            }
+        }
+        found
+    }
+
     /// The next one that is complete.
     fn next(&mut self) -> Option<Frame> {
         self.skip_filling();
@@ -271,15 +293,7 @@ mod tests {
 
     /// Cuts `text` that comes in pieces of so many bytes.
     fn cut(text: &str, piece: usize) -> Vec<Frame> {
-        let mut frames = Frames::default();
-        let mut found = Vec::new();
-        for piece in text.as_bytes().chunks(piece) {
-            frames.buffer.extend_from_slice(piece);
-            while let Some(frame) = frames.next() {
-                found.push(frame);
-            }
-        }
-        found
+        Frames::cut(text.as_bytes(), piece)
     }
 
     fn whole(text: &'static str) -> Frame {
@@ -289,7 +303,7 @@ mod tests {
     #[test]
     fn a_stream_is_cut_the_same_in_whatever_pieces_it_comes() {
         let text = "\r\nA sip:x SIP/2.0\r\nl: 3\r\n\r\nabc\r\n\r\n\0\0B sip:x SIP/2.0\r\n\r\nC x\r\ncontent-length : 1\r\n\r\nd";
-        for piece in [1, 2, 3, 7, 1_000] {
+        for piece in 1..=text.len() {
             let expected = [
                 whole("A sip:x SIP/2.0\r\nl: 3\r\n\r\nabc"),
                 Frame::Ping,
@@ -301,8 +315,37 @@ mod tests {
     }
 
     #[test]
+    fn a_length_is_read_where_it_is_folded_and_no_other_line_is_taken_for_it() {
+        for head in [
+            "A x\r\nContent-Length:\r\n 1\r\n\r\n",
+            "A x\r\nl \t: \r\n\t1 \r\n\r\n",
+            "A x\r\nSubject: a line\r\n l: 7\r\nl: 1\r\n\r\n",
+        ] {
+            let text = format!("{head}dA x\r\n\r\n");
+            for piece in 1..=text.len() {
+                let [Frame::Whole(first), Frame::Whole(next)] = &cut(&text, piece)[..] else {
+                    panic!("{head} in pieces of {piece}");
+                };
+                assert_eq!(first.len(), head.len() + 1, "{head}");
+                assert_eq!(next[..], b"A x\r\n\r\n"[..]);
+            }
+        }
+    }
+
+    #[test]
     fn a_length_that_cannot_be_believed_ends_the_reading() {
-        for length in ["-1", "x", "4294967296", "99999999999999999999", "1\r\nl: 1"] {
+        for length in [
+            "-1",
+            "x",
+            "",
+            "1 1",
+            "65536",
+            "4294967295",
+            "4294967296",
+            "99999999999999999999",
+            "1\r\nl: 1",
+            "1\r\n 1",
+        ] {
             let text = format!("A x\r\nContent-Length: {length}\r\n\r\n");
             assert!(
                 matches!(cut(&text, 5)[..], [Frame::Boundless(_)]),

@@ -12,6 +12,7 @@ use super::admission::Admission;
 use super::counters::count;
 use super::mend;
 use super::screen::{self, Verdict};
+use super::strangers;
 use crate::config::Transport;
 
 /// Hands the stack only well-formed datagrams of known peers.
@@ -30,12 +31,17 @@ impl FencedUdp {
     async fn lets_in(&self, datagram: &[u8], truncated: bool, source: SocketAddr) -> bool {
         let counters = &self.admission.counters;
         if !self.admission.knows(source.ip(), Transport::Udp) {
-            count(&counters.unknown_source);
+            self.admission.turn_away(source.ip(), datagram);
             trace!(%source, "datagram from an unknown address dropped");
             return false;
         }
         if !self.admission.may_send(source.ip()) {
             count(&counters.over_message_rate);
+            return false;
+        }
+        if strangers::is_scanner(datagram) {
+            // Somebody has forged the address, or scans from there; either way an answer would serve him.
+            count(&counters.scanners);
             return false;
         }
         let verdict = match screen::screen(datagram) {

@@ -20,6 +20,8 @@ use crate::target::Place;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// More records than this of one kind are no answer but an attack.
 const MOST: usize = 32;
+/// So many places are enough for one name, however many hosts it leads to: each is asked with OPTIONS, and each may call us.
+const PLACES: usize = 64;
 
 /// Where a name leads.
 #[derive(Debug)]
@@ -166,7 +168,10 @@ impl Resolver {
             return Err(LookUpError::NoService);
         }
         let mut failed = None;
-        for record in records {
+        for record in in_order(records) {
+            if found.is_full() {
+                break;
+            }
             let RData::SRV(srv) = record else {
                 continue;
             };
@@ -209,6 +214,9 @@ impl Resolver {
                 RData::AAAA(ip) => IpAddr::V6(ip.0),
                 _ => continue,
             };
+            if found.is_full() {
+                break;
+            }
             let address = SocketAddr::new(ip, port);
             found.places.push(place(target, address, rank));
         }
@@ -250,6 +258,10 @@ struct Found {
 }
 
 impl Found {
+    fn is_full(&self) -> bool {
+        self.places.len() == PLACES
+    }
+
     fn note(&mut self, records: Option<Records>) -> Vec<RData> {
         let Some(records) = records else {
             return Vec::new();
@@ -260,6 +272,15 @@ impl Found {
         );
         records.all
     }
+}
+
+/// The best SRV records first, so that those count where there are too many.
+fn in_order(mut records: Vec<RData>) -> Vec<RData> {
+    records.sort_by_key(|record| match record {
+        RData::SRV(srv) => srv.priority,
+        _ => u16::MAX,
+    });
+    records
 }
 
 /// Where a NAPTR record points.

@@ -17,7 +17,7 @@ use crate::core::Core;
 use crate::digest::Authorization;
 use crate::leg::sleep_until;
 use crate::legs::Priority;
-use crate::target::Hop;
+use crate::target::{Hop, Target};
 use crate::transact::{self, Outcome};
 use crate::trunk::Trunk;
 
@@ -27,8 +27,22 @@ const FAREWELL_SPREAD: Duration = Duration::from_millis(2);
 /// What all of that may come to: a shutdown waits no longer than 3 s.
 const LONGEST_FAREWELL_SPREAD: Duration = Duration::from_secs(1);
 
-/// Keeps an account registered until the user agent leaves.
-pub(crate) async fn keep(core: Arc<Core>, trunk: Arc<Trunk>, account: Arc<Account>) {
+/// Keeps an account registered until it is to be taken back, or the user agent
+/// leaves. `after`: the account of the same name whose place it takes; what
+/// that one takes back last must not be this one's.
+pub(crate) async fn keep(
+    core: Arc<Core>,
+    trunk: Arc<Trunk>,
+    account: Arc<Account>,
+    after: Option<Arc<Account>>,
+) {
+    let _left = account.left.clone().drop_guard();
+    if let Some(after) = after {
+        after.left.cancelled().await;
+    }
+    if account.leaving.is_cancelled() {
+        return;
+    }
     let turn = trunk.registration_turn(Instant::now());
     let mut keeper = Keeper {
         machine: Registration::new(account.config.expires, turn),
@@ -38,7 +52,7 @@ pub(crate) async fn keep(core: Arc<Core>, trunk: Arc<Trunk>, account: Arc<Accoun
             tag: make_tag().to_string(),
             cseq: 0,
         },
-        hop: None,
+        registrar: None,
         sent: None,
         asked: Duration::ZERO,
         stopped: false,
@@ -58,7 +72,7 @@ pub(crate) async fn keep(core: Arc<Core>, trunk: Arc<Trunk>, account: Arc<Accoun
             Action::Wait => {}
             Action::Register { expires } => {
                 keeper.authorization = Authorization::default();
-                keeper.hop = keeper.choose_hop(expires);
+                keeper.registrar = keeper.choose(expires);
                 keeper.send(expires);
             }
             Action::Again { expires } => keeper.send(expires),
@@ -77,7 +91,7 @@ struct Keeper {
     authorization: Authorization,
     identity: Identity,
     /// Where the registrar is asked.
-    hop: Option<Hop>,
+    registrar: Option<Arc<Target>>,
     /// The REGISTER under way, and what it asks for.
     sent: Option<Sent>,
     asked: Duration,
@@ -91,7 +105,7 @@ impl Keeper {
         let deadline = self.machine.deadline();
         let due = deadline.map(|(until, _)| tokio::time::Instant::from_std(until));
         let outcome = tokio::select! {
-            () = self.core.leaving.cancelled(), if !self.stopped => {
+            () = self.account.leaving.cancelled(), if !self.stopped => {
                 self.stopped = true;
                 return Input::Stop;
             }
@@ -126,16 +140,16 @@ impl Keeper {
 
     /// A target that takes calls, another one after each failure; the one
     /// that has our contact, where that is to be taken back.
-    fn choose_hop(&self, expires: Duration) -> Option<Hop> {
-        if expires.is_zero() && self.hop.is_some() {
-            return self.hop;
+    fn choose(&self, expires: Duration) -> Option<Arc<Target>> {
+        if expires.is_zero() && self.registrar.is_some() {
+            return self.registrar.clone();
         }
         let random = |below| rand::random_range(0..below);
         let targets = &self.trunk.targets;
         let order = targets.order(Priority::Normal, Instant::now(), random);
         let failures = usize::try_from(self.machine.failures()).unwrap_or_default();
         let at = failures.checked_rem(order.len())?;
-        Some(order[at].hop)
+        Some(order[at].clone())
     }
 
     fn send(&mut self, expires: Duration) {
@@ -148,14 +162,15 @@ impl Keeper {
     }
 
     fn exchange(&mut self, expires: Duration) -> Option<Sent> {
-        let registrar = self.hop?;
+        let target = self.registrar.clone()?;
+        let registrar = target.hop;
         let account = &self.account.config;
         let next = Hop {
             address: account.proxy.unwrap_or(registrar.address),
             ..registrar
         };
         let sender = self.core.sender(next);
-        let domain = self.trunk.config.domain();
+        let domain = self.trunk.config.domain().or(target.name());
         let (to, who) = ((registrar, domain), &self.identity);
         let mut request = registrar::request(&sender, account, to, who, expires)?;
         let uri = request.uri.clone();
@@ -184,8 +199,7 @@ impl Keeper {
         let trunk = &self.config().trunk;
         match news {
             None => {}
-            // The outage of the trunk was told, and holds for each of its lines.
-            Some(News::Failed { status: None, .. }) if !self.trunk.is_up() => {
+            Some(news) if news.is_of_the_outage(self.trunk.is_up()) => {
                 debug!(%trunk, %account, "line could not be registered");
             }
             Some(News::Registered) => info!(%trunk, %account, "line is registered"),
@@ -218,7 +232,7 @@ async fn answer_to(sent: &mut Option<Sent>) -> Outcome {
 impl Core {
     /// How long a farewell waits.
     pub(crate) fn farewell_wait(&self) -> Duration {
-        let all = self.accounts.all().len() + self.subscriptions.all().len();
+        let all = self.accounts.len() + self.subscriptions.len();
         let all = u32::try_from(all).unwrap_or(u32::MAX);
         let longest = FAREWELL_SPREAD.saturating_mul(all);
         longest.min(LONGEST_FAREWELL_SPREAD).mul_f64(rand::random())

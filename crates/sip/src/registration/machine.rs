@@ -3,12 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::patience::{self, Jitter};
-
-/// How soon after a refusal that a person has to mend the next attempt may be,
-/// however often the trunk goes and comes back: a password that was wrong a
-/// moment ago still is, and some PBXes shut out whoever tries a few times.
-const REST_AFTER_REFUSAL: Duration = Duration::from_secs(5 * 60);
+use super::patience::{self, Jitter, REST_AFTER_REFUSAL};
 
 /// What a registration is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +64,14 @@ pub(crate) enum News {
         status: Option<u16>,
         again_in: Duration,
     },
+}
+
+impl News {
+    /// Whether the outage of the trunk, which was told, says it already: it
+    /// holds for each of its lines.
+    pub(crate) fn is_of_the_outage(self, trunk_is_up: bool) -> bool {
+        matches!(self, Self::Failed { status: None, .. }) && !trunk_is_up
+    }
 }
 
 /// Why a registration waits.

@@ -9,10 +9,11 @@ mod registrar;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{AccountName, Credentials, TrunkName};
 
@@ -59,9 +60,22 @@ pub struct RegistrationState {
 pub(crate) struct Account {
     pub(crate) config: RegistrationConfig,
     standing: watch::Sender<Standing>,
+    /// Cancelled when it is to be taken back.
+    pub(crate) leaving: CancellationToken,
+    /// Cancelled when nothing of it is kept up any more.
+    pub(crate) left: CancellationToken,
 }
 
 impl Account {
+    fn new(config: &RegistrationConfig, leaving: &CancellationToken) -> Arc<Self> {
+        Arc::new(Account {
+            config: config.clone(),
+            standing: watch::Sender::new(Standing::Trying),
+            leaving: leaving.child_token(),
+            left: CancellationToken::new(),
+        })
+    }
+
     fn set_standing(&self, standing: Standing) {
         self.standing
             .send_if_modified(|stood| std::mem::replace(stood, standing) != standing);
@@ -81,52 +95,113 @@ impl Account {
     }
 }
 
-/// All accounts.
-#[derive(Debug, Default)]
+/// All accounts that there are now.
+#[derive(Debug)]
 pub(crate) struct Accounts {
+    now: RwLock<Table>,
+    /// Takes all of them back.
+    leaving: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Table {
     all: Vec<Arc<Account>>,
     /// By trunk and by what calls to them arrive at: our Contact, or the
     /// account's address where a registrar does not look at that.
-    by_user: HashMap<(TrunkName, String), usize>,
+    by_user: HashMap<(TrunkName, String), Arc<Account>>,
+}
+
+/// What became of the accounts when others were put in their place.
+#[derive(Debug, Default)]
+pub(crate) struct Changed {
+    /// Those that are new, each with the one of its name that it takes the
+    /// place of, and that has to be gone before.
+    pub(crate) come: Vec<(Arc<Account>, Option<Arc<Account>>)>,
+    /// Those that are to be taken back.
+    pub(crate) gone: Vec<Arc<Account>>,
+}
+
+impl Table {
+    fn of(all: Vec<Arc<Account>>) -> Self {
+        let mut by_user = HashMap::new();
+        for account in &all {
+            for user in [&account.config.contact.0, &account.config.user] {
+                let key = (account.config.trunk.clone(), user.clone());
+                by_user.insert(key, account.clone());
+            }
+        }
+        Self { all, by_user }
+    }
 }
 
 impl Accounts {
-    pub(crate) fn new(configs: &[RegistrationConfig]) -> Self {
-        let mut accounts = Self::default();
-        for (at, config) in configs.iter().enumerate() {
-            for user in [&config.contact.0, &config.user] {
-                let key = (config.trunk.clone(), user.clone());
-                accounts.by_user.insert(key, at);
-            }
-            accounts.all.push(Arc::new(Account {
-                config: config.clone(),
-                standing: watch::Sender::new(Standing::Trying),
-            }));
+    /// Those of `configs`, which `leaving` takes back.
+    pub(crate) fn new(configs: &[RegistrationConfig], leaving: &CancellationToken) -> Self {
+        let all = configs.iter().map(|config| Account::new(config, leaving));
+        Self {
+            now: RwLock::new(Table::of(all.collect())),
+            leaving: leaving.clone(),
         }
-        accounts
     }
 
-    pub(crate) fn all(&self) -> &[Arc<Account>] {
-        &self.all
+    /// Puts the accounts of `configs` in the place of those that there are.
+    /// One whose configuration is the same stays as it is.
+    pub(crate) fn replace(&self, configs: &[RegistrationConfig]) -> Changed {
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::take(&mut now.all);
+        let mut changed = Changed::default();
+        let mut all = Vec::with_capacity(configs.len());
+        for config in configs {
+            if let Some(same) = before.iter().find(|account| account.config == *config) {
+                all.push(same.clone());
+                continue;
+            }
+            let account = Account::new(config, &self.leaving);
+            let is_named_so = |old: &&Arc<Account>| {
+                old.config.trunk == config.trunk && old.config.contact == config.contact
+            };
+            let old = before.iter().find(is_named_so).cloned();
+            changed.come.push((account.clone(), old));
+            all.push(account);
+        }
+        let stays = |old: &Arc<Account>| all.iter().any(|account| Arc::ptr_eq(account, old));
+        changed.gone = before.into_iter().filter(|old| !stays(old)).collect();
+        *now = Table::of(all);
+        changed
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Account>> {
+        self.read(|table| table.all.clone())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.read(|table| table.all.len())
     }
 
     pub(crate) fn states(&self) -> Vec<RegistrationState> {
-        self.all.iter().map(|account| account.state()).collect()
+        self.read(|table| table.all.iter().map(|account| account.state()).collect())
     }
 
     /// The account of this name.
-    pub(crate) fn of(&self, trunk: &TrunkName, name: &AccountName) -> Option<&Arc<Account>> {
+    pub(crate) fn of(&self, trunk: &TrunkName, name: &AccountName) -> Option<Arc<Account>> {
         let account = self.called(trunk, &name.0)?;
         (account.config.contact == *name).then_some(account)
     }
 
     /// The account that a call of the trunk to this user is for.
-    pub(crate) fn called(&self, trunk: &TrunkName, user: &str) -> Option<&Arc<Account>> {
-        if self.all.is_empty() {
-            return None;
-        }
-        let at = self.by_user.get(&(trunk.clone(), user.to_owned()))?;
-        Some(&self.all[*at])
+    pub(crate) fn called(&self, trunk: &TrunkName, user: &str) -> Option<Arc<Account>> {
+        self.read(|table| {
+            if table.all.is_empty() {
+                return None;
+            }
+            let key = (trunk.clone(), user.to_owned());
+            table.by_user.get(&key).cloned()
+        })
+    }
+
+    fn read<T>(&self, what: impl FnOnce(&Table) -> T) -> T {
+        // It is put in its place in one go.
+        what(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -149,9 +224,37 @@ pub(crate) mod tests {
         }
     }
 
+    fn accounts(configs: &[RegistrationConfig]) -> Accounts {
+        Accounts::new(configs, &CancellationToken::new())
+    }
+
+    #[test]
+    fn of_other_accounts_those_that_are_the_same_stay_and_a_changed_one_waits_for_its_former_self()
+    {
+        let (alice, bob) = (config("2001", "alice"), config("2002", "bob"));
+        let accounts = accounts(&[alice.clone(), bob.clone()]);
+        let before = accounts.all();
+        let mut changed = bob.clone();
+        changed.credentials.password = "another".into();
+        let carol = config("2003", "carol");
+        let what = accounts.replace(&[alice, changed, carol]);
+        assert!(Arc::ptr_eq(&accounts.all()[0], &before[0]));
+        let come: Vec<_> = what
+            .come
+            .iter()
+            .map(|(new, old)| (new.config.user.as_str(), old.is_some()))
+            .collect();
+        assert_eq!(come, [("bob", true), ("carol", false)]);
+        assert!(what.gone.len() == 1 && Arc::ptr_eq(&what.gone[0], &before[1]));
+        let pbx = TrunkName("pbx".into());
+        assert!(accounts.called(&pbx, "carol").is_some());
+        accounts.replace(&[]);
+        assert!(accounts.called(&pbx, "alice").is_none());
+    }
+
     #[test]
     fn a_call_is_for_the_account_whose_contact_or_address_it_is_sent_to() {
-        let accounts = Accounts::new(&[config("2001", "alice"), config("2002", "bob")]);
+        let accounts = accounts(&[config("2001", "alice"), config("2002", "bob")]);
         let pbx = TrunkName("pbx".into());
         let who = |trunk: &TrunkName, user: &str| {
             let account = accounts.called(trunk, user);

@@ -11,6 +11,10 @@ pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(30 * 60);
 /// The wait after the first refusal of what was accepted before: a PBX that
 /// is half loaded knows none of its accounts.
 pub(crate) const SECOND_LOOK: Duration = Duration::from_secs(60);
+/// How soon after a refusal that a person has to mend the next attempt may be,
+/// however often the trunk goes and comes back: a password that was wrong a
+/// moment ago still is, and some PBXes shut out whoever tries a few times.
+pub(crate) const REST_AFTER_REFUSAL: Duration = Duration::from_secs(5 * 60);
 /// No refresh comes sooner, whatever the peer grants.
 pub(crate) const SHORTEST_REFRESH: Duration = Duration::from_secs(5);
 /// A longer minimum in a 423 is not believed.

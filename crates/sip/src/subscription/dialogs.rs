@@ -54,7 +54,7 @@ pub(crate) enum Fit {
 /// The dialogs of a line.
 #[derive(Debug, Default)]
 pub(crate) struct Dialogs {
-    version: Option<u32>,
+    version: Option<u64>,
     by_id: BTreeMap<String, Activity>,
 }
 
@@ -118,7 +118,7 @@ impl Dialogs {
 
 /// A document as it stands.
 struct Info {
-    version: u32,
+    version: u64,
     full: bool,
     dialogs: Vec<(String, Activity)>,
 }
@@ -163,7 +163,7 @@ fn activity(dialog: Node<'_, '_>) -> Option<Activity> {
 mod tests {
     use super::*;
 
-    fn document(version: u32, state: &str, dialogs: &str) -> String {
+    fn document(version: u64, state: &str, dialogs: &str) -> String {
         format!(
             "<?xml version=\"1.0\"?>\n<dialog-info xmlns=\"{NAMESPACE}\" version=\"{version}\" \
              state=\"{state}\" entity=\"sip:2001@pbx\">{dialogs}</dialog-info>"
@@ -244,6 +244,17 @@ mod tests {
     }
 
     #[test]
+    fn a_pbx_may_count_its_documents_by_the_clock() {
+        let mut dialogs = Dialogs::default();
+        let now = 1_795_881_600_000;
+        take(&mut dialogs, &document(now, "full", ""));
+        let rings = dialog("a", "", "early");
+        let fit = take(&mut dialogs, &document(now + 1, "partial", &rings));
+        assert_eq!(fit, Fit::InOrder);
+        assert_eq!(dialogs.activity(), Activity::Ringing);
+    }
+
+    #[test]
     fn a_prefix_for_the_namespace_is_read_too() {
         let text = format!(
             "<d:dialog-info xmlns:d=\"{NAMESPACE}\" version=\"1\" state=\"full\" entity=\"e\">\
@@ -258,6 +269,12 @@ mod tests {
     #[test]
     fn what_is_no_dialog_information_is_refused_and_changes_nothing() {
         let bomb = "<!DOCTYPE d [<!ENTITY a \"aaaa\">]><d>&a;</d>";
+        // Sound but for what it declares.
+        let declares = document(2, "full", &dialog("a", "", "&s;")).replacen(
+            "<dialog-info",
+            "<!DOCTYPE dialog-info [<!ENTITY s \"confirmed\">]><dialog-info",
+            1,
+        );
         let elsewhere = document(1, "full", "").replace(NAMESPACE, "urn:x");
         let no_state = document(1, "whole", "");
         let no_version = document(1, "full", "").replace("version=\"1\" ", "version=\"-1\" ");
@@ -266,7 +283,16 @@ mod tests {
             &mut dialogs,
             &document(1, "full", &dialog("a", "", "early")),
         );
-        for text in ["", "<", "nothing", bomb, &elsewhere, &no_state, &no_version] {
+        for text in [
+            "",
+            "<",
+            "nothing",
+            bomb,
+            &declares,
+            &elsewhere,
+            &no_state,
+            &no_version,
+        ] {
             assert!(dialogs.take(text.as_bytes()).is_err(), "{text}");
         }
         assert_eq!(dialogs.take(&[0xff]), Err(DialogsError::NotUtf8));

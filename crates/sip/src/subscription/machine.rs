@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::words::{Action, Input, News, Reason, SubscriptionStanding, Substate, Why};
-use crate::registration::patience::{self, SHORTEST_REFRESH};
+use crate::registration::patience::{self, REST_AFTER_REFUSAL, SECOND_LOOK, SHORTEST_REFRESH};
 use crate::registration::{Answer, Jitter};
 
 /// How long a stop waits for the last NOTIFY after the notifier's 200.
@@ -78,6 +78,10 @@ pub(crate) struct Subscription {
     /// Failures in a row.
     failures: u32,
     refused: Option<u16>,
+    /// When it was refused for whom it is asked by.
+    shut_out_at: Option<Instant>,
+    /// When the whole was asked for last because a document was missing.
+    behind_at: Option<Instant>,
     failure_told: bool,
 }
 
@@ -99,6 +103,8 @@ impl Subscription {
             notify_within,
             failures: 0,
             refused: None,
+            shut_out_at: None,
+            behind_at: None,
             failure_told: false,
         }
     }
@@ -107,7 +113,12 @@ impl Subscription {
     pub(crate) fn deadline(&self) -> Option<(Instant, Why)> {
         match (self.state, self.first_notify_by) {
             (State::Waiting { until, .. }, Some(by)) if by < until => Some((by, Why::FirstNotify)),
-            (State::Waiting { until, why }, _) => Some((until, why)),
+            (State::Waiting { until, why }, _) => match (self.held_until, why) {
+                (Some(end), Why::BackOff | Why::Refused) if end < until => {
+                    Some((end, Why::RunsOut))
+                }
+                _ => Some((until, why)),
+            },
             (State::Parting { until }, _) => Some((until, Why::LastNotify)),
             (State::Dormant | State::Asking { .. } | State::Leaving { .. } | State::Over, _) => {
                 None
@@ -149,6 +160,10 @@ impl Subscription {
         jitter: Jitter,
     ) -> (Action, Option<News>) {
         match (self.state, input) {
+            (State::Waiting { until, .. }, Input::Back { turn }) if self.rested(turn) > turn => {
+                self.wait(until.min(self.rested(turn)), Why::Refused);
+                (Action::Wait, None)
+            }
             (State::Dormant | State::Waiting { .. }, Input::Back { turn }) => {
                 self.wait(turn, Why::Turn);
                 self.failures = 0;
@@ -160,8 +175,11 @@ impl Subscription {
                 self.on_notified(substate, turn, (until, why), now, jitter)
             }
             (State::Waiting { until, why }, Input::Behind) => {
-                let soon = until.min(now + SHORTEST_REFRESH);
-                if why == Why::Refresh {
+                // A notifier that never tells the whole is not asked each time.
+                let asked = self.behind_at.map(|at| at + SECOND_LOOK);
+                let soon = asked.unwrap_or(now).max(now + SHORTEST_REFRESH);
+                if why == Why::Refresh && soon < until {
+                    self.behind_at = Some(soon);
                     self.wait(soon, why);
                 }
                 (Action::Wait, None)
@@ -231,8 +249,18 @@ impl Subscription {
                 let news = News::Untold { again_in: wait };
                 (action, self.once(news))
             }
+            Some((_, Why::RunsOut)) => {
+                self.forget();
+                (Action::Wait, None)
+            }
             _ => (self.ask(now), None),
         }
+    }
+
+    /// This turn, or a later one where a password was wrong just now.
+    fn rested(&self, turn: Instant) -> Instant {
+        let rested = self.shut_out_at.map(|at| at + REST_AFTER_REFUSAL);
+        rested.map_or(turn, |rested| turn.max(rested))
     }
 
     /// In the dialog there is while the notifier keeps it, else in a new one.
@@ -298,135 +326,6 @@ impl Subscription {
         }
     }
 
-    /// A NOTIFY that overtakes the answer to the SUBSCRIBE (RFC 6665 §4.1.2.4).
-    fn heard_while_asking(
-        &mut self,
-        substate: Substate,
-        turn: Instant,
-        then: Then,
-        now: Instant,
-    ) -> Then {
-        self.heard = true;
-        self.first_notify_by = None;
-        match (substate, then) {
-            (Substate::Terminated { .. }, Then::Leave) => {
-                self.forget();
-                Then::Leave
-            }
-            (
-                Substate::Terminated {
-                    reason,
-                    retry_after,
-                },
-                _,
-            ) => Then::End {
-                reason,
-                retry_after,
-                turn,
-            },
-            (Substate::Active { expires }, then) => {
-                self.hold(expires, false, now);
-                then
-            }
-            (Substate::Pending { expires }, then) => {
-                self.hold(expires, true, now);
-                then
-            }
-        }
-    }
-
-    fn hold(&mut self, expires: Option<Duration>, pending: bool, now: Instant) {
-        let granted = expires.unwrap_or(self.expires).min(self.expires);
-        self.held_until = Some(now + granted);
-        self.since.get_or_insert(now);
-        self.pending = pending;
-    }
-
-    fn on_notified(
-        &mut self,
-        substate: Substate,
-        turn: Instant,
-        (until, why): (Instant, Why),
-        now: Instant,
-        jitter: Jitter,
-    ) -> (Action, Option<News>) {
-        if self.held_until.is_none() {
-            return (Action::Wait, None);
-        }
-        let (expires, pending) = match substate {
-            Substate::Active { expires } => (expires, false),
-            Substate::Pending { expires } => (expires, true),
-            Substate::Terminated {
-                reason,
-                retry_after,
-            } => return self.ended(reason, retry_after, turn, now, jitter),
-        };
-        self.first_notify_by = None;
-        if let Some(expires) = expires {
-            // §4.1.3: what a NOTIFY says of the time left is what counts.
-            self.hold(Some(expires), pending, now);
-            let sooner = now + patience::refresh_after(expires.min(self.expires), jitter);
-            if why == Why::Refresh && sooner < until {
-                self.wait(sooner, Why::Refresh);
-            }
-        }
-        self.pending = pending;
-        (Action::Wait, self.good_news(now))
-    }
-
-    /// The news that it works, where that is any.
-    fn good_news(&mut self, now: Instant) -> Option<News> {
-        if self.standing(now) != SubscriptionStanding::Active {
-            return None;
-        }
-        self.refused = None;
-        let again = std::mem::take(&mut self.failure_told);
-        let told = std::mem::replace(&mut self.active_told, true);
-        (!told || again).then_some(News::Active { again })
-    }
-
-    /// The notifier has ended it (§4.1.3).
-    fn ended(
-        &mut self,
-        reason: Reason,
-        retry_after: Option<Duration>,
-        turn: Instant,
-        now: Instant,
-        jitter: Jitter,
-    ) -> (Action, Option<News>) {
-        self.forgive(now);
-        self.forget();
-        match reason {
-            // One that is ended again and again within a minute has to wait.
-            Reason::Deactivated | Reason::Timeout if self.failures == 0 => {
-                self.failures = 1;
-                self.wait(turn, Why::Turn);
-                (Action::Wait, None)
-            }
-            Reason::Rejected | Reason::NoResource | Reason::Invariant => {
-                let wait = patience::after_refusal(false, jitter);
-                let is_news = self.refused.is_none();
-                self.refused = Some(200);
-                self.failure_told = true;
-                let action = self.after_failure(wait, Why::Refused, Then::Settle, now);
-                let news = News::Ended {
-                    reason,
-                    again_in: wait,
-                };
-                (action, is_news.then_some(news))
-            }
-            Reason::Deactivated
-            | Reason::Timeout
-            | Reason::Probation
-            | Reason::GiveUp
-            | Reason::Other => {
-                let wait = self.back_off(retry_after, jitter);
-                let action = self.after_failure(wait, Why::BackOff, Then::Settle, now);
-                (action, None)
-            }
-        }
-    }
-
     /// Told only the first time in a row.
     fn once(&mut self, news: News) -> Option<News> {
         let told = std::mem::replace(&mut self.failure_told, true);
@@ -441,6 +340,9 @@ impl Subscription {
         self.failures = self.failures.saturating_add(1);
         match then {
             Then::Settle | Then::End { .. } => self.wait(now + wait, why),
+            Then::Turn(turn) if self.rested(turn) > turn => {
+                self.wait((now + wait).min(self.rested(turn)), why);
+            }
             Then::Turn(turn) => {
                 self.failures = 0;
                 self.wait(turn, Why::Turn);
@@ -452,5 +354,6 @@ impl Subscription {
 }
 
 mod answers;
+mod notified;
 #[cfg(test)]
 mod tests;

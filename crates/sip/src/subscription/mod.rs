@@ -11,12 +11,13 @@ mod request;
 mod summary;
 mod words;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use rsipstack::transaction::Transaction;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{AccountName, TrunkName};
 use crate::legs::DialogKey;
@@ -75,17 +76,41 @@ pub struct SubscriptionState {
 #[derive(Debug)]
 pub(crate) struct Interest {
     pub(crate) config: SubscriptionConfig,
+    /// Cancelled when it is to be ended.
+    pub(crate) leaving: CancellationToken,
     now: Mutex<(SubscriptionStanding, Option<Known>)>,
+    /// Of all subscriptions.
+    changes: watch::Sender<()>,
 }
 
 impl Interest {
+    fn new(
+        config: &SubscriptionConfig,
+        leaving: &CancellationToken,
+        changes: &watch::Sender<()>,
+    ) -> Arc<Self> {
+        Arc::new(Interest {
+            config: config.clone(),
+            leaving: leaving.child_token(),
+            now: Mutex::new((SubscriptionStanding::Trying, None)),
+            changes: changes.clone(),
+        })
+    }
+
     fn set_standing(&self, standing: SubscriptionStanding) {
-        self.now().0 = standing;
+        let before = std::mem::replace(&mut self.now().0, standing);
+        if before != standing {
+            self.changes.send_replace(());
+        }
     }
 
     /// Whether it is news.
     fn learn(&self, known: Known) -> bool {
-        self.now().1.replace(known) != Some(known)
+        let is_news = self.now().1.replace(known) != Some(known);
+        if is_news {
+            self.changes.send_replace(());
+        }
+        is_news
     }
 
     fn state(&self) -> SubscriptionState {
@@ -108,32 +133,80 @@ impl Interest {
 pub(crate) type Inbox = mpsc::Sender<Box<Transaction>>;
 
 /// All subscriptions, and the dialogs that they are in.
-#[derive(Default)]
 pub(crate) struct Subscriptions {
-    all: Vec<Arc<Interest>>,
+    all: RwLock<Vec<Arc<Interest>>>,
+    /// Ends all of them.
+    leaving: CancellationToken,
+    changes: watch::Sender<()>,
     by_dialog: Arc<DashMap<DialogKey, (Arc<Trunk>, Inbox)>>,
 }
 
 impl Subscriptions {
-    pub(crate) fn new(configs: &[SubscriptionConfig]) -> Self {
-        let interests = configs.iter().map(|config| {
-            Arc::new(Interest {
-                config: config.clone(),
-                now: Mutex::new((SubscriptionStanding::Trying, None)),
-            })
-        });
+    /// Those of `configs`, which `leaving` ends.
+    pub(crate) fn new(configs: &[SubscriptionConfig], leaving: &CancellationToken) -> Self {
+        let changes = watch::channel(()).0;
+        let all = configs.iter();
+        let all = all.map(|config| Interest::new(config, leaving, &changes));
         Self {
-            all: interests.collect(),
+            all: RwLock::new(all.collect()),
+            leaving: leaving.clone(),
+            changes,
             by_dialog: Arc::default(),
         }
     }
 
-    pub(crate) fn all(&self) -> &[Arc<Interest>] {
-        &self.all
+    /// Puts the subscriptions of `configs` in the place of those that there
+    /// are, and ends the others. One whose configuration is the same stays,
+    /// unless its account is not the same any more (`has_new_account`). Returns
+    /// those that are new.
+    pub(crate) fn replace(
+        &self,
+        configs: &[SubscriptionConfig],
+        has_new_account: impl Fn(&SubscriptionConfig) -> bool,
+    ) -> Vec<Arc<Interest>> {
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        let mut before = std::mem::take(&mut *all);
+        let mut come = Vec::new();
+        for config in configs {
+            let same = before
+                .iter()
+                .position(|interest| interest.config == *config);
+            let interest = match same.filter(|_| !has_new_account(config)) {
+                Some(at) => before.swap_remove(at),
+                None => {
+                    let interest = Interest::new(config, &self.leaving, &self.changes);
+                    come.push(interest.clone());
+                    interest
+                }
+            };
+            all.push(interest);
+        }
+        for gone in before {
+            gone.leaving.cancel();
+        }
+        self.changes.send_replace(());
+        come
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Interest>> {
+        self.read(|all| all.to_vec())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.read(<[_]>::len)
     }
 
     pub(crate) fn states(&self) -> Vec<SubscriptionState> {
-        self.all.iter().map(|interest| interest.state()).collect()
+        self.read(|all| all.iter().map(|interest| interest.state()).collect())
+    }
+
+    /// Marked at each change of what [`Subscriptions::states`] tells.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    fn read<T>(&self, what: impl FnOnce(&[Arc<Interest>]) -> T) -> T {
+        what(&self.all.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Who takes the NOTIFYs of a dialog, provided they come from its
@@ -166,17 +239,27 @@ impl Drop for Place {
     }
 }
 
-#[doc(hidden)]
-pub mod fuzzing {
+pub(crate) mod fuzzing {
     //! What the fuzz targets in `fuzz/` feed with bytes of anybody's making. No
     //! part of the crate's interface.
 
+    use rsipstack::sip::Request;
+
     use super::dialogs::Dialogs;
     use super::summary::MessageSummary;
+    use super::{Package, notify as head};
 
     /// Bodies of `message-summary`.
     pub fn message_summary(bytes: &[u8]) {
         let _ = MessageSummary::parse(bytes);
+    }
+
+    /// The head of a NOTIFY, for each package.
+    pub(crate) fn notify(request: &Request) {
+        for package in [Package::MessageSummary, Package::Dialog] {
+            let _ = head::read(request, package);
+            let _ = head::has_body(request, package);
+        }
     }
 
     /// Documents of `dialog`, one after the other, a zero byte between them:

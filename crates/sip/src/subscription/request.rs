@@ -10,7 +10,7 @@ use crate::config::Transport;
 use crate::message::{Head, Sender};
 use crate::registration::{Answer, RegistrationConfig, refusal, route, seconds};
 use crate::snapshot::DialogSnapshot;
-use crate::target::Hop;
+use crate::target::{Hop, Target};
 use crate::transact::Outcome;
 
 /// Whose words they are, and to whom.
@@ -18,22 +18,25 @@ pub(super) struct Ends<'a> {
     pub(super) config: &'a SubscriptionConfig,
     pub(super) account: Option<&'a RegistrationConfig>,
     pub(super) domain: Option<&'a str>,
-    pub(super) notifier: Hop,
+    pub(super) notifier: &'a Target,
+    /// As whom the trunk asks where no account does.
+    pub(super) trunk_user: &'a str,
 }
 
 impl Ends<'_> {
     /// The dialog before anything was said in it: it has no tag of the peer's.
     pub(super) fn open(&self, call_id: String, local_tag: String) -> DialogSnapshot {
-        let own_host = address::host_of(self.notifier.address.ip());
+        let own_host = self.notifier.domain();
         let host = self.domain.unwrap_or(&own_host);
         let user = &self.config.user;
-        let from = self.account.map_or(user, |account| &account.user);
-        let address = self.notifier.address.to_string();
-        let mut target = address::sip_uri(user, self.domain.unwrap_or(&address));
-        target.push_str(self.notifier.transport.uri_parameter());
+        // A PBX may take whoever names itself as one of its telephones for that telephone.
+        let from = self
+            .account
+            .map_or(self.trunk_user, |account| &account.user);
+        let target = self.notifier.uri(user, self.domain);
         DialogSnapshot {
             trunk: self.config.trunk.clone(),
-            transport: self.notifier.transport,
+            transport: self.notifier.hop.transport,
             call_id,
             local: format!("<{}>", address::sip_uri(from, host)),
             local_tag,
@@ -44,6 +47,7 @@ impl Ends<'_> {
             route_set: Vec::new(),
             peer: self.next().address,
             account: self.config.account.clone(),
+            refusal: None,
         }
     }
 
@@ -51,8 +55,8 @@ impl Ends<'_> {
     fn next(&self) -> Hop {
         let proxy = self.account.and_then(|account| account.proxy);
         Hop {
-            address: proxy.unwrap_or(self.notifier.address),
-            ..self.notifier
+            address: proxy.unwrap_or(self.notifier.hop.address),
+            ..self.notifier.hop
         }
     }
 }
@@ -135,8 +139,9 @@ mod tests {
 
     use super::super::Package;
     use super::*;
-    use crate::config::{AccountName, TrunkName};
+    use crate::config::{AccountName, NamedTarget, TrunkName};
     use crate::registration::tests::config as account;
+    use crate::target::{Place, Rank};
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -151,7 +156,35 @@ mod tests {
         }
     }
 
+    fn notifier(name: Option<&str>) -> Target {
+        let name = name.map(|name| NamedTarget {
+            name: name.into(),
+            port: None,
+            priority: 0,
+            weight: 1,
+        });
+        let rank = Rank {
+            priority: (0, 0),
+            weight: 1,
+        };
+        let address = ([192, 0, 2, 1], 5060).into();
+        let place = Place {
+            address,
+            rank,
+            name,
+        };
+        Target::new(place, Transport::Tcp)
+    }
+
     fn written(domain: Option<&str>, then: impl FnOnce(&mut DialogSnapshot)) -> String {
+        written_to(&notifier(None), domain, then)
+    }
+
+    fn written_to(
+        notifier: &Target,
+        domain: Option<&str>,
+        then: impl FnOnce(&mut DialogSnapshot),
+    ) -> String {
         let sender = Sender {
             transport: Transport::Tcp,
             local: ([192, 0, 2, 9], 5070).into(),
@@ -164,10 +197,8 @@ mod tests {
             config: &config,
             account: Some(&account),
             domain,
-            notifier: Hop {
-                transport: Transport::Tcp,
-                address: ([192, 0, 2, 1], 5060).into(),
-            },
+            notifier,
+            trunk_user: "mxtrunk",
         };
         let mut dialog = ends.open("c".into(), "t".into());
         assert_eq!(dialog.peer, ([192, 0, 2, 5], 5080).into());
@@ -196,6 +227,15 @@ mod tests {
         let text = written(None, |_| {});
         let line = "SUBSCRIBE sip:*97@192.0.2.1:5060;transport=TCP SIP/2.0\r\n";
         assert!(text.starts_with(line), "{text}");
+    }
+
+    #[test]
+    fn a_notifier_that_is_known_by_name_is_called_by_it() {
+        let text = written_to(&notifier(Some("pbx.example.org")), None, |_| {});
+        let line = "SUBSCRIBE sip:*97@pbx.example.org;transport=TCP SIP/2.0\r\n";
+        assert!(text.starts_with(line), "{text}");
+        assert!(text.contains("To: <sip:*97@pbx.example.org>\r\n"), "{text}");
+        assert!(text.contains("From: <sip:alice@pbx.example.org>;tag=t\r\n"));
     }
 
     #[test]

@@ -91,6 +91,14 @@ pub(crate) enum News {
     Untold { again_in: Duration },
 }
 
+impl News {
+    /// Whether the outage of the trunk, which was told, says it already: it
+    /// holds for each of its lines.
+    pub(crate) fn is_of_the_outage(self, trunk_is_up: bool) -> bool {
+        matches!(self, Self::Failed { status: None, .. }) && !trunk_is_up
+    }
+}
+
 /// How a subscription stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SubscriptionStanding {
@@ -123,6 +131,8 @@ pub(crate) enum Why {
     BackOff,
     /// To ask again a notifier that has refused it.
     Refused,
+    /// For its end, with nothing to be done before.
+    RunsOut,
     /// For the last NOTIFY.
     LastNotify,
 }

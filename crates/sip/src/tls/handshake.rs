@@ -9,7 +9,7 @@ use rustls::{AlertDescription, CertificateError, ClientConfig, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
-use super::identity::TlsIdentity;
+use super::identity::{Shown, TlsIdentity};
 use super::trust::{Judge, Untrusted, provider};
 use super::verifier::Verifier;
 
@@ -52,11 +52,12 @@ impl Tls {
     /// Shakes hands with a peer that we connected to.
     pub(crate) async fn connect(&self, stream: TcpStream, judge: Judge) -> Result<Secured, Failed> {
         let name = server_name(&judge, &stream)?;
+        let own = judge.identity.clone().or_else(|| self.identity());
         let builder = ClientConfig::builder_with_provider(Arc::new(provider()))
             .with_protocol_versions(VERSIONS)?
             .dangerous()
             .with_custom_certificate_verifier(Verifier::new(vec![judge]));
-        let mut config = match self.identity() {
+        let mut config = match own {
             Some(own) => builder.with_client_cert_resolver(Arc::new(
                 rustls::sign::SingleCertAndKey::from(own.0.as_ref().clone()),
             )),
@@ -77,13 +78,13 @@ impl Tls {
         stream: TcpStream,
         judges: Vec<Judge>,
     ) -> Result<Secured, Failed> {
-        let own = self.identity().ok_or(Failed::NoIdentity)?;
+        let mut own: Vec<_> = judges.iter().filter_map(|j| j.identity.clone()).collect();
+        own.extend(self.identity());
+        let shown = Shown::of(own).ok_or(Failed::NoIdentity)?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
             .with_protocol_versions(VERSIONS)?
             .with_client_cert_verifier(Verifier::new(judges.clone()))
-            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(
-                own.0.as_ref().clone(),
-            )));
+            .with_cert_resolver(Arc::new(shown));
         config.send_tls13_tickets = 0;
         let stream = TlsAcceptor::from(Arc::new(config)).accept(stream).await?;
         let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use super::certificate::Certificate;
 use super::trust::{TlsError, provider};
 
 /// Our own certificate, with those between it and its authority, and its key.
@@ -31,6 +33,49 @@ impl TlsIdentity {
             error => TlsError::Certificate(error.to_string()),
         })?;
         Ok(Self(Arc::new(pair)))
+    }
+}
+
+/// By what others see of it.
+impl PartialEq for TlsIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.cert == other.0.cert
+    }
+}
+
+impl Eq for TlsIdentity {}
+
+/// Who we are to somebody who connects to us: the one that it asks for (SNI,
+/// RFC 6066 §3), else the first.
+#[derive(Debug)]
+pub(super) struct Shown {
+    first: TlsIdentity,
+    others: Vec<TlsIdentity>,
+}
+
+impl Shown {
+    /// `None` of nobody.
+    pub(super) fn of(all: Vec<TlsIdentity>) -> Option<Self> {
+        let mut all = all.into_iter();
+        let first = all.next()?;
+        let others = all.collect();
+        Some(Self { first, others })
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let asked = hello.server_name();
+        let mut all = std::iter::once(&self.first).chain(&self.others);
+        let found = asked.and_then(|name| all.find(|identity| identity.is_for(name)));
+        Some(found.unwrap_or(&self.first).0.clone())
+    }
+}
+
+impl TlsIdentity {
+    fn is_for(&self, name: &str) -> bool {
+        let own = self.0.cert.first().and_then(Certificate::read);
+        own.is_some_and(|certificate| certificate.is_for(name))
     }
 }
 

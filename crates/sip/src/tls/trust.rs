@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use webpki::{EndEntityCert, Error, KeyUsage};
 
 use super::certificate::Certificate;
+use super::identity::TlsIdentity;
 
 /// How the peer of a TLS trunk shows who it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct TlsPeer {
     pub name: Option<String>,
     /// Whether it has to show one when it connects to us, too.
     pub shows_certificate: bool,
+    /// Who we are to it; where that is not set, who we are to all.
+    pub identity: Option<TlsIdentity>,
 }
 
 impl Default for TlsPeer {
@@ -30,6 +33,7 @@ impl Default for TlsPeer {
             trust: Trust::Authorities(Vec::new()),
             name: None,
             shows_certificate: true,
+            identity: None,
         }
     }
 }
@@ -180,6 +184,8 @@ pub(crate) struct Judge {
     /// The names of which its certificate has to be for one.
     pub(crate) names: Vec<String>,
     pub(crate) shows_certificate: bool,
+    /// Who we are to it, where that is another than to all.
+    pub(crate) identity: Option<TlsIdentity>,
 }
 
 impl Judge {
@@ -257,6 +263,7 @@ mod tests {
             trust,
             names: vec![name.to_owned()],
             shows_certificate: true,
+            identity: None,
         }
     }
 

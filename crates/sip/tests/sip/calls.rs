@@ -21,6 +21,7 @@ async fn a_call_is_set_up_and_ended(transport: Transport) {
         account: None,
         sdp,
         call_id,
+        replaces: None,
     } = event.what
     else {
         panic!("{event:?}");
@@ -188,6 +189,7 @@ async fn a_withheld_number_arrives_empty() {
         sdp: OFFER.into(),
         replaces: None,
         referred_by: None,
+        forwarded: None,
         account: None,
     };
     left.tell(LegId(1), invite);
@@ -220,6 +222,7 @@ async fn commands_that_cannot_be_taken_are_refused() {
         sdp: OFFER.into(),
         replaces: None,
         referred_by: None,
+        forwarded: None,
         account: None,
     };
     let again = left.agent.send(out, invite("peer", "1001"));
@@ -252,6 +255,7 @@ async fn a_full_trunk_refuses_calls_both_ways() {
         sdp: OFFER.into(),
         replaces: None,
         referred_by: None,
+        forwarded: None,
         account: None,
     };
     assert_eq!(
@@ -281,6 +285,7 @@ async fn calls_over_a_trunks_rate_are_refused_on_their_way_out() {
             sdp: OFFER.into(),
             replaces: None,
             referred_by: None,
+            forwarded: None,
             account: None,
         };
         let refused = left.agent.send(LegId(3), invite("1001"));
@@ -325,6 +330,7 @@ async fn a_call_to_an_emergency_number_goes_out_over_every_limit() {
         sdp: OFFER.into(),
         replaces: None,
         referred_by: None,
+        forwarded: None,
         account: None,
     };
     let other = right.agent.send(LegId(8), invite("1001"));

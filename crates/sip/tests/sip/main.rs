@@ -3,21 +3,29 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod accounts;
+mod bans;
 mod calls;
 mod challenges;
+mod corpora;
 mod early;
 mod failover;
 mod fence;
+mod identified;
 mod keys;
 mod names;
 mod offerless;
+mod offers_in;
 mod orphan;
 mod outage;
+mod oversized;
 mod peer;
 mod phone;
+mod referrals;
 mod registrations;
 mod reliable;
 mod reoffers;
+mod replaced;
 mod sessions;
 mod slow;
 mod subscriptions;

@@ -119,6 +119,7 @@ async fn call(peer: &Peer) -> mxtrunk_sip::LegId {
         sdp: crate::peer::OFFER.into(),
         replaces: None,
         referred_by: None,
+        forwarded: None,
     };
     let leg = mxtrunk_sip::LegId(1);
     let sent = || match peer.agent.send(leg, invite()) {

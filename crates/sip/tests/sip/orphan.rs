@@ -74,6 +74,26 @@ async fn an_outgoing_call_is_ended_after_a_crash_over_tcp() {
 }
 
 #[tokio::test]
+async fn a_dialog_that_has_said_more_since_it_was_written_down_is_ended_all_the_same() {
+    let Pair {
+        mut left,
+        mut right,
+        left_config,
+    } = pair(Transport::Udp).await;
+    let (out, inc) = crate::peer::answered(&mut left, &mut right).await;
+    let dialog = left.agent.dialog(out).expect("it is answered");
+    for _ in 0..3 {
+        let sdp = crate::peer::OFFER.into();
+        left.tell(out, Command::Reoffer { sdp });
+        assert!(matches!(right.on(inc).await, Happened::Reoffered { .. }));
+        right.tell(inc, Command::AnswerReoffer { sdp: ANSWER.into() });
+        assert!(matches!(left.on(out).await, Happened::Reanswered { .. }));
+    }
+    let left = restart(left, left_config).await;
+    assert_eq!(left.agent.end_orphan(&through_json(&dialog)).await, Ok(200));
+}
+
+#[tokio::test]
 async fn an_incoming_call_is_ended_from_the_snapshot_before_its_200() {
     let Pair {
         mut left,
@@ -85,10 +105,52 @@ async fn an_incoming_call_is_ended_from_the_snapshot_before_its_200() {
     let dialog = left.agent.dialog(inc).unwrap();
     left.tell(inc, Command::Answer { sdp: ANSWER.into() });
     assert!(matches!(right.on(out).await, Happened::Answered { .. }));
-    assert!(matches!(left.on(inc).await, Happened::Established { dialog: d, .. } if d == dialog));
+    let Happened::Established { dialog: later, .. } = left.on(inc).await else {
+        panic!("no ACK");
+    };
+    assert_eq!(later.refusal, None, "there is nothing to refuse any more");
     let left = restart(left, left_config).await;
     assert_eq!(left.agent.end_orphan(&through_json(&dialog)).await, Ok(200));
     assert!(matches!(right.on(out).await, Happened::Ended { .. }));
+}
+
+#[tokio::test]
+async fn a_telephone_that_rings_when_we_crash_stops_ringing() {
+    let Pair {
+        mut left,
+        mut right,
+        left_config,
+    } = pair(Transport::Udp).await;
+    let out = left.call(1, "1001");
+    let inc = right.incoming().await;
+    right.tell(inc, Command::Ring);
+    assert_eq!(left.on(out).await, Happened::Ringing);
+    let dialog = through_json(&left.agent.dialog(out).expect("it rings"));
+    let left = restart(left, left_config).await;
+    assert_eq!(left.agent.end_orphan(&dialog).await, Ok(200));
+    let gave_up = right.on(inc).await;
+    assert!(matches!(gave_up, Happened::Cancelled { .. }), "{gave_up:?}");
+}
+
+#[tokio::test]
+async fn who_waits_for_our_answer_when_we_crash_is_refused() {
+    let Pair {
+        mut left,
+        mut right,
+        left_config,
+    } = pair(Transport::Udp).await;
+    let out = right.call(1, "2001");
+    let inc = left.incoming().await;
+    left.tell(inc, Command::Ring);
+    assert_eq!(right.on(out).await, Happened::Ringing);
+    let dialog = through_json(&left.agent.dialog(inc).expect("it rings"));
+    let left = restart(left, left_config).await;
+    assert_eq!(left.agent.end_orphan(&dialog).await, Ok(481), "it is over");
+    let refused = right.on(out).await;
+    assert!(
+        matches!(refused, Happened::Refused { status: 500, .. }),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]

@@ -110,6 +110,7 @@ impl Peer {
             sdp: OFFER.into(),
             replaces: None,
             referred_by: None,
+            forwarded: None,
             account: None,
         };
         self.agent.send(LegId(leg), invite).unwrap();

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use mxtrunk_sip::{Happened, LegId};
 use tokio::net::UdpSocket;
 
-use crate::peer::{self, DEADLINE, OFFER};
+use crate::peer::{self, ANSWER, DEADLINE, OFFER};
 
 pub(crate) struct Phone {
     pub(crate) socket: UdpSocket,
@@ -192,6 +193,21 @@ impl Phone {
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         )
+    }
+
+    /// The agent calls, and this telephone picks up under `tag`; the leg, and its INVITE.
+    pub(crate) async fn picks_up(
+        &self,
+        agent: &mut peer::Peer,
+        leg: u64,
+        tag: &str,
+    ) -> (LegId, Message) {
+        let leg = agent.call(leg, "1001");
+        let invite = self.hear_some("INVITE ").await;
+        self.reply(&invite, "200 OK", tag, "", ANSWER).await;
+        self.hear_some("ACK ").await;
+        assert!(matches!(agent.on(leg).await, Happened::Answered { .. }));
+        (leg, invite)
     }
 
     /// Answers a request; `tag` goes to To where it has none.

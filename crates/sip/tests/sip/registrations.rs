@@ -14,7 +14,7 @@ use crate::phone::{Message, Phone};
 const CHALLENGE: &str =
     "WWW-Authenticate: Digest realm=\"pbx\", nonce=\"n1\", qop=\"auth\", algorithm=MD5\r\n";
 
-fn account(username: &str, contact: &str) -> RegistrationConfig {
+pub(crate) fn account(username: &str, contact: &str) -> RegistrationConfig {
     RegistrationConfig {
         trunk: TrunkName("peer".into()),
         user: username.into(),
@@ -29,12 +29,12 @@ fn account(username: &str, contact: &str) -> RegistrationConfig {
     }
 }
 
-fn alice(config: &mut SipConfig) {
+pub(crate) fn alice(config: &mut SipConfig) {
     config.registrations = vec![account("alice", "2001")];
 }
 
 /// Answers a REGISTER with what it asked for.
-async fn accept(phone: &Phone, register: &Message) {
+pub(crate) async fn accept(phone: &Phone, register: &Message) {
     let contact = register.header("Contact").unwrap();
     let expires = register.header("Expires").unwrap();
     let headers = format!("Contact: {contact};expires={expires}\r\n");
@@ -42,11 +42,11 @@ async fn accept(phone: &Phone, register: &Message) {
     phone.reply(register, "200 OK", "r", &headers, "").await;
 }
 
-fn stands(agent: &Peer, wanted: Standing) -> bool {
+pub(crate) fn stands(agent: &Peer, wanted: Standing) -> bool {
     agent.agent.registrations()[0].standing == wanted
 }
 
-async fn registered(phone: &Phone, agent: &Peer) {
+pub(crate) async fn registered(phone: &Phone, agent: &Peer) {
     let register = phone.hear_some("REGISTER ").await;
     accept(phone, &register).await;
     let is_registered = || stands(agent, Standing::Registered);
@@ -277,6 +277,7 @@ fn call(agent: &Peer, leg: u64, account: Option<&str>) {
         sdp: OFFER.into(),
         replaces: None,
         referred_by: None,
+        forwarded: None,
     };
     agent.agent.send(LegId(leg), invite).unwrap();
 }
@@ -316,6 +317,7 @@ async fn a_call_of_an_account_that_is_none_is_not_placed() {
         sdp: OFFER.into(),
         replaces: None,
         referred_by: None,
+        forwarded: None,
     };
     let refused = agent.agent.send(LegId(1), nobody);
     assert!(matches!(refused, Err(Refused::UnknownAccount { .. })));

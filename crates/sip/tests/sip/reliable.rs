@@ -108,6 +108,33 @@ async fn the_answer_waits_for_the_prack_of_early_media() {
     assert!(matches!(agent.on(leg).await, Happened::Established { .. }));
 }
 
+/// RFC 3262 section 3 holds the answer back for early media alone.
+#[tokio::test]
+async fn an_answer_overtakes_the_prack_of_a_ringing_which_is_accepted_after_it() {
+    let (phone, mut agent) = Phone::with(|_| {}).await;
+    let (invite, leg) = offered(&phone, &mut agent, REQUIRED).await;
+    agent.tell(leg, Command::Ring);
+    let ringing = phone.hear_some("SIP/2.0 180").await;
+    agent.tell(leg, Command::Answer { sdp: ANSWER.into() });
+    let answer = phone.hear_some("SIP/2.0 200").await;
+    assert_eq!(answer.header("CSeq"), Some("1 INVITE"));
+    acknowledge(&phone, &invite, &ringing, 2).await;
+    // The answer comes again meanwhile: its ACK is due.
+    let prack = loop {
+        let ok = phone.hear_some("SIP/2.0 200").await;
+        if ok.header("CSeq") != Some("1 INVITE") {
+            break ok;
+        }
+    };
+    assert_eq!(prack.header("CSeq"), Some("2 PRACK"));
+    let wrong = phone.in_dialog("PRACK", 3, &invite, &ringing, "RAck: 99 1 INVITE\r\n", "");
+    phone.say(&wrong).await;
+    phone.hear_some("SIP/2.0 481").await;
+    let ack = phone.in_dialog("ACK", 1, &invite, &answer, "", "");
+    phone.say(&ack).await;
+    assert!(matches!(agent.on(leg).await, Happened::Established { .. }));
+}
+
 #[tokio::test]
 async fn a_caller_that_never_acknowledges_is_refused() {
     let (phone, mut agent) = Phone::with(|_| {}).await;

@@ -72,6 +72,70 @@ async fn an_offer_that_crosses_ours_gets_491() {
     assert_eq!(agent.on(leg).await, Happened::Reanswered { sdp });
 }
 
+/// A PBX would wait for seconds, and its hold with it, though an UPDATE of ours without an offer crosses nothing.
+#[tokio::test]
+async fn an_offer_that_crosses_a_refresh_of_ours_is_taken() {
+    let (phone, mut agent) = Phone::with(|_| {}).await;
+    let leg = agent.call(1, "1001");
+    let invite = phone.hear_some("INVITE ").await;
+    let allow = "Allow: INVITE, ACK, BYE, CANCEL, UPDATE\r\n";
+    phone.reply(&invite, "200 OK", "p", allow, ANSWER).await;
+    phone.hear_some("ACK ").await;
+    assert!(matches!(agent.on(leg).await, Happened::Answered { .. }));
+    agent.tell(leg, Command::Check);
+    let refresh = phone.hear_some("UPDATE ").await;
+    assert_eq!(refresh.body(), "");
+    let theirs = phone.in_dialog_of("INVITE", 1, &invite, "p", "", OFFER);
+    phone.say(&theirs).await;
+    let sdp = Some(OFFER.to_owned());
+    assert_eq!(agent.on(leg).await, Happened::Reoffered { sdp });
+    agent.tell(leg, Command::Answer { sdp: ANSWER.into() });
+    let answer = phone.hear_some("SIP/2.0 200").await;
+    assert_eq!(answer.header("CSeq"), Some("1 INVITE"));
+}
+
+/// A peer that refuses for ever has no offer of its own to make; our side, told that two offers had crossed, would make
+/// its own anew, for ever too.
+#[tokio::test]
+async fn a_peer_that_says_491_without_end_is_asked_four_times() {
+    let (phone, mut agent) = Phone::with(|_| {}).await;
+    let (_, _, leg) = crate::wire_in::established(&phone, &mut agent, "").await;
+    agent.tell(leg, Command::Reoffer { sdp: HOLD.into() });
+    for time in 1..=4 {
+        let reinvite = phone.hear_some("INVITE ").await;
+        assert_eq!(
+            reinvite.header("CSeq"),
+            Some(&*format!("{time} INVITE")),
+            "the Call-ID is theirs: we wait for two seconds at the most"
+        );
+        let pending = "491 Request Pending";
+        phone.reply(&reinvite, pending, "", "", "").await;
+        phone.hear_some("ACK ").await;
+    }
+    let refused = Happened::ReofferRefused { status: 500 };
+    assert_eq!(agent.on(leg).await, refused);
+    assert_eq!(agent.agent.legs(), 1);
+}
+
+#[tokio::test]
+async fn a_peer_that_cannot_take_our_offer_yet_is_asked_again_when_it_says() {
+    let (phone, mut agent) = Phone::with(|_| {}).await;
+    let (leg, _) = established(&phone, &mut agent).await;
+    let reinvite = held(&phone, &agent, leg).await;
+    let (status, later) = ("500 Server Internal Error", "Retry-After: 1\r\n");
+    let start = std::time::Instant::now();
+    phone.reply(&reinvite, status, "", later, "").await;
+    phone.hear_some("ACK ").await;
+    let again = phone.hear_some("INVITE ").await;
+    assert!(start.elapsed().as_millis() >= 1_000);
+    assert_eq!(again.body(), HOLD);
+    // Without a time it is a refusal.
+    phone.reply(&again, status, "", "", "").await;
+    phone.hear_some("ACK ").await;
+    let refused = Happened::ReofferRefused { status: 500 };
+    assert_eq!(agent.on(leg).await, refused);
+}
+
 #[tokio::test]
 async fn after_a_491_we_wait_and_offer_again() {
     let (phone, mut agent) = Phone::with(|_| {}).await;

@@ -1,9 +1,13 @@
 //! Session timers (RFC 4028) with a peer written by hand. Intervals are of
 //! 2 s, so that a refresh is due after one.
 
-use mxtrunk_sip::{Command, EndCause, Happened, LegId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use crate::peer::{ANSWER, OFFER, Peer};
+use mxtrunk_sip::{Command, EndCause, Happened, LegId, Transport};
+
+use crate::peer::{ANSWER, OFFER, Peer, address, answered, config, trunk};
 use crate::phone::{Message, Phone};
 
 const UPDATES: &str = "Allow: INVITE, ACK, BYE, UPDATE\r\nSupported: timer\r\n";
@@ -229,4 +233,40 @@ async fn a_peer_without_update_is_asked_by_invite_whether_it_knows_the_call() {
         .reply(&invite, "481 Call/Transaction Does Not Exist", "", "", "")
         .await;
     ends(&phone, &mut agent, leg, EndCause::Unknown).await;
+}
+
+/// Ten minutes with a session of 90 s are refreshed 13 times, as these 14 s with one of 2 s are.
+#[tokio::test]
+async fn a_call_in_each_direction_stands_through_the_refreshes_of_ten_minutes() {
+    let (a, b) = (address(), address());
+    let refreshed = Arc::new(AtomicUsize::new(0));
+    let at = |own, peer, count: Option<Arc<AtomicUsize>>| {
+        let mut config = config(own, trunk(peer, Transport::Udp));
+        config.trunks[0].session_expires = Duration::from_secs(2);
+        config.tap = count.map(|count| -> mxtrunk_sip::Tap {
+            Arc::new(move |seen| {
+                if seen.what == "UPDATE" {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        });
+        config
+    };
+    let mut left = Peer::start(at(a, b, Some(refreshed.clone()))).await;
+    let mut right = Peer::start(at(b, a, None)).await;
+    let (out, _) = answered(&mut left, &mut right).await;
+    let (back, _) = answered(&mut right, &mut left).await;
+    let enough = || refreshed.load(Ordering::Relaxed) >= 2 * 13;
+    let end = tokio::time::Instant::now() + 3 * crate::peer::DEADLINE;
+    while !enough() && tokio::time::Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(enough(), "{} refreshes", refreshed.load(Ordering::Relaxed));
+    // Nobody noticed anything of it, and each call ends as any other.
+    assert!(left.events.try_recv().is_err() && right.events.try_recv().is_err());
+    assert_eq!((left.agent.legs(), right.agent.legs()), (2, 2));
+    left.tell(out, Command::HangUp { reason: None });
+    right.tell(back, Command::HangUp { reason: None });
+    left.idle().await;
+    right.idle().await;
 }

@@ -79,6 +79,7 @@ fn peer_of(trust: Trust) -> TlsPeer {
         trust,
         name: None,
         shows_certificate: true,
+        identity: None,
     }
 }
 
@@ -225,6 +226,30 @@ fn pinned(issued: &Issued) -> TlsPeer {
     let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let pin: Fingerprint = digits.parse().unwrap();
     peer_of(Trust::Pinned(vec![pin]))
+}
+
+#[tokio::test]
+async fn a_trunk_has_a_certificate_of_its_own_for_both_ways() {
+    let (a, b, ours) = (address(), address(), Authority::new());
+    let (general, own, theirs) = (ours.issue(a), ours.issue(a), ours.issue(b));
+    // The other side believes the trunk's own, and nothing else.
+    let believed = |identity: Option<TlsIdentity>| {
+        let mut left = pinned(&theirs);
+        left.identity = identity;
+        [left, pinned(&own)]
+    };
+    let left = believed(Some(own.identity()));
+    let (mut left, mut right) = pair((a, b), [&general, &theirs], left).await;
+    answered(&mut left, &mut right).await;
+    drop((left, right));
+    let elsewhere = (address(), address());
+    let left = believed(Some(own.identity()));
+    let (mut left, mut right) = pair(elsewhere, [&general, &theirs], left).await;
+    answered(&mut right, &mut left).await;
+    drop((left, right));
+    let elsewhere = (address(), address());
+    let (mut left, right) = pair(elsewhere, [&general, &theirs], believed(None)).await;
+    cannot_call(&mut left, &right).await;
 }
 
 #[tokio::test]

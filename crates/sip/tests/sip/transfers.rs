@@ -2,7 +2,7 @@
 
 use mxtrunk_sip::{Command, EndCause, Happened, LegId, Replaces};
 
-use crate::peer::{ANSWER, OFFER, Peer};
+use crate::peer::{OFFER, Peer};
 use crate::phone::{Message, Phone};
 
 const BLIND: &str = "Refer-To: <sip:1002@pbx>\r\nReferred-By: <sip:1001@pbx>\r\n";
@@ -18,11 +18,7 @@ struct Scene {
 impl Scene {
     async fn established() -> Self {
         let (phone, mut agent) = Phone::with(|_| {}).await;
-        let leg = agent.call(1, "1001");
-        let invite = phone.hear_some("INVITE ").await;
-        phone.reply(&invite, "200 OK", "p", "", ANSWER).await;
-        phone.hear_some("ACK ").await;
-        assert!(matches!(agent.on(leg).await, Happened::Answered { .. }));
+        let (leg, invite) = phone.picks_up(&mut agent, 1, "p").await;
         Self {
             phone,
             agent,
@@ -244,6 +240,7 @@ async fn the_call_that_a_transfer_asks_for_names_the_replaced_dialog_and_who_ref
         sdp: OFFER.into(),
         replaces,
         referred_by: Some("<sip:1001@pbx>".into()),
+        forwarded: None,
         account: None,
     };
     scene.agent.agent.send(LegId(2), invite).unwrap();
@@ -252,4 +249,24 @@ async fn the_call_that_a_transfer_asks_for_names_the_replaced_dialog_and_who_ref
     assert_eq!(invite.header("Replaces"), replaced);
     assert_eq!(invite.header("Require"), Some("replaces"));
     assert_eq!(invite.header("Referred-By"), Some("<sip:1001@pbx>"));
+}
+
+#[tokio::test]
+async fn a_telephone_that_would_join_its_calls_with_two_people_is_declined_and_both_go_on() {
+    let mut scene = Scene::established().await;
+    let (_, other) = scene.phone.picks_up(&mut scene.agent, 2, "q").await;
+    let replaces = format!(
+        "{}%3Bto-tag%3D{}%3Bfrom-tag%3Dq",
+        other.header("Call-ID").unwrap(),
+        other.tag("From")
+    );
+    let refer = format!("Refer-To: <sip:2002@127.0.0.1?Replaces={replaces}>\r\n");
+    scene.request("REFER", 1, &refer).await;
+    let answer = scene.hear("SIP/2.0 603").await;
+    let why = answer.header("Warning").expect("it says why");
+    assert!(why.contains("cannot be joined"), "{why}");
+    // That of a dialog which the PBX has with somebody else is a transfer as ever.
+    let elsewhere = refer.replace("%3Bto-tag%3D", "x%3Bto-tag%3D");
+    scene.referred(2, &elsewhere).await;
+    assert_eq!(scene.agent.agent.legs(), 2);
 }

@@ -94,8 +94,13 @@ async fn requests_in_a_dialog_that_is_over_get_481_whoever_ended_it() {
         for (cseq, method) in (2..).zip(["INVITE", "UPDATE", "INFO", "BYE"]) {
             let late = phone.in_dialog_of(method, cseq, &invite, "p", "", "");
             phone.say(&late).await;
-            let answer = phone.hear_some("SIP/2.0 481").await;
-            assert_eq!(answer.header("CSeq"), Message(late).header("CSeq"));
+            let late = Message(late);
+            let mut answer = phone.hear_some("SIP/2.0 481").await;
+            // That to the INVITE gets no ACK and comes again.
+            while answer.header("CSeq") == Some("2 INVITE") && method != "INVITE" {
+                answer = phone.hear_some("SIP/2.0 481").await;
+            }
+            assert_eq!(answer.header("CSeq"), late.header("CSeq"));
         }
     }
 }

@@ -1,11 +1,16 @@
 //! Calls in progress, and the record of every call.
 
+mod finishing;
 mod rows;
 #[cfg(test)]
 mod tests;
 
-use crate::{Store, StoreError, UnixMillis};
-use rows::{live_from, record_from};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+
+use crate::{Stage, Store, StoreError, UnixMillis};
+pub(crate) use finishing::Finishing;
+use rows::live_from;
+pub(crate) use rows::record_from;
 
 /// The id of a call's record; unique for ever.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -62,6 +67,10 @@ pub struct CallRecord {
     pub transferred_to: Option<String>,
     /// The number that the caller dialled, where that was forwarded to the line.
     pub forwarded_by: Option<String>,
+    /// The device that picked up, where its network tells.
+    pub device: Option<String>,
+    /// The number that the line has forwarded the call to.
+    pub forwarded_to: Option<String>,
     /// Which way sound flowed: the verdict of the media plane, as a stable word.
     pub audio: Option<String>,
     /// Media statistics as JSON.
@@ -93,6 +102,8 @@ impl CallRecord {
             sip_warning: None,
             transferred_to: None,
             forwarded_by: None,
+            device: None,
+            forwarded_to: None,
             audio: None,
             stats: None,
         }
@@ -147,34 +158,23 @@ pub struct MatrixSide {
 }
 
 impl Store {
-    /// Writes the record of a call that starts, and its live row, together.
+    /// Writes the record of a call that starts, and its live row, together. One that stands is left as it is: it was
+    /// written after its call had given up waiting.
     ///
     /// # Errors
-    /// [`StoreError::Query`]; also when there is a record with this id already.
+    /// [`StoreError::Query`].
     pub async fn begin_call(&self, record: &CallRecord, live: &LiveCall) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await?;
-        sqlx::query(
-            "INSERT INTO call_records (id, direction, user_id, number, started_at, answered_at, ended_at, ended_by, reason, sip_status, sip_reason, sip_warning, transferred_to, forwarded_by, audio, stats)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(&record.id.0)
-        .bind(record.direction.word())
-        .bind(&record.user)
-        .bind(&record.number)
-        .bind(record.started_at.0)
-        .bind(record.answered_at.map(|at| at.0))
-        .bind(record.ended_at.map(|at| at.0))
-        .bind(record.ended_by.map(EndedBy::word))
-        .bind(record.reason.as_deref())
-        .bind(record.sip_status)
-        .bind(record.sip_reason.as_deref())
-        .bind(record.sip_warning.as_deref())
-        .bind(record.transferred_to.as_deref())
-        .bind(record.forwarded_by.as_deref())
-        .bind(record.audio.as_deref())
-        .bind(record.stats.as_deref())
-        .execute(&mut *tx)
-        .await?;
+        let mut tx = self.writer.begin().await?;
+        let insert = format!("{INSERT_RECORD} ON CONFLICT (id) DO NOTHING");
+        let inserted = bound(&insert, record).execute(&mut *tx).await?;
+        if inserted.rows_affected() == 0 {
+            return Ok(());
+        }
+        sqlx::query("INSERT INTO history (record_id, due, told) VALUES (?, ?, 0)")
+            .bind(&record.id.0)
+            .bind(Stage::of(record).number())
+            .execute(&mut *tx)
+            .await?;
         let matrix = live.matrix.as_ref();
         sqlx::query(
             "INSERT INTO live_calls (record_id, owner, lease_until, answered, room_id, call_id, party_id, virtual_user, version, sip_dialog)
@@ -193,6 +193,7 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
+        self.changed();
         Ok(())
     }
 
@@ -204,7 +205,7 @@ impl Store {
     /// [`StoreError::Query`].
     pub async fn update_live(&self, live: &LiveCall) -> Result<(), StoreError> {
         let matrix = live.matrix.as_ref();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.writer.begin().await?;
         if live.answered {
             sqlx::query(
                 "UPDATE call_records SET answered_at = coalesce(answered_at, ?) WHERE id = ? AND ended_at IS NULL",
@@ -213,6 +214,11 @@ impl Store {
             .bind(&live.record.0)
             .execute(&mut *tx)
             .await?;
+            sqlx::query("UPDATE history SET due = max(due, ?) WHERE record_id = ?")
+                .bind(Stage::Answered.number())
+                .bind(&live.record.0)
+                .execute(&mut *tx)
+                .await?;
         }
         sqlx::query(
             "UPDATE live_calls SET answered = ?, room_id = ?, call_id = ?, party_id = ?, virtual_user = ?,
@@ -229,38 +235,36 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
+        self.changed();
         Ok(())
     }
 
-    /// Completes a call's record and removes its live row, together.
+    /// Completes a call's record and removes its live row, together. A record whose beginning could not be written is
+    /// written whole.
     ///
     /// # Errors
     /// [`StoreError::Query`].
     pub async fn finish_call(&self, record: &CallRecord) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await?;
-        sqlx::query(
-            "UPDATE call_records SET answered_at = coalesce(?, answered_at), ended_at = ?, ended_by = ?, reason = ?,
-             sip_status = ?, sip_reason = ?, sip_warning = ?, transferred_to = ?, forwarded_by = ?, audio = ?, stats = ? WHERE id = ?",
-        )
-        .bind(record.answered_at.map(|at| at.0))
-        .bind(record.ended_at.map(|at| at.0))
-        .bind(record.ended_by.map(EndedBy::word))
-        .bind(record.reason.as_deref())
-        .bind(record.sip_status)
-        .bind(record.sip_reason.as_deref())
-        .bind(record.sip_warning.as_deref())
-        .bind(record.transferred_to.as_deref())
-        .bind(record.forwarded_by.as_deref())
-        .bind(record.audio.as_deref())
-        .bind(record.stats.as_deref())
-        .bind(&record.id.0)
-        .execute(&mut *tx)
-        .await?;
+        let mut tx = self.writer.begin().await?;
+        complete(&mut tx, record).await?;
         sqlx::query("DELETE FROM live_calls WHERE record_id = ?")
             .bind(&record.id.0)
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;
+        self.changed();
+        Ok(())
+    }
+
+    /// Completes a call's record, and leaves its live row: the call is over, and its sides are still to be told.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`].
+    pub async fn complete_record(&self, record: &CallRecord) -> Result<(), StoreError> {
+        let mut tx = self.writer.begin().await?;
+        complete(&mut tx, record).await?;
+        tx.commit().await?;
+        self.changed();
         Ok(())
     }
 
@@ -287,16 +291,24 @@ impl Store {
             .collect()
     }
 
-    /// Extends the leases of all calls that `owner` runs.
+    /// Extends the leases of the calls that `owner` runs: of `calls` and no other, as a row may have outlived its call.
     ///
     /// # Errors
     /// [`StoreError::Query`].
-    pub async fn renew_leases(&self, owner: &str, until: UnixMillis) -> Result<(), StoreError> {
-        sqlx::query("UPDATE live_calls SET lease_until = ? WHERE owner = ?")
-            .bind(until.0)
-            .bind(owner)
-            .execute(&self.pool)
-            .await?;
+    pub async fn renew_leases(
+        &self,
+        owner: &str,
+        calls: &[RecordId],
+        until: UnixMillis,
+    ) -> Result<(), StoreError> {
+        let mut renewal = QueryBuilder::<Sqlite>::new("UPDATE live_calls SET lease_until = ");
+        renewal.push_bind(until.0).push(" WHERE owner = ");
+        renewal.push_bind(owner).push(" AND record_id IN (");
+        let mut ids = renewal.separated(", ");
+        for call in calls {
+            ids.push_bind(&call.0);
+        }
+        renewal.push(")").build().execute(&self.writer).await?;
         Ok(())
     }
 
@@ -312,4 +324,69 @@ impl Store {
                 .await?;
         rows.iter().map(record_from).collect()
     }
+
+    /// The `newest` records of one line's user, newest first; calls in progress included.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`], [`StoreError::UnknownWord`].
+    pub async fn records_of(&self, user: &str, newest: u32) -> Result<Vec<CallRecord>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM call_records WHERE user_id = ? ORDER BY started_at DESC, rowid DESC LIMIT ?",
+        )
+        .bind(user)
+        .bind(newest)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(record_from).collect()
+    }
+}
+
+const INSERT_RECORD: &str = "INSERT INTO call_records (id, direction, user_id, number, started_at, answered_at, ended_at,
+     ended_by, reason, sip_status, sip_reason, sip_warning, transferred_to, forwarded_by, device, forwarded_to, audio, stats)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+const COMPLETE: &str = "ON CONFLICT (id) DO UPDATE SET answered_at = coalesce(excluded.answered_at, answered_at),
+     ended_at = excluded.ended_at, ended_by = excluded.ended_by, reason = excluded.reason,
+     sip_status = excluded.sip_status, sip_reason = excluded.sip_reason, sip_warning = excluded.sip_warning,
+     transferred_to = excluded.transferred_to, forwarded_by = excluded.forwarded_by, device = excluded.device,
+     forwarded_to = excluded.forwarded_to, audio = excluded.audio, stats = excluded.stats";
+
+/// A statement that begins with [`INSERT_RECORD`], with what it takes.
+fn bound<'q>(
+    statement: &'q str,
+    record: &'q CallRecord,
+) -> sqlx::query::Query<'q, Sqlite, <Sqlite as sqlx::Database>::Arguments> {
+    sqlx::query(sqlx::AssertSqlSafe(statement.to_owned()))
+        .bind(&record.id.0)
+        .bind(record.direction.word())
+        .bind(&record.user)
+        .bind(&record.number)
+        .bind(record.started_at.0)
+        .bind(record.answered_at.map(|at| at.0))
+        .bind(record.ended_at.map(|at| at.0))
+        .bind(record.ended_by.map(EndedBy::word))
+        .bind(record.reason.as_deref())
+        .bind(record.sip_status)
+        .bind(record.sip_reason.as_deref())
+        .bind(record.sip_warning.as_deref())
+        .bind(record.transferred_to.as_deref())
+        .bind(record.forwarded_by.as_deref())
+        .bind(record.device.as_deref())
+        .bind(record.forwarded_to.as_deref())
+        .bind(record.audio.as_deref())
+        .bind(record.stats.as_deref())
+}
+
+async fn complete(tx: &mut SqliteConnection, record: &CallRecord) -> Result<(), StoreError> {
+    let upsert = format!("{INSERT_RECORD} {COMPLETE}");
+    bound(&upsert, record).execute(&mut *tx).await?;
+    sqlx::query(
+        "INSERT INTO history (record_id, due, told) VALUES (?, ?, 0)
+         ON CONFLICT (record_id) DO UPDATE SET due = excluded.due",
+    )
+    .bind(&record.id.0)
+    .bind(Stage::Ended.number())
+    .execute(&mut *tx)
+    .await?;
+    Ok(())
 }

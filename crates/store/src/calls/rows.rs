@@ -48,7 +48,7 @@ impl EndedBy {
     }
 }
 
-pub(super) fn record_from(row: &SqliteRow) -> Result<CallRecord, StoreError> {
+pub(crate) fn record_from(row: &SqliteRow) -> Result<CallRecord, StoreError> {
     let ended_by: Option<String> = row.try_get("ended_by")?;
     Ok(CallRecord {
         id: RecordId(row.try_get("id")?),
@@ -67,6 +67,8 @@ pub(super) fn record_from(row: &SqliteRow) -> Result<CallRecord, StoreError> {
         sip_warning: row.try_get("sip_warning")?,
         transferred_to: row.try_get("transferred_to")?,
         forwarded_by: row.try_get("forwarded_by")?,
+        device: row.try_get("device")?,
+        forwarded_to: row.try_get("forwarded_to")?,
         audio: row.try_get("audio")?,
         stats: row.try_get("stats")?,
     })

@@ -64,7 +64,11 @@ async fn a_renewed_lease_protects_only_the_calls_of_its_owner() {
     store.begin_call(&record, &live).await.unwrap();
 
     store
-        .renew_leases("gateway-1", UnixMillis(LEASE.0 + 5_000))
+        .renew_leases(
+            "gateway-1",
+            &["mine", "theirs"].map(|id| RecordId(id.to_owned())),
+            UnixMillis(LEASE.0 + 5_000),
+        )
         .await
         .unwrap();
     let orphans = store.orphans("another", LEASE).await.unwrap();
@@ -97,6 +101,7 @@ async fn a_finished_call_keeps_its_record_and_leaves_no_live_row() {
     record.sip_warning = Some("399 pbx \"odd\"".into());
     record.transferred_to = Some("1002, +33612345678".into());
     record.forwarded_by = Some("1001".into());
+    record.forwarded_to = Some("1002".into());
     record.audio = Some("both".to_owned());
     record.stats = Some("{}".to_owned());
     store.finish_call(&record).await.unwrap();
@@ -128,14 +133,21 @@ async fn a_late_update_does_not_revive_a_finished_call() {
 }
 
 #[tokio::test]
-async fn a_second_call_with_the_same_id_is_refused_and_the_first_one_stays() {
+async fn a_call_that_was_begun_after_all_may_be_begun_again_and_stays_as_it_was() {
     let store = Store::in_memory().await.unwrap();
     let (record, live) = call("a");
     store.begin_call(&record, &live).await.unwrap();
     let mut other = record.clone();
     other.number = "601".to_owned();
-    assert!(store.begin_call(&other, &live).await.is_err());
-    assert_eq!(store.records(10).await.unwrap(), [record]);
+    store.begin_call(&other, &live).await.unwrap();
+    assert_eq!(
+        store.records(10).await.unwrap(),
+        std::slice::from_ref(&record)
+    );
+    store.finish_call(&record).await.unwrap();
+    store.begin_call(&record, &live).await.unwrap();
+    let orphans = store.orphans(&live.owner, LEASE).await.unwrap();
+    assert_eq!(orphans, [], "a finished call was revived");
 }
 
 #[tokio::test]
@@ -170,7 +182,51 @@ async fn an_update_does_not_take_a_renewed_lease_back() {
     let (record, live) = call("a");
     store.begin_call(&record, &live).await.unwrap();
     let renewed = UnixMillis(LEASE.0 + 5_000);
-    store.renew_leases(&live.owner, renewed).await.unwrap();
+    let held = [record.id.clone()];
+    store
+        .renew_leases(&live.owner, &held, renewed)
+        .await
+        .unwrap();
     store.update_live(&live).await.unwrap();
     assert_eq!(store.orphans("another", LEASE).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn the_lease_of_a_row_that_outlived_its_call_runs_out() {
+    let store = Store::in_memory().await.unwrap();
+    let (record, live) = call("over");
+    store.begin_call(&record, &live).await.unwrap();
+    let (up, up_live) = call("up");
+    store.begin_call(&up, &up_live).await.unwrap();
+    for held in [vec![up.id.clone()], vec![]] {
+        let renewed = UnixMillis(LEASE.0 + 5_000);
+        store
+            .renew_leases(&live.owner, &held, renewed)
+            .await
+            .unwrap();
+        let orphans = store.orphans("another", LEASE).await.unwrap();
+        assert_eq!(orphans, [(record.clone(), live.clone())]);
+    }
+}
+
+#[tokio::test]
+async fn a_call_whose_beginning_was_not_written_is_in_the_records_once_it_is_over() {
+    let store = Store::in_memory().await.unwrap();
+    let (mut record, _) = call("a");
+    record.ended_at = Some(UnixMillis(STARTED.0 + 9_000));
+    record.reason = Some("hung_up".to_owned());
+    store.finish_call(&record).await.unwrap();
+    assert_eq!(store.records(10).await.unwrap(), [record]);
+    assert_eq!(store.count_untold().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn an_orphan_s_end_is_kept_while_its_sides_are_still_to_be_told() {
+    let store = Store::in_memory().await.unwrap();
+    let (mut record, live) = call("a");
+    store.begin_call(&record, &live).await.unwrap();
+    record.ended_at = Some(UnixMillis(STARTED.0 + 9_000));
+    store.complete_record(&record).await.unwrap();
+    let left = store.orphans(&live.owner, LEASE).await.unwrap();
+    assert_eq!(left, [(record, live)]);
 }

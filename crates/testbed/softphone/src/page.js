@@ -1,6 +1,7 @@
 // The page: buttons and words around the telephone. Tests drive `window.phone` instead.
 
 import { Heard } from "./heard.js";
+import { Home, frameWidget } from "./home.js";
 import { FileMicrophone } from "./microphone.js";
 import { Phone, inWords } from "./phone.js";
 
@@ -58,9 +59,14 @@ async function signIn(account, who) {
         return;
     }
     element("who").textContent = who;
+    element("number").focus();
+}
+
+/** Somebody has signed in, here or by a test's hand. */
+function open() {
     element("sign-in").hidden = true;
     element("phone").hidden = false;
-    element("number").focus();
+    showHome();
 }
 
 function offerNumbers({ numbers }) {
@@ -86,6 +92,38 @@ function layKeys() {
     }
 }
 
+/** The telephony space beside the telephone, once the gateway has made it. */
+function showHome() {
+    const home = new Home(phone.client);
+    window.home = home;
+    let waiting = null;
+    const draw = () => {
+        waiting = null;
+        element("home").hidden = home.space === null;
+        element("space").textContent = home.space ?? "";
+        element("history").replaceChildren(...home.calls.map(told));
+        if (home.widget !== null && !element("line").src) {
+            frameWidget(element("line"), home.widget, phone.client);
+            element("line").hidden = false;
+        }
+    };
+    // What belongs together comes as several events.
+    home.addEventListener("change", () => (waiting ??= setTimeout(draw, 50)));
+    draw();
+}
+
+/** A call of the history; a press on it puts its number in. */
+function told({ text, missed, number }) {
+    const item = document.createElement("li");
+    if (missed) item.className = "missed";
+    if (number === null) {
+        item.textContent = text;
+    } else {
+        item.append(button(text, () => (element("number").value = number)));
+    }
+    return item;
+}
+
 /** A key dials, or, while speaking, sends its tone to the other side. */
 function press(digit) {
     element("number").value += digit;
@@ -93,6 +131,7 @@ function press(digit) {
 }
 
 function show(state) {
+    if (state.is === "ready") open();
     element("state").textContent = inWords(state);
     element("state").dataset.is = state.is;
     const shown = {
@@ -100,6 +139,7 @@ function show(state) {
         answer: state.is === "incoming",
         decline: state.is === "incoming",
         mute: state.is === "connected",
+        transfer: state.is === "connected",
         hangup: BUSY.includes(state.is),
         try: ["ready", "ended"].includes(state.is),
     };
@@ -115,6 +155,18 @@ async function toggleMute() {
     const muted = element("mute").ariaPressed !== "true";
     await phone.mute(muted);
     element("mute").ariaPressed = String(muted);
+}
+
+/** Hands the call on to the number that is typed, or says what to do. */
+async function transfer() {
+    const number = element("number").value.trim();
+    try {
+        if (number === "") throw new Error("type the number to transfer to first");
+        await phone.transfer(number);
+        element("number").value = "";
+    } catch (error) {
+        element("note").textContent = `Not transferred: ${error.message}`;
+    }
 }
 
 function dial(event) {
@@ -136,6 +188,7 @@ element("answer").addEventListener("click", () => phone.answer());
 element("decline").addEventListener("click", () => phone.reject());
 element("hangup").addEventListener("click", () => phone.hangup());
 element("mute").addEventListener("click", toggleMute);
+element("transfer").addEventListener("click", transfer);
 element("erase").addEventListener("click", () => {
     element("number").value = element("number").value.slice(0, -1);
 });

@@ -145,6 +145,29 @@ export class Phone extends EventTarget {
         }
     }
 
+    /** Hands the call on to a number, as Element's transfer button does: matrix-js-sdk then leaves it. */
+    async transfer(number) {
+        if (!this.#call?.opponentCanBeTransferred()) throw new Error("it cannot be transferred");
+        await this.#call.transfer(await this.#lookUp(number));
+    }
+
+    /** Writes to somebody in a direct chat; resolves with the first answer that holds `words`. */
+    async write(theirId, text, words) {
+        const roomId = await roomWith(this.#client, theirId);
+        const answered = new Promise((resolve) => {
+            const read = (event) => {
+                const said = event.getContent().body ?? "";
+                if (event.getRoomId() !== roomId || event.getSender() !== theirId) return;
+                if (!said.includes(words)) return;
+                this.#client.off(RoomEvent.Timeline, read);
+                resolve(said);
+            };
+            this.#client.on(RoomEvent.Timeline, read);
+        });
+        await this.#client.sendTextMessage(roomId, text);
+        return answered;
+    }
+
     hold(held) {
         this.#call.setRemoteOnHold(held);
     }
@@ -274,6 +297,7 @@ const REASONS = {
     [CallErrorCode.UserBusy]: "Busy",
     [CallErrorCode.InviteTimeout]: "No answer",
     [CallErrorCode.AnsweredElsewhere]: "Answered on another device",
+    [CallErrorCode.Transferred]: "You handed the call on",
     [CallErrorCode.NoUserMedia]: "No microphone: allow this page to use one",
     [CallErrorCode.IceFailed]: "The sound found no way through the network",
     unknown_number: "There is no such number",

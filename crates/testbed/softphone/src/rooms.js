@@ -26,7 +26,10 @@ function knownRoom(client, theirId) {
 
 function isOurs(room, theirId) {
     const here = room.getMembers().filter((m) => ["join", "invite"].includes(m.membership));
+    // Space and history are shared with the service account too, and nobody talks in them.
+    const isForTalk = !room.isSpaceRoom() && room.maySendMessage();
     return (
+        isForTalk &&
         room.getMyMembership() === "join" &&
         here.length === 2 &&
         here.some((member) => member.userId === theirId)

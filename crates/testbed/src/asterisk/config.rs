@@ -20,13 +20,15 @@ pub(super) fn write(run: &Run, sockets: &Path, lines: &[&str]) -> anyhow::Result
         ("rtp.conf", RTP.to_owned()),
         ("pjsip.conf", pjsip(&Certificates::of(run)?, lines)),
         ("extensions.conf", extensions(lines)),
+        ("features.conf", FEATURES.to_owned()),
+        ("manager.conf", manager(&Certificates::of(run)?)),
     ];
     let etc = run.path("asterisk/etc");
     for (name, contents) in files {
         fs::write(etc.join(name), contents)?;
     }
     // Optional files whose absence Asterisk reports as errors.
-    let optional = "acl ccss cdr cel features indications minivm musiconhold pjproject udptl";
+    let optional = "acl ccss cdr cel indications minivm musiconhold pjproject udptl";
     for name in optional.split(' ') {
         let name = format!("{name}.conf");
         fs::write(etc.join(name), "")?;
@@ -79,7 +81,7 @@ fn modules() -> String {
         bridge_softmix bridge_holding bridge_builtin_features pbx_config \
         app_dial app_echo app_mixmonitor app_originate app_playback app_playtones app_read \
         app_record app_senddtmf app_stack app_transfer app_verbose \
-        func_callerid func_channel func_global func_hangupcause func_logic func_strings";
+        func_callerid func_channel func_db func_devstate func_global func_hangupcause func_logic func_strings";
     let mut file = String::from("[modules]\nautoload=no\n");
     for module in modules.split_whitespace() {
         file.push_str(&format!("load => {module}.so\n"));
@@ -92,11 +94,57 @@ const LOGGER: &str = "[general]\n[logfiles]\nconsole => notice,warning,error,ver
 /// Away from the gateway's 20000 to 29999 on the same address.
 const RTP: &str = "[general]\nrtpstart=10000\nrtpend=10999\nstrictrtp=yes\n";
 
+/// A desk phone's attended transfer: `*2`, the number, and hanging up. Silent: the prompts are not installed, and without
+/// one that is asked for there is no transfer.
+const FEATURES: &str = "[general]
+transferannouncesound=
+xfersound=
+xferfailsound=
+transferdigittimeout=3
+[featuremap]
+atxfer => *2
+";
+
+/// Its manager interface, in the clear and over TLS.
+fn manager(certificates: &Certificates) -> String {
+    let (certificate, key) = (
+        certificates.certificate("asterisk"),
+        certificates.key("asterisk"),
+    );
+    format!(
+        "[general]
+enabled=yes
+webenabled=no
+bindaddr=127.0.0.1
+port=5038
+tlsenable=yes
+tlsbindaddr=127.0.0.1:5039
+tlscertfile={certificate}
+tlsprivatekey={key}
+
+[mxtrunk]
+secret={MANAGER_SECRET}
+read=system,call,reporting
+write=system,call,reporting
+",
+        certificate = certificate.display(),
+        key = key.display(),
+    )
+}
+
+/// The secret of the manager account `mxtrunk`.
+pub const MANAGER_SECRET: &str = "manager-of-the-pbx";
+
 /// A line that registers is a desk phone like any other, with a hint that says whether it is in a call.
 fn extensions(lines: &[&str]) -> String {
     let mut file = String::from(EXTENSIONS);
+    for phone in PHONES {
+        file.push_str(&format!("\nexten => {phone},hint,PJSIP/{phone}\n"));
+    }
     for line in lines {
-        file.push_str(&format!("\nexten => {line},hint,PJSIP/{line}\n"));
+        file.push_str(&format!(
+            "\nexten => {line},hint,PJSIP/{line}&Custom:DND{line}\n"
+        ));
         file.push_str(&format!("exten => {line},1,Dial(PJSIP/{line},60)\n"));
         file.push_str(" same => n,Hangup(${HANGUPCAUSE})\n");
     }
@@ -314,6 +362,23 @@ exten => 610,1,Answer()
  same => n,Wait(1)
  same => n,Hangup()
 
+; Feature codes, as FreePBX has them.
+exten => *78,1,Answer()
+ same => n,Set(DB(DND/${CALLERID(num)})=YES)
+ same => n,Hangup()
+
+exten => *79,1,Answer()
+ same => n,NoOp(${DB_DELETE(DND/${CALLERID(num)})})
+ same => n,Hangup()
+
+exten => _*72X.,1,Answer()
+ same => n,Set(DB(CF/${CALLERID(num)})=${EXTEN:3})
+ same => n,Hangup()
+
+exten => *73,1,Answer()
+ same => n,NoOp(${DB_DELETE(CF/${CALLERID(num)})})
+ same => n,Hangup()
+
 exten => 613,1,Answer()
  same => n,Wait(1)
  same => n,Transfer(PJSIP/sip:600@127.0.0.1:5060)
@@ -324,6 +389,10 @@ exten => _100X,1,Dial(PJSIP/${EXTEN},60)
  same => n,Hangup(${HANGUPCAUSE})
 
 exten => _2XXX,1,Dial(PJSIP/${EXTEN}@gateway,120)
+ same => n,Hangup(${HANGUPCAUSE})
+
+; Who calls may transfer by keys (T)
+exten => _52XXX,1,Dial(PJSIP/${EXTEN:1}@gateway,120,T)
  same => n,Hangup(${HANGUPCAUSE})
 
 exten => _4XXX,1,Dial(PJSIP/2${EXTEN:1}@over-tls,120)

@@ -2,6 +2,7 @@
 //! that echo, play, record, refuse and ring.
 
 mod config;
+mod listen;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +11,8 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
-pub use config::SHOWS;
+pub use config::{MANAGER_SECRET, SHOWS};
+pub use listen::Heard;
 
 use crate::layout;
 use crate::process::Peer;
@@ -20,6 +22,8 @@ use crate::run::Run;
 pub const SIP: &str = "127.0.0.1:5060";
 /// Where it listens for SIP over TLS; whoever connects has to show a certificate of [`crate::certificates`].
 pub const TLS: &str = "127.0.0.1:5061";
+/// Its manager interface, in the clear and over TLS.
+pub const MANAGER: [&str; 2] = ["127.0.0.1:5038", "127.0.0.1:5039"];
 /// The passwords of the desk phones [`PHONES`] in digest authentication.
 pub const PHONE_PASSWORD: &str = "desk-phone";
 /// The extensions of the desk phones, which register under these names.
@@ -92,6 +96,12 @@ impl Asterisk {
         asterisk.booted().await?;
         asterisk.cli("pjsip set logger on")?;
         Ok(asterisk)
+    }
+
+    /// Its console, for whoever has something to ask beside others.
+    #[must_use]
+    pub fn console(&self) -> Console {
+        Console(self.config.clone())
     }
 
     /// Runs a command of Asterisk's console and returns what it prints.
@@ -194,6 +204,20 @@ impl Asterisk {
                 printed.contains("fully booted").then_some(())
             })
             .await
+    }
+}
+
+/// The console of an Asterisk, whether that runs or not.
+#[derive(Clone, Debug)]
+pub struct Console(PathBuf);
+
+impl Console {
+    /// Runs a command and returns what it prints. Blocks for as long.
+    ///
+    /// # Errors
+    /// When Asterisk does not run.
+    pub fn cli(&self, command: &str) -> anyhow::Result<String> {
+        console(&self.0, command)
     }
 }
 

@@ -13,12 +13,23 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let arguments = Arguments::read(given.into_iter())?;
-    if let Some(code) = namespace::run_program_inside()? {
+    // The gateway's database gets a disk of its own there.
+    let inside = match arguments.matter {
+        Matter::Faults => namespace::run_program_inside_with_mounts()?,
+        _ => namespace::run_program_inside()?,
+    };
+    if let Some(code) = inside {
         return Ok(code);
     }
     let run = Run::start("load")?;
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().build()?;
+    let runtime = match arguments.matter {
+        // People whose sound goes on while something else is waited for.
+        Matter::Faults | Matter::Soak | Matter::Site => tokio::runtime::Runtime::new()?,
+        _ => {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            runtime.enable_all().build()?
+        }
+    };
     let (pages, goals) = runtime.block_on(report(&run, &arguments))?;
     arguments.keeping.conclude("load", &pages, &goals)
 }
@@ -35,6 +46,18 @@ async fn report(run: &Run, arguments: &Arguments) -> anyhow::Result<(Pages, Vec<
         }
         Matter::SetUps => {
             let report = load::set_ups(run, SetUps::default(), arguments).await?;
+            (report.pages(), report.goals())
+        }
+        Matter::Faults => {
+            let report = load::faults(run, arguments).await?;
+            (report.pages(), report.goals())
+        }
+        Matter::Soak => {
+            let report = load::soak(run, arguments).await?;
+            (report.pages(), report.goals())
+        }
+        Matter::Site => {
+            let report = load::ramp(run, arguments).await?;
             (report.pages(), report.goals())
         }
     })

@@ -19,14 +19,19 @@ use crate::run::Run;
 /// Chromium's first start on a cold and busy machine takes seconds.
 const START: Duration = Duration::from_secs(40);
 
-/// A script's value arrives wrapped, so that an exception is told from a value.
-const AWAIT: &str = "
-const [done, body, args] = [arguments[arguments.length - 1], arguments[0], arguments[1]];
-const work = new (async () => {}).constructor('args', body);
-work(args).then(
-    (value) => done({ value: value ?? null }),
-    (error) => done({ error: String(error?.message ?? error) }),
-);";
+/// A script's value arrives wrapped, so that an exception is told from a value. The script is no text to the page, which
+/// may forbid such (`script-src` of its CSP).
+fn awaited(body: &str) -> String {
+    format!(
+        "const done = arguments[arguments.length - 1];
+const work = async (args) => {{ {body}
+}};
+work(arguments[0]).then(
+    (value) => done({{ value: value ?? null }}),
+    (error) => done({{ error: String(error?.message ?? error) }}),
+);"
+    )
+}
 
 #[derive(Debug)]
 pub(super) struct Chromium {
@@ -80,8 +85,25 @@ impl Chromium {
 
     /// The script's outcome: `{value}` or `{error}`.
     pub(super) async fn run(&self, body: &str, args: Value) -> anyhow::Result<Value> {
-        let arguments = vec![Value::from(body), args];
-        Ok(self.session.execute_async(AWAIT, arguments).await?)
+        let script = awaited(body);
+        Ok(self.session.execute_async(&script, vec![args]).await?)
+    }
+
+    pub(super) async fn step_into_frame(&self, into: bool) -> anyhow::Result<()> {
+        match into {
+            true => self.session.enter_frame(0).await?,
+            false => self.session.enter_parent_frame().await?,
+        }
+        Ok(())
+    }
+
+    pub(super) async fn press(&self, keys: &str) -> anyhow::Result<()> {
+        let focused = self.session.active_element().await?;
+        Ok(focused.send_keys(keys).await?)
+    }
+
+    pub(super) async fn resize(&self, width: u32, height: u32) -> anyhow::Result<()> {
+        Ok(self.session.set_window_size(width, height).await?)
     }
 
     pub(super) async fn picture(&self) -> anyhow::Result<Vec<u8>> {

@@ -9,6 +9,7 @@ mod firefox;
 mod page;
 mod softphone;
 mod sound_card;
+mod widget_host;
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use firefox::Firefox;
 
 pub use page::{PageServer, Site, SiteNumber, SiteUser};
 pub use softphone::{CallState, Ended, Softphone, State};
+pub use widget_host::{Consent, Framing, Looker, WidgetHost};
 
 /// The longest a script in the page may take; what waits there has deadlines of its own.
 const SCRIPT: Duration = Duration::from_secs(180);
@@ -101,6 +103,37 @@ impl Browser {
         let error = outcome["error"].as_str().unwrap_or_default();
         ensure!(error.is_empty(), "in the page: {error}");
         Ok(outcome["value"].take())
+    }
+
+    /// Goes into the page's frame, where scripts run and keys are pressed from then on; out of it again, by `false`.
+    ///
+    /// # Errors
+    /// When there is none. Only Chromium can do that here.
+    pub async fn step_into_frame(&self, into: bool) -> anyhow::Result<()> {
+        self.chromium()?.step_into_frame(into).await
+    }
+
+    /// Presses keys, as WebDriver writes them, where the focus is.
+    ///
+    /// # Errors
+    /// When nothing has the focus. Only Chromium can do that here.
+    pub async fn press(&self, keys: &str) -> anyhow::Result<()> {
+        self.chromium()?.press(keys).await
+    }
+
+    /// Gives the window another size, in pixels.
+    ///
+    /// # Errors
+    /// When the browser is gone. Only Chromium can do that here.
+    pub async fn resize(&self, width: u32, height: u32) -> anyhow::Result<()> {
+        self.chromium()?.resize(width, height).await
+    }
+
+    fn chromium(&self) -> anyhow::Result<&Chromium> {
+        match &self.0 {
+            Engine::Chromium(chromium) => Ok(chromium),
+            Engine::Firefox(_) => anyhow::bail!("only Chromium can do that here"),
+        }
     }
 
     /// A picture of the page (PNG), for the report of a failure.

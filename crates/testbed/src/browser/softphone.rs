@@ -184,6 +184,56 @@ impl Softphone {
         self.run("phone.hold(args);", Value::from(held)).await
     }
 
+    /// Hands the call on to a number, as Element's transfer button does: matrix-js-sdk then leaves it.
+    ///
+    /// # Errors
+    /// When there is no call, the number is not known, or the other side cannot be transferred.
+    pub async fn transfer(&self, number: &str) -> anyhow::Result<()> {
+        let script = "await phone.transfer(args);";
+        self.run(script, Value::from(number)).await
+    }
+
+    /// Writes to somebody in a direct chat, and waits for an answer that holds these words.
+    ///
+    /// # Errors
+    /// When none comes in time.
+    pub async fn write(&self, to: &str, text: &str, words: &str) -> anyhow::Result<()> {
+        let args = json!({ "to": to, "text": text, "words": words });
+        let script = "await phone.write(args.to, args.text, args.words);";
+        self.run(script, args).await
+    }
+
+    /// What the telephony space is called, as the page shows it; `None` while it is not there.
+    ///
+    /// # Errors
+    /// When the browser is gone.
+    pub async fn space(&self) -> anyhow::Result<Option<String>> {
+        let space = self.browser.run("return home.space;", Value::Null).await?;
+        Ok(space.as_str().map(str::to_owned))
+    }
+
+    /// The last calls of the history, the newest first, as the page shows them.
+    ///
+    /// # Errors
+    /// When the browser is gone.
+    pub async fn told_calls(&self) -> anyhow::Result<Vec<String>> {
+        let script = "return home.calls.map((call) => call.text);";
+        let calls = self.browser.run(script, Value::Null).await?;
+        Ok(serde_json::from_value(calls)?)
+    }
+
+    /// What stands in the widget; Chromium alone can look there.
+    ///
+    /// # Errors
+    /// When it is not in the page.
+    pub async fn in_widget(&self) -> anyhow::Result<String> {
+        self.browser.step_into_frame(true).await?;
+        let script = "return document.body.innerText;";
+        let text = self.browser.run(script, Value::Null).await;
+        self.browser.step_into_frame(false).await?;
+        Ok(text?.as_str().unwrap_or_default().to_owned())
+    }
+
     /// Whether the other side has put the call on hold, as matrix-js-sdk tells Element.
     ///
     /// # Errors

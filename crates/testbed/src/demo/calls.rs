@@ -6,16 +6,17 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, ensure};
 
 use super::report::Row;
+use super::scenario::Scenario;
 use super::site::{Peers, write_spoken};
 use crate::asterisk::{PHONES, extension};
-use crate::browser::{CallState, Softphone, State};
+use crate::browser::{CallState, Family, Softphone, State};
 use crate::gateway::LINES;
 use crate::judge::{Clip, Judge, LEVEL_TOLERANCE_DB, RATE, Recording};
 use crate::process::until;
 use crate::run::Run;
 
 /// How long a step of call set-up or tear-down may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a clip may be spoken and heard.
 const LISTENING: Duration = Duration::from_secs(60);
@@ -26,112 +27,13 @@ const FIRST_WORDS: usize = RATE as usize * 3 / 2;
 /// Not allowed by the demo's dial plan, so the look-up finds nobody.
 const NOT_DIALABLE: &str = "5555";
 
-/// One of the demo's calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scenario {
-    /// Browser → 602: the PBX records what it hears.
-    SpeakToPhone,
-    /// Browser → 601: the PBX plays, the browser records.
-    HearPhone,
-    /// Browser → 600: the round trip.
-    Echo,
-    /// Desk phone → browser: both talk.
-    PhoneCallsBrowser,
-    /// Browser → desk phone: both talk.
-    BrowserCallsPhone,
-    /// Browser → 609: the PBX reads the keys that are pressed.
-    Keys,
-    /// Browser → 608: the PBX plays before it answers, and then is busy.
-    Announcement,
-    /// Browser → 603, which is busy.
-    Busy,
-    /// Browser → 604, and the caller hangs up while it rings.
-    BrowserGivesUp,
-    /// Desk phone → browser, and the caller hangs up while it rings.
-    PhoneGivesUp,
-    /// A number that the PBX does not know.
-    UnknownAtPbx,
-    /// A number that nobody may dial.
-    NotDialable,
-}
-
-impl Scenario {
-    /// All of them, in the order of the demo.
-    pub const ALL: [Self; 12] = [
-        Self::SpeakToPhone,
-        Self::HearPhone,
-        Self::Echo,
-        Self::PhoneCallsBrowser,
-        Self::BrowserCallsPhone,
-        Self::Keys,
-        Self::Announcement,
-        Self::Busy,
-        Self::BrowserGivesUp,
-        Self::PhoneGivesUp,
-        Self::UnknownAtPbx,
-        Self::NotDialable,
-    ];
-
-    /// How many clips of its own it speaks; the desk phone's is given beside.
-    pub(super) const fn clips(self) -> usize {
-        match self {
-            Self::SpeakToPhone
-            | Self::HearPhone
-            | Self::Echo
-            | Self::PhoneCallsBrowser
-            | Self::BrowserCallsPhone
-            | Self::Announcement => 1,
-            Self::Keys
-            | Self::Busy
-            | Self::BrowserGivesUp
-            | Self::PhoneGivesUp
-            | Self::UnknownAtPbx
-            | Self::NotDialable => 0,
-        }
-    }
-
-    /// The call, as the table names it.
-    #[must_use]
-    pub const fn title(self) -> &'static str {
-        match self {
-            Self::SpeakToPhone => "browser → 602",
-            Self::HearPhone => "browser → 601",
-            Self::Echo => "browser → 600",
-            Self::PhoneCallsBrowser => "1001 → browser",
-            Self::BrowserCallsPhone => "browser → 1001",
-            Self::Keys => "browser → 609",
-            Self::Announcement => "browser → 608",
-            Self::Busy => "browser → 603",
-            Self::BrowserGivesUp => "browser → 604",
-            Self::PhoneGivesUp => "1001 → browser",
-            Self::UnknownAtPbx => "browser → 699",
-            Self::NotDialable => "browser → 5555",
-        }
-    }
-
-    /// What must come of it, where it is not sound.
-    const fn expected(self) -> &'static str {
-        match self {
-            Self::SpeakToPhone
-            | Self::HearPhone
-            | Self::Echo
-            | Self::PhoneCallsBrowser
-            | Self::BrowserCallsPhone => "call is placed",
-            Self::Keys => "keys arrive",
-            Self::Busy => "page says busy",
-            Self::BrowserGivesUp => "call cancelled at the PBX",
-            Self::PhoneGivesUp => "page stops ringing",
-            Self::Announcement | Self::UnknownAtPbx => "page says why",
-            Self::NotDialable => "no such number",
-        }
-    }
-}
-
 /// The site while calls are placed on it.
 pub(super) struct Stage<'a> {
     pub(super) run: &'a Run,
     pub(super) peers: &'a mut Peers,
     pub(super) alice: &'a mut Softphone,
+    /// Her browser.
+    pub(super) family: Family,
     pub(super) judge: &'a Judge,
     /// What the desk phone says in each call.
     pub(super) phone_clip: &'a Clip,
@@ -153,6 +55,9 @@ impl Stage<'_> {
             (Scenario::PhoneGivesUp, _) => self.phone_gives_up().await,
             (Scenario::UnknownAtPbx, _) => self.unknown_at_pbx().await,
             (Scenario::NotDialable, _) => self.not_dialable().await,
+            (Scenario::Transfer, _) => self.transfer().await,
+            (Scenario::Forward, _) => self.forward().await,
+            (Scenario::Home, _) => self.home().await,
             (_, []) => Err(anyhow::anyhow!("no clip was given for this call")),
         };
         match played {
@@ -400,7 +305,7 @@ impl Stage<'_> {
     }
 
     /// Dials, and waits until the call is answered and its sound is up.
-    async fn connect(&self, number: &str) -> anyhow::Result<()> {
+    pub(super) async fn connect(&self, number: &str) -> anyhow::Result<()> {
         self.alice.dial(number).await?;
         let reached = [CallState::Connected, CallState::Ended];
         let state = self.alice.reach(&reached, PATIENCE).await?;
@@ -412,7 +317,7 @@ impl Stage<'_> {
     }
 
     /// Waits until no call is left at the PBX; recordings are complete then.
-    async fn nobody_speaks(&self) -> anyhow::Result<()> {
+    pub(super) async fn nobody_speaks(&self) -> anyhow::Result<()> {
         let asterisk = &self.peers.asterisk;
         until("the last call to end at the PBX", PATIENCE, async || {
             (asterisk.channels().ok()? == 0).then_some(())

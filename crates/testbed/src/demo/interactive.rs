@@ -13,6 +13,9 @@ use crate::layout;
 use crate::run::Run;
 use crate::synapse;
 
+/// What the gateway calls the telephony space.
+const SPACE: &str = "Telephone";
+
 /// Where the page is served.
 const PAGE_PORT: u16 = 8765;
 
@@ -30,6 +33,7 @@ pub async fn interactive(run: &Run, binary: PathBuf) -> anyhow::Result<()> {
         changes: &reachable_by_browsers(),
         phone_says: &phone_says,
         page_port: PAGE_PORT,
+        widget: true,
     };
     let mut peers = Peers::start(run, &wanted).await?;
     let says = write_spoken(run, "601-says", &voices.clip(&pesq)?.sound)?;
@@ -107,6 +111,7 @@ fn own_address() -> Option<IpAddr> {
 fn welcome(peers: &Peers, run: &Run) -> String {
     let [alice, bob] = LINES;
     let phone = peers.phone.extension();
+    let space = SPACE;
     format!(
         "
 The telephone site is up.
@@ -122,6 +127,11 @@ Try
   600    echo: you hear yourself          603    is busy
   601    a voice speaks                   604    rings, nobody answers
   {phone}   a desk phone answers, speaks     {bob_line}   {bob}, signed in in another window
+
+Beside the telephone the page has what stands in the space \"{space}\" in Element: your line (do not disturb, forwards,
+language: what you set holds from the next call on) and the call history; a press on a call puts its number in.
+  a forward    set \"always\" to 600 in your line, then have the desk phone call you: it gets the echo
+  a transfer   call {phone}, type 600 while you talk, press Transfer: the desk phone talks to the echo, you are free
 
 To be called: type {alice_line} or {bob_line} here and Enter, and desk phone {phone} dials it.
 Ctrl-C ends everything.

@@ -2,8 +2,11 @@
 //! placed and judged by itself.
 
 mod calls;
+mod handed_on;
+mod home;
 mod interactive;
 mod report;
+mod scenario;
 pub mod site;
 
 use std::path::PathBuf;
@@ -16,9 +19,9 @@ use crate::layout;
 use crate::run::Run;
 use crate::synapse;
 
-pub use calls::Scenario;
 pub use interactive::interactive;
 pub use report::{Report, Row};
+pub use scenario::Scenario;
 
 use calls::Stage;
 use site::{PASSWORD, Peers, Step, Wanted, write_spoken};
@@ -77,6 +80,7 @@ pub async fn check(run: &Run, check: &Check) -> anyhow::Result<Report> {
         changes: &check.changes,
         phone_says: &phone_says,
         page_port: 0,
+        widget: check.scenarios.contains(&Scenario::Home),
     };
     let mut peers = Peers::start(run, &wanted).await?;
     let step = Step::begin("Browser");
@@ -93,6 +97,7 @@ pub async fn check(run: &Run, check: &Check) -> anyhow::Result<Report> {
         run,
         peers: &mut peers,
         alice: &mut alice,
+        family: check.browser,
         judge: &judge,
         phone_clip: &phone_clip,
     };

@@ -23,6 +23,9 @@ const BREATH_MS: usize = 2_000;
 /// could exist may be dialled, so that there is one that cannot.
 const DIALABLE: &str = "[numbers]\ndialable = [\"1XXX\", \"2XXX\", \"6XX\"]\n";
 
+/// Where the widget is served.
+const WIDGET: &str = "127.0.0.1:9011";
+
 /// The running peers; dropping them ends them, the gateway first.
 pub struct Peers {
     /// The softphone page.
@@ -47,6 +50,8 @@ pub struct Wanted<'a> {
     pub phone_says: &'a Path,
     /// The port of the page; 0 takes a free one.
     pub page_port: u16,
+    /// Whether people have the widget, shown by the page.
+    pub widget: bool,
 }
 
 impl Peers {
@@ -55,7 +60,13 @@ impl Peers {
     /// # Errors
     /// When a peer does not start.
     pub async fn start(run: &Run, wanted: &Wanted<'_>) -> anyhow::Result<Self> {
-        let mut gateway = Gateway::configure(run, wanted.binary, &[DIALABLE, wanted.changes])?;
+        let page = PageServer::start(wanted.page_port, about()).await?;
+        let widget = match wanted.widget {
+            true => widget_for(&page),
+            false => String::new(),
+        };
+        let changes = [DIALABLE, &widget, wanted.changes];
+        let mut gateway = Gateway::configure(run, wanted.binary, &changes)?;
         let registration = gateway.registration()?;
         // The service is up before Synapse sends it anything: Synapse backs off otherwise.
         let step = Step::begin("Asterisk");
@@ -80,7 +91,6 @@ impl Peers {
         )
         .await?;
         step.done();
-        let page = PageServer::start(wanted.page_port, about()).await?;
         Ok(Self {
             page,
             gateway,
@@ -89,6 +99,15 @@ impl Peers {
             synapse,
         })
     }
+}
+
+/// The widget, framed by the page alone.
+fn widget_for(page: &PageServer) -> String {
+    let url = page.url();
+    let origin = url.trim_end_matches('/');
+    format!(
+        "[widget]\npublic_url = \"http://{WIDGET}\"\nlisten = \"{WIDGET}\"\nelements = [\"{origin}\"]\n"
+    )
 }
 
 /// What the page offers a person.

@@ -12,25 +12,49 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::{Sent, Shared};
+use super::{Sent, Shared, timeline};
 
-type Here = State<Arc<Shared>>;
-type Parameters = Query<BTreeMap<String, String>>;
+pub(super) type Here = State<Arc<Shared>>;
+pub(super) type Parameters = Query<BTreeMap<String, String>>;
+
+/// Anybody may ask whose a token is.
+const OPENID: &str = "/_matrix/federation/v1/openid/userinfo";
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     let v3 = Router::new()
         .route("/register", post(register))
         .route("/profile/{user}/displayname", put(display_name))
+        .route("/profile/{user}/avatar_url", put(async || done()))
+        .route("/presence/{user}/status", get(presence).put(set_presence))
         .route("/createRoom", post(create_room))
         .route("/rooms/{room}/join", post(join))
         .route("/rooms/{room}/invite", post(invite))
         .route("/rooms/{room}/joined_members", get(joined_members))
-        .route("/rooms/{room}/state/{event_type}/", get(state))
-        .route("/rooms/{room}/state/{event_type}/{key}", get(member))
+        .route("/rooms/{room}/state", get(timeline::all_state))
+        .route(
+            "/rooms/{room}/state/{event_type}/",
+            get(timeline::unkeyed_state).put(timeline::put_unkeyed_state),
+        )
+        .route(
+            "/rooms/{room}/state/{event_type}/{key}",
+            get(timeline::state).put(timeline::put_state),
+        )
+        .route(
+            "/rooms/{room}/redact/{event}/{txn_id}",
+            put(timeline::redact),
+        )
+        .route("/rooms/{room}/messages", get(timeline::messages))
+        .route(
+            "/directory/room/{alias}",
+            get(timeline::alias).delete(timeline::delete_alias),
+        )
+        .route("/rooms/{room}/leave", post(leave))
         .route("/rooms/{room}/send/{event_type}/{txn_id}", put(send));
     Router::new()
         .nest("/_matrix/client/v3", v3)
         .route("/_matrix/client/v1/appservice/{id}/ping", post(ping))
+        .route(OPENID, get(owner))
+        .route("/_matrix/media/v3/upload", post(upload))
         .fallback(|| async { refusal(StatusCode::NOT_FOUND, "M_UNRECOGNIZED") })
         .layer(from_fn_with_state(Arc::clone(&shared), gate))
         .with_state(shared)
@@ -39,18 +63,30 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
 async fn gate(State(shared): Here, request: Request, next: Next) -> Response {
     let shown = request.headers().get("authorization");
     let expected = format!("Bearer {}", shared.registration.as_token);
-    match shown.is_some_and(|shown| shown.as_bytes() == expected.as_bytes()) {
-        true => next.run(request).await,
-        false => refusal(StatusCode::UNAUTHORIZED, "M_UNKNOWN_TOKEN"),
+    let path = request.uri().path();
+    // Where an alias leads is told to anybody.
+    let is_public =
+        path == OPENID || path.contains("/directory/room/") && request.method() == "GET";
+    if !is_public && shown.is_none_or(|shown| shown.as_bytes() != expected.as_bytes()) {
+        return refusal(StatusCode::UNAUTHORIZED, "M_UNKNOWN_TOKEN");
     }
+    if let Some((part, status, left)) = &mut shared.known().trouble
+        && *left > 0
+        && path.contains(part.as_str())
+    {
+        *left -= 1;
+        let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY);
+        return refusal(status, "M_UNKNOWN");
+    }
+    next.run(request).await
 }
 
-fn refusal(status: StatusCode, errcode: &str) -> Response {
+pub(super) fn refusal(status: StatusCode, errcode: &str) -> Response {
     let body = json!({ "errcode": errcode, "error": "the simulated homeserver does not do this" });
     (status, Json(body)).into_response()
 }
 
-fn done() -> Response {
+pub(super) fn done() -> Response {
     Json(json!({})).into_response()
 }
 
@@ -60,7 +96,7 @@ impl Shared {
     }
 
     /// As whom the gateway asks.
-    fn asking(&self, parameters: &BTreeMap<String, String>) -> String {
+    pub(super) fn asking(&self, parameters: &BTreeMap<String, String>) -> String {
         match parameters.get("user_id") {
             Some(user) => user.clone(),
             None => self.mxid(&self.registration.sender),
@@ -81,6 +117,32 @@ async fn display_name(State(shared): Here, Json(body): Json<Value>) -> Response 
     done()
 }
 
+/// As Synapse does it: one whose presence is off takes what is set, and shows everybody as offline.
+async fn set_presence(
+    State(shared): Here,
+    Path(user): Path<String>,
+    Query(parameters): Parameters,
+    Json(body): Json<Value>,
+) -> Response {
+    if shared.asking(&parameters) != user {
+        return refusal(StatusCode::FORBIDDEN, "M_FORBIDDEN");
+    }
+    let text = |key: &str| body[key].as_str().map(str::to_owned);
+    let shown = (text("presence").unwrap_or_default(), text("status_msg"));
+    let mut known = shared.known();
+    known.presences_set += 1;
+    if !known.has_no_presence {
+        known.presences.insert(user, shown);
+    }
+    done()
+}
+
+async fn presence(State(shared): Here, Path(user): Path<String>) -> Response {
+    let shown = shared.known().presences.get(&user).cloned();
+    let (presence, status) = shown.unwrap_or_else(|| ("offline".to_owned(), None));
+    Json(json!({ "presence": presence, "status_msg": status })).into_response()
+}
+
 /// Invited users join at once, as with Synapse's `auto_accept_invites`.
 async fn create_room(
     State(shared): Here,
@@ -93,8 +155,25 @@ async fn create_room(
     let members = invited.chain([shared.asking(&parameters)]);
     let members = members.map(|user| (user, "join".to_owned())).collect();
     let server = &shared.registration.server_name;
+    let alias = body["room_alias_name"].as_str();
+    let alias = alias.map(|alias| format!("#{alias}:{server}"));
+    let mut known = shared.known();
+    if alias
+        .as_ref()
+        .is_some_and(|alias| known.aliases.contains_key(alias))
+    {
+        return refusal(StatusCode::BAD_REQUEST, "M_ROOM_IN_USE");
+    }
     let room = format!("!made{}:{server}", shared.next_number());
-    shared.known().rooms.insert(room.clone(), members);
+    known.rooms.insert(room.clone(), members);
+    known
+        .aliases
+        .extend(alias.map(|alias| (alias, room.clone())));
+    for event in body["initial_state"].as_array().into_iter().flatten() {
+        let text = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
+        let key = (room.clone(), text("type"), text("state_key"));
+        known.state.insert(key, event["content"].clone());
+    }
     Json(json!({ "room_id": room })).into_response()
 }
 
@@ -140,23 +219,16 @@ async fn joined_members(State(shared): Here, Path(room): Path<String>) -> Respon
     Json(json!({ "joined": joined })).into_response()
 }
 
-/// No room is encrypted, nor has it any other state that the gateway asks for.
-async fn state() -> Response {
-    refusal(StatusCode::NOT_FOUND, "M_NOT_FOUND")
-}
-
-async fn member(
+async fn leave(
     State(shared): Here,
-    Path((room, event_type, user)): Path<(String, String, String)>,
+    Path(room): Path<String>,
+    Query(parameters): Parameters,
 ) -> Response {
-    let known = shared.known();
-    let members = known.rooms.get(&room);
-    match members.and_then(|members| members.get(&user)) {
-        Some(membership) if event_type == "m.room.member" => {
-            Json(json!({ "membership": membership })).into_response()
-        }
-        _ => refusal(StatusCode::NOT_FOUND, "M_NOT_FOUND"),
+    let user = shared.asking(&parameters);
+    if let Some(members) = shared.known().rooms.get_mut(&room) {
+        members.insert(user, "leave".to_owned());
     }
+    done()
 }
 
 async fn send(
@@ -178,18 +250,37 @@ async fn send(
             let event_id = format!("$sent{}", shared.next_number());
             known.transactions.insert(key, event_id.clone());
             let sent = Sent {
+                event_id: event_id.clone(),
                 room,
                 sender,
                 event_type,
                 content,
                 at: Instant::now(),
             };
+            if sent.event_type == "m.room.message" {
+                known.messages.push(sent.clone());
+            }
             // Nobody listens: then nobody wants to know.
             let _ = shared.sent.send(sent);
             event_id
         }
     };
     Json(json!({ "event_id": event_id })).into_response()
+}
+
+async fn owner(State(shared): Here, Query(parameters): Parameters) -> Response {
+    let token = parameters.get("access_token");
+    let known = shared.known();
+    match token.and_then(|token| known.vouched.get(token)) {
+        Some(user) => Json(json!({ "sub": user })).into_response(),
+        None => refusal(StatusCode::UNAUTHORIZED, "M_UNKNOWN_TOKEN"),
+    }
+}
+
+async fn upload(State(shared): Here) -> Response {
+    let server = &shared.registration.server_name;
+    let uri = format!("mxc://{server}/uploaded{}", shared.next_number());
+    Json(json!({ "content_uri": uri })).into_response()
 }
 
 async fn ping() -> Response {

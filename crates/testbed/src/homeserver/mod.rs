@@ -3,6 +3,7 @@
 //! gateway's token.
 
 mod client_api;
+mod timeline;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -16,6 +17,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc};
 
 use crate::{gateway, synapse};
+
+pub use timeline::Shown;
 
 /// Synapse's own limit (its `MAX_PERSISTENT_EVENTS_PER_TRANSACTION`).
 const EVENTS_A_TRANSACTION: usize = 100;
@@ -65,6 +68,8 @@ impl Registration {
 /// An event that the gateway sent into a room.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sent {
+    /// Its id.
+    pub event_id: String,
     /// The room.
     pub room: String,
     /// As whom it was sent.
@@ -101,6 +106,23 @@ struct Known {
     transactions: BTreeMap<(String, String), String>,
     /// Every name that the gateway gave.
     names: Vec<String>,
+    /// Rooms by alias.
+    aliases: BTreeMap<String, String>,
+    /// Content by room, type and state key; members stand in `rooms`.
+    state: BTreeMap<(String, String, String), Value>,
+    /// Messages of the gateway, oldest first.
+    messages: Vec<Sent>,
+    /// Ids of events that were withdrawn.
+    withdrawn: BTreeSet<String>,
+    /// What is shown of users: their presence, and its words.
+    presences: BTreeMap<String, (String, Option<String>)>,
+    /// How often any was set.
+    presences_set: u64,
+    has_no_presence: bool,
+    /// Whose each OpenID token is.
+    vouched: BTreeMap<String, String>,
+    /// What the next requests with this in their path are answered with, and how many of them.
+    trouble: Option<(String, u16, u32)>,
 }
 
 impl Homeserver {
@@ -140,6 +162,47 @@ impl Homeserver {
         let _ = self.pushes.send(event);
     }
 
+    /// A person changes a room's state; their own membership too.
+    pub fn push_state(&self, room: &str, sender: &str, (kind, key): (&str, &str), content: Value) {
+        if let (true, Some(membership)) = (kind == "m.room.member", content["membership"].as_str())
+        {
+            let mut known = self.shared.known();
+            if let Some(members) = known.rooms.get_mut(room) {
+                members.insert(key.to_owned(), membership.to_owned());
+            }
+        }
+        let mut event = self.shared.event(room, sender, kind, content);
+        event["state_key"] = json!(key);
+        let _ = self.pushes.send(event);
+    }
+
+    /// A client invites somebody into a direct chat: the gateway gets it after all that were sent before.
+    pub fn push_invite(&self, room: &str, sender: &str, invited: &str) {
+        let content = json!({"membership": "invite", "is_direct": true});
+        let mut event = self.shared.event(room, sender, "m.room.member", content);
+        event["state_key"] = invited.into();
+        let _ = self.pushes.send(event);
+    }
+
+    /// What is shown of a user: the presence, and its words.
+    #[must_use]
+    pub fn presence(&self, user: &str) -> Option<(String, Option<String>)> {
+        self.shared.known().presences.get(user).cloned()
+    }
+
+    /// How often the presence of anybody was set.
+    #[must_use]
+    pub fn presences_set(&self) -> u64 {
+        self.shared.known().presences_set
+    }
+
+    /// From now on nobody's presence is shown, as with Synapse's `presence: enabled: false`.
+    pub fn show_no_presence(&self) {
+        let mut known = self.shared.known();
+        known.has_no_presence = true;
+        known.presences.clear();
+    }
+
     /// Who is in a room.
     #[must_use]
     pub fn members(&self, room: &str) -> Vec<String> {
@@ -152,6 +215,17 @@ impl Homeserver {
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         self.shared.known().names.clone()
+    }
+
+    /// The next `times` requests whose paths hold this are answered with a status of trouble.
+    pub fn trouble(&self, path: &str, status: u16, times: u32) {
+        self.shared.known().trouble = Some((path.to_owned(), status, times));
+    }
+
+    /// Whoever shows this OpenID token is this person.
+    pub fn vouch(&self, token: &str, user: &str) {
+        let mut known = self.shared.known();
+        known.vouched.insert(token.to_owned(), user.to_owned());
     }
 
     /// What the gateway sends from now on.

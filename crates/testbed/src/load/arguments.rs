@@ -14,12 +14,20 @@ pub const USAGE: &str = "cargo xtask load [OPTION...]
   --rate R             calls begun per second (10)
   --seconds S          measured for each run (20; at least one turn of what is said)
   --rounds R           runs of each system, taking turns (3)
-  --systems A[,B...]   of mxtrunk, rtpengine, floor (these), media-plane (mxtrunk without its signalling)
+  --systems A[,B...]   of mxtrunk, rtpengine, floor (these), rtpengine-10 (Debian 12's), media-plane (mxtrunk
+                       without its signalling)
   --threads T         that handle packets, of mxtrunk and of rtpengine (one for each core); the floor has one
   --conversation       each side talks 45 % of the time; else both talk all the time
   --relay             browsers speak PCMU, as the phones do: nothing is transcoded; mxtrunk and rtpengine only
   --flood              instead: 5,000 INVITEs a second of an unknown address, then too many of the trunk, beside 20 calls
   --set-ups            instead: 30 calls a second for a minute, each hung up once there was sound both ways
+  --faults             instead: a whole site (real Synapse, real Asterisk), to which one fault after the other happens while
+                       calls go on
+  --only A[,B...]      of those faults only these (an unknown one lists them)
+  --soak               instead: calls that come and go for an hour at such a site, half as many as the machine bears
+  --site               instead: such a site with SIPp as the telephones and two Chromium, loaded until it gives way
+  --minutes M          how long --soak lasts (60), or --site stays below the limit that it found (10)
+  --homes              people have their telephone space and call history there; dear at the start
   --complexity C       of Opus towards browsers, 0 to 10 (1)
   --bitrate B          of Opus towards browsers, bits per second (24000)
   --seed N             another choice of voices
@@ -38,6 +46,12 @@ pub enum Matter {
     Flood,
     /// The gateway setting calls up.
     SetUps,
+    /// A whole site, to which faults happen.
+    Faults,
+    /// A whole site for a long time.
+    Soak,
+    /// A whole site up to its limit.
+    Site,
 }
 
 /// What was set.
@@ -67,6 +81,12 @@ pub struct Arguments {
     pub bitrate: u32,
     /// Chooses the voices.
     pub seed: u64,
+    /// Of the faults only these.
+    pub only: Option<Vec<String>>,
+    /// How long what lasts is to last.
+    pub minutes: Option<u64>,
+    /// Whether people have a telephone space and a call history.
+    pub homes: bool,
     /// Where the figures go.
     pub keeping: Keeping,
 }
@@ -86,6 +106,9 @@ impl Default for Arguments {
             complexity: 1,
             bitrate: 24_000,
             seed: 1,
+            only: None,
+            minutes: None,
+            homes: false,
             keeping: Keeping::default(),
         }
     }
@@ -120,6 +143,12 @@ impl Arguments {
                 }
                 "--flood" => arguments.matter = Matter::Flood,
                 "--set-ups" => arguments.matter = Matter::SetUps,
+                "--faults" => arguments.matter = Matter::Faults,
+                "--soak" => arguments.matter = Matter::Soak,
+                "--site" => arguments.matter = Matter::Site,
+                "--only" => arguments.only = Some(value()?.split(',').map(str::to_owned).collect()),
+                "--minutes" => arguments.minutes = Some(value()?.parse()?),
+                "--homes" => arguments.homes = true,
                 "--complexity" => arguments.complexity = value()?.parse()?,
                 "--bitrate" => arguments.bitrate = value()?.parse()?,
                 "--seed" => arguments.seed = value()?.parse()?,

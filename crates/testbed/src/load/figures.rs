@@ -12,6 +12,8 @@ use crate::judge::{Pesq, Sound};
 
 /// Calls of a run whose sound is scored.
 const SCORED: usize = 2;
+/// What a turn of the loop may lack at the end of a run and still be scored: 200 ms, in samples.
+const ON_ITS_WAY: usize = 1_600;
 
 /// What one run of one system showed.
 #[derive(Clone, Debug, Serialize)]
@@ -185,13 +187,17 @@ fn score(heard: &Heard, lags: &Lags, said: &Side, pesq: &Pesq) -> anyhow::Result
         return Ok(None);
     };
     let whole = said.sound.samples().len();
-    let start = heard.samples.len().saturating_sub(whole) / 2;
-    let Some(turn) = heard.samples.get(start..start + whole) else {
+    // A run as long as one turn is heard but for what was still on its way at its end.
+    let length = whole.min(heard.samples.len());
+    if length + ON_ITS_WAY < whole {
         return Ok(None);
-    };
+    }
+    let start = (heard.samples.len() - length) / 2;
+    let turn = &heard.samples[start..start + length];
     let ahead = source as isize - (place as isize - start as isize);
     let mut reference = said.sound.samples().to_vec();
     reference.rotate_left(ahead.rem_euclid(whole as isize) as usize);
+    reference.truncate(length);
     Ok(pesq.score(&Sound::from(reference), &Sound::from(turn.to_vec()))?)
 }
 

@@ -26,6 +26,12 @@ const APART: usize = 7;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Talk before what is measured begins.
 const SETTLES: Duration = Duration::from_secs(3);
+/// How long, and how often in a row, a system must do next to nothing before it counts as started: the gateway makes the
+/// telephony rooms of its lines first.
+const LOOK: Duration = Duration::from_millis(500);
+const LOOKS: u32 = 4;
+/// How long that may take.
+const STARTS: Duration = Duration::from_secs(120);
 /// After the last word, until nothing is under way any more.
 const UNDER_WAY: Duration = Duration::from_millis(500);
 /// Calls begun per second, where that is not what is measured.
@@ -137,6 +143,7 @@ struct Clock {
 pub(super) fn run(plan: Plan, speech: &Speech, system: &mut System) -> anyhow::Result<Measured> {
     let mut generator = Generator::new(vec![Lines::of(speech); plan.calls], SHIFT)?;
     let process = system.process();
+    come_to_rest(process)?;
     let (before, memory_before) = (cpu(process)?, memory(process)?);
     generator.set_up(plan.calls, plan.rate, system)?;
     let set_up_cpu = cpu(process)?.saturating_sub(before);
@@ -159,6 +166,25 @@ pub(super) fn run(plan: Plan, speech: &Speech, system: &mut System) -> anyhow::R
         browsers: generator.browsers,
         phones: generator.phones,
     })
+}
+
+/// Waits until a system has started up, lest that count among its calls: it answers before it is done with everything.
+fn come_to_rest(process: u32) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let mut at_rest = 0;
+    while begun.elapsed() < STARTS {
+        let before = cpu(process)?;
+        std::thread::sleep(LOOK);
+        // What is counted in ticks of 10 ms.
+        match cpu(process)?.saturating_sub(before) <= LOOK / 50 {
+            true => at_rest += 1,
+            false => at_rest = 0,
+        }
+        if at_rest == LOOKS {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the system has not come to rest within {STARTS:?} of its start")
 }
 
 /// Sets up all calls in fine weather, lets each say its lines once while the weather rages, and ends them.

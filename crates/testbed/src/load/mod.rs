@@ -9,6 +9,7 @@ mod arguments;
 mod browser;
 mod circumstances;
 pub mod control;
+mod faults;
 mod figures;
 mod flood;
 mod generator;
@@ -17,10 +18,14 @@ mod keeping;
 pub mod keyed;
 mod lag;
 mod pbx;
+mod people;
 mod phone;
+mod ramp;
 mod report;
 mod set_ups;
 mod signalled;
+mod site;
+mod soak;
 mod sound;
 mod speech;
 mod system;
@@ -34,12 +39,15 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 pub use arguments::{Arguments, Matter, USAGE};
+pub use faults::{FaultsReport, faults};
 pub use figures::{Direction, Figures};
 pub use flood::{Flood, FloodReport, flood};
 pub use goals::{Goal, goals, verdict};
 pub use keeping::{Keeping, Pages};
+pub use ramp::{SiteReport, ramp};
 pub use report::{Report, Series, Spread};
 pub use set_ups::{SetUps, SetUpsReport, set_ups};
+pub use soak::{SoakReport, soak};
 pub use system::{Kind, System};
 
 use crate::judge::Pesq;
@@ -153,12 +161,15 @@ pub async fn measure(run: &Run, arguments: &Arguments) -> anyhow::Result<Report>
     let pesq = Pesq::new(layout::venv_program("python"));
     let speech = Speech::of(arguments, &pesq)?;
     let codec = arguments.codec();
+    // For rtpengine, which cuts pauses that are not sent out of the phone's time.
+    let whole = codec.dtx && codec.voice == Voice::Opus;
+    let unbroken = whole.then(|| speech.unbroken()).transpose()?;
     let mut report = Report::new(arguments);
     for round in 0..arguments.rounds {
         for calls in &arguments.calls {
             for kind in &arguments.systems {
                 let name = format!("{}-{calls}-{round}", kind.name());
-                let mut system = System::start(run, *kind, &name, &codec)
+                let mut system = System::start(run, *kind, &name, &codec, *calls)
                     .await
                     .with_context(|| format!("{name} in {}", run.folder().display()))?;
                 let plan = Plan {
@@ -166,10 +177,14 @@ pub async fn measure(run: &Run, arguments: &Arguments) -> anyhow::Result<Report>
                     rate: arguments.rate,
                     seconds: arguments.seconds.max(speech.seconds()),
                 };
-                let measured = generator::run(plan, &speech, &mut system);
+                let speech = match (kind, &unbroken) {
+                    (Kind::Rtpengine | Kind::Rtpengine10, Some(unbroken)) => unbroken,
+                    _ => &speech,
+                };
+                let measured = generator::run(plan, speech, &mut system);
                 let measured = measured.with_context(|| name.clone())?;
                 system.stop().await?;
-                let figures = Figures::of(&measured, &speech, &pesq)?;
+                let figures = Figures::of(&measured, speech, &pesq)?;
                 println!("{}", figures.line(kind.name(), *calls, round + 1));
                 report.add(*kind, *calls, figures);
             }

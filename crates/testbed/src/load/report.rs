@@ -144,7 +144,7 @@ impl Report {
             ..
         } = self.codec;
         let silence = match dtx {
-            true => "DTX (rtpengine has none)",
+            true => "DTX (none with rtpengine, either way)",
             false => "no DTX",
         };
         let way = match voice {

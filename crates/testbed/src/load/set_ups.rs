@@ -96,7 +96,7 @@ pub async fn set_ups(
     let mut phones = phones.listen_and_echo(run, PATIENCE, SOUND).await?;
     let changes = [
         signalled::config(&arguments.codec(), "options_seconds = 0"),
-        signalled::lines()?,
+        signalled::lines(signalled::CALLS)?,
     ];
     let changes: Vec<&str> = changes.iter().map(String::as_str).collect();
     let mut gateway = Gateway::configure(run, &gateway::binary()?, &changes)?;

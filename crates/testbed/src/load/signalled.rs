@@ -23,7 +23,7 @@ use crate::{asterisk, process, synapse};
 /// How long a call may take to be answered.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Calls that there may be: as many users with a line. Extensions have five digits.
-const CALLS: usize = 2_000;
+pub(super) const CALLS: usize = 2_000;
 /// The extension of the first user, and the number of the first phone.
 const FIRST_LINE: usize = 50_000;
 const FIRST_PHONE: usize = 60_000;
@@ -62,12 +62,18 @@ pub(super) struct Signalled {
 impl Signalled {
     /// # Errors
     /// When a peer's address is taken, or the gateway does not start.
-    pub(super) async fn start(run: &Run, name: &str, codec: &Codec) -> anyhow::Result<Self> {
+    pub(super) async fn start(
+        run: &Run,
+        name: &str,
+        codec: &Codec,
+        calls: usize,
+    ) -> anyhow::Result<Self> {
+        ensure!(calls <= CALLS, "there are numbers for {CALLS} calls");
         let pbx = Pbx::start(asterisk::SIP)?;
         let (homeserver, sent, beside) = start_homeserver(name)?;
         let database = run.path(&format!("gateway/{name}.db"));
         let store = format!("[store]\npath = \"{}\"", database.display());
-        let changes = [config(codec, ""), lines()?, store];
+        let changes = [config(codec, ""), lines(calls)?, store];
         let changes: Vec<&str> = changes.iter().map(String::as_str).collect();
         let mut gateway = Gateway::configure(run, &gateway::binary()?, &changes)?;
         gateway.start().await?;
@@ -98,7 +104,6 @@ impl Signalled {
         browser: &mut Browser,
         phone: &mut Phone,
     ) -> anyhow::Result<()> {
-        ensure!(call < CALLS, "the gateway has lines for {CALLS} calls");
         let number = (FIRST_PHONE + call).to_string();
         let server = synapse::SERVER_NAME;
         let virtual_user = format!("@tel_{number}:{server}");
@@ -306,10 +311,11 @@ late_ms = 0
     )
 }
 
-/// A user with a line for each call: a second call of one user would be another case.
-pub(super) fn lines() -> anyhow::Result<String> {
+/// A user with a line for each call, since a second call of one user would be another case, and no more: the gateway makes
+/// the telephony rooms of ten a second, and what that costs is no call's cost.
+pub(super) fn lines(calls: usize) -> anyhow::Result<String> {
     let mut lines = String::new();
-    for call in 0..CALLS {
+    for call in 0..calls {
         let (user, extension) = (user(call), FIRST_LINE + call);
         writeln!(
             lines,

@@ -21,7 +21,7 @@ const TALKS: f64 = 0.45;
 const DTX: usize = 2;
 
 /// One side's loop.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Side {
     /// By frames of 20 ms; none where nothing need be sent.
     pub(super) packets: Vec<Option<Vec<u8>>>,
@@ -80,6 +80,16 @@ impl Speech {
             &arguments.codec(),
             arguments.conversation,
         )
+    }
+
+    /// The same from browsers that send their pauses too.
+    pub(super) fn unbroken(&self) -> anyhow::Result<Self> {
+        Ok(Self {
+            voice: self.voice,
+            pauses: self.pauses,
+            browser: browser_side(self.browser.sound.clone(), false)?,
+            phone: self.phone.clone(),
+        })
     }
 
     /// How long a loop is, in whole seconds.

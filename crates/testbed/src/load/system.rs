@@ -25,16 +25,19 @@ pub enum Kind {
     MediaPlane,
     /// rtpengine 26.
     Rtpengine,
+    /// rtpengine 10.5, as Debian 12 has it.
+    Rtpengine10,
     /// libopus, SRTP and two sockets.
     Floor,
 }
 
 impl Kind {
     /// All of them, in the order they take turns.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Gateway,
         Self::MediaPlane,
         Self::Rtpengine,
+        Self::Rtpengine10,
         Self::Floor,
     ];
     /// Those that are measured where none are named.
@@ -47,6 +50,7 @@ impl Kind {
             Self::Gateway => "mxtrunk",
             Self::MediaPlane => "media-plane",
             Self::Rtpengine => "rtpengine",
+            Self::Rtpengine10 => "rtpengine-10",
             Self::Floor => "floor",
         }
     }
@@ -57,6 +61,7 @@ impl Kind {
             Self::Gateway => "#2a7de1",
             Self::MediaPlane => "#7db5f0",
             Self::Rtpengine => "#e1862a",
+            Self::Rtpengine10 => "#f0b97d",
             Self::Floor => "#999",
         }
     }
@@ -82,14 +87,23 @@ enum Way {
 impl System {
     /// # Errors
     /// When it does not start in time.
-    pub async fn start(run: &Run, kind: Kind, name: &str, codec: &Codec) -> anyhow::Result<Self> {
+    pub async fn start(
+        run: &Run,
+        kind: Kind,
+        name: &str,
+        codec: &Codec,
+        calls: usize,
+    ) -> anyhow::Result<Self> {
         let way = match kind {
-            Kind::Gateway => Way::Signalled(Box::new(Signalled::start(run, name, codec).await?)),
+            Kind::Gateway => {
+                Way::Signalled(Box::new(Signalled::start(run, name, codec, calls).await?))
+            }
             Kind::MediaPlane => {
                 ordered(run, name, own("load-gateway", codec)?, Some("ready")).await?
             }
             Kind::Floor => ordered(run, name, own("load-floor", codec)?, Some("ready")).await?,
             Kind::Rtpengine => ordered(run, name, rtpengine(codec)?, None).await?,
+            Kind::Rtpengine10 => ordered(run, name, rtpengine_10(codec)?, None).await?,
         };
         Ok(Self {
             kind,
@@ -133,7 +147,9 @@ impl System {
                 phone.accept(&reply.phone)?;
                 browser.accept(&reply.browser)
             }
-            Kind::Rtpengine => join_by_ng(control, &self.codec, call, browser, phone),
+            Kind::Rtpengine | Kind::Rtpengine10 => {
+                join_by_ng(control, &self.codec, call, browser, phone)
+            }
             Kind::Floor => {
                 let order = FloorOrder {
                     call,
@@ -196,6 +212,10 @@ fn join_by_ng(
     let id = format!("call-{call}");
     let mut opus = format!("opus/48000/2/{bitrate}///complexity={complexity}");
     let mut offer = browser.offer()?;
+    if codec.dtx {
+        // It numbers and times its packets to the phone as if there had been no pauses, with --dtx-delay too.
+        offer = offer.replace("usedtx=1", "usedtx=0");
+    }
     // Its redundancy follows no reports: it is there for a share of loss that is told once, or not at all.
     match fec {
         Some(percent) => opus.push_str(&format!(";packet_loss={percent}")),
@@ -252,10 +272,31 @@ fn own(name: &str, codec: &Codec) -> anyhow::Result<Command> {
 }
 
 fn rtpengine(codec: &Codec) -> anyhow::Result<Command> {
-    let mut words = layout::rtpengine_command().into_iter();
+    let mut command = rtpengine_by(layout::rtpengine_command(), codec)?;
+    if codec.voice == Voice::Pcmu {
+        // Its best for what is only passed on.
+        command.arg("--io-uring");
+    }
+    if codec.fec.is_some() {
+        // In bad weather it sounds best with it; more adds delay only.
+        command.arg("--jitter-buffer=4");
+    }
+    Ok(command)
+}
+
+/// It knows neither of the two.
+fn rtpengine_10(codec: &Codec) -> anyhow::Result<Command> {
+    rtpengine_by(layout::rtpengine_10_command(), codec)
+}
+
+fn rtpengine_by(words: Vec<PathBuf>, codec: &Codec) -> anyhow::Result<Command> {
+    let mut words = words.into_iter();
     let loader = words.next().context("a command")?;
     ensure!(
-        loader.exists(),
+        words
+            .as_slice()
+            .last()
+            .is_some_and(|program| program.exists()),
         "rtpengine is not in place: run cargo xtask load"
     );
     let mut command = Command::new(loader);
@@ -271,14 +312,6 @@ fn rtpengine(codec: &Codec) -> anyhow::Result<Command> {
         format!("--port-max={}", PHONE_PORTS.end()),
         format!("--num-threads={}", codec.threads),
     ]);
-    if codec.voice == Voice::Pcmu {
-        // Its best for what is only passed on.
-        command.arg("--io-uring");
-    }
-    if codec.fec.is_some() {
-        // In bad weather it sounds best with it; more adds delay only.
-        command.arg("--jitter-buffer=4");
-    }
     Ok(command)
 }
 

@@ -1,5 +1,7 @@
 //! A person's browser: WebRTC on a socket of its own.
 
+mod ear;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::load::Voice;
 use crate::webrtc::{Outcome, WebRtc};
+use ear::Ear;
 
 /// RTP clock ticks of 100 ms, which is how long a key is pressed.
 const PRESSED: u16 = 4_800;
@@ -31,6 +34,8 @@ struct Shared {
     keys: Vec<u8>,
     /// Packets of sound that came.
     heard: u64,
+    /// Listens to what is in them, where somebody wants to know.
+    ear: Option<Box<Ear>>,
     sequence: u64,
     timestamp: u32,
 }
@@ -57,6 +62,7 @@ impl Browser {
             sounds: false,
             keys: Vec::new(),
             heard: 0,
+            ear: None,
             sequence: 1_000,
             timestamp: 77_000,
         }));
@@ -91,6 +97,43 @@ impl Browser {
         lock(&self.shared).heard
     }
 
+    /// From now on it is listened to what is heard.
+    ///
+    /// # Errors
+    /// When there is no decoder.
+    pub(crate) fn listens(&self) -> anyhow::Result<()> {
+        let ear = Ear::new(Instant::now())?;
+        lock(&self.shared).ear = Some(Box::new(ear));
+        Ok(())
+    }
+
+    /// The longest stretch without sound since this was asked for last, or since [`Self::listens`].
+    pub(crate) fn longest_silence(&self) -> Duration {
+        let mut shared = lock(&self.shared);
+        let ear = shared.ear.as_mut();
+        ear.map_or(Duration::ZERO, |ear| ear.longest_silence(Instant::now()))
+    }
+
+    /// How long there has been no sound up to now.
+    pub(crate) fn silent_for(&self) -> Duration {
+        let shared = lock(&self.shared);
+        let ear = shared.ear.as_ref();
+        ear.map_or(Duration::ZERO, |ear| ear.silent_for(Instant::now()))
+    }
+
+    /// When something was heard for the first time.
+    pub(crate) fn heard_at(&self) -> Option<Instant> {
+        let shared = lock(&self.shared);
+        shared.ear.as_ref().and_then(|ear| ear.heard_at())
+    }
+
+    /// Whether something was heard in the last moment.
+    pub(crate) fn sounds(&self) -> bool {
+        let shared = lock(&self.shared);
+        let ear = shared.ear.as_ref();
+        ear.is_some_and(|ear| ear.sounds(Instant::now()))
+    }
+
     /// Says a frame of 20 ms.
     pub(crate) fn say(&self, frame: &[u8]) {
         lock(&self.shared).say(frame);
@@ -117,7 +160,12 @@ impl Shared {
                     }
                     self.sounds &= !key.end;
                 }
-                Outcome::Packet(_) => self.heard += 1,
+                Outcome::Packet(packet) => {
+                    self.heard += 1;
+                    if let Some(ear) = &mut self.ear {
+                        ear.hears(Instant::now(), &packet.payload);
+                    }
+                }
                 Outcome::Loss(_) => {}
             }
         }

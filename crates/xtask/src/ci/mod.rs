@@ -1,5 +1,6 @@
 //! `cargo xtask ci`: everything that must hold before a change is kept.
 
+mod admin;
 mod deny;
 mod purity;
 
@@ -11,12 +12,13 @@ use xtask::{Doing, Failure, provision};
 type Check = fn() -> Result<(), Failure>;
 
 /// In the order of their cost; the first that fails ends the run.
-const CHECKS: [(&str, Check); 6] = [
+const CHECKS: [(&str, Check); 7] = [
     ("setup", provision::setup),
     ("formatting", formatting),
     ("purity", purity::check),
     ("clippy", clippy),
     ("cargo-deny", deny::check),
+    ("admin interface", admin::check),
     ("tests", tests),
 ];
 

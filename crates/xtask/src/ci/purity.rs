@@ -11,6 +11,7 @@ use xtask::{Doing, Failure};
 
 /// Which crates of ours each crate may depend on. A new crate gets a line here.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("mxtrunk-ami", &[]),
     ("mxtrunk-call", &[]),
     ("mxtrunk-media", &[]),
     ("mxtrunk-sip", &[]),
@@ -20,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "mxtrunk-signaling",
         &[
+            "mxtrunk-ami",
             "mxtrunk-call",
             "mxtrunk-media",
             "mxtrunk-media-io",
@@ -29,8 +31,13 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "mxtrunk-widget",
+        &["mxtrunk-matrix", "mxtrunk-signaling", "mxtrunk-sip"],
+    ),
+    (
         "mxtrunk",
         &[
+            "mxtrunk-ami",
             "mxtrunk-call",
             "mxtrunk-media",
             "mxtrunk-media-io",
@@ -38,6 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "mxtrunk-signaling",
             "mxtrunk-sip",
             "mxtrunk-store",
+            "mxtrunk-widget",
         ],
     ),
     // A call in bad weather is simulated over the media legs themselves; `load-gateway` is the media plane by itself.

@@ -12,22 +12,22 @@ use crate::step::{Step, key_of, quietly};
 use crate::{Doing, Failure, layout};
 
 /// What one prefix holds.
-struct Prefix {
-    folder: PathBuf,
-    suites: &'static [&'static str],
+pub(super) struct Prefix {
+    pub(super) folder: PathBuf,
+    pub(super) suites: &'static [&'static str],
     /// What is wanted.
-    wanted: &'static [&'static str],
+    pub(super) wanted: &'static [&'static str],
     /// What that needs, by the names these packages have today.
-    needed: &'static str,
+    pub(super) needed: &'static str,
     /// Packages left to the machine itself, when the whole closure has to be fetched.
-    left_out: &'static [&'static str],
+    pub(super) left_out: &'static [&'static str],
     /// Lets apt work out what is needed: dear, and nothing has to be named.
-    whole: bool,
+    pub(super) whole: bool,
 }
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-const BOOKWORM_SUITES: &[&str] = &["bookworm", "bookworm-updates", "bookworm-security"];
+pub(super) const BOOKWORM_SUITES: &[&str] = &["bookworm", "bookworm-updates", "bookworm-security"];
 
 const SID_WANTED: &[&str] = &["asterisk", "sip-tester", "asterisk-core-sounds-en-wav"];
 /// The shared objects of Asterisk's modules in use and of SIPp, down to the C library:
@@ -38,7 +38,14 @@ const SID_NEEDED: &str = "asterisk-modules asterisk-config libbsd0 libc6 libcap2
     libsystemd0 libtinfo6 liburiparser1 libuuid1 libxml2-16 libxslt1.1 libzstd1 zlib1g \
     libdbus-1-3 libibverbs1";
 
+const COMPOSE_WANTED: &[&str] = &["docker-compose"];
+
 const RTPENGINE_WANTED: &[&str] = &["rtpengine-daemon"];
+
+const FAULTS_WANTED: &[&str] = &["nftables", "libfaketime"];
+/// The shared objects of `nft`.
+const FAULTS_NEEDED: &str = "libnftables1 libnftnl11 libmnl0 libjansson4 libxtables12 libedit2 libbsd0 libmd0 libgmp10 \
+    libtinfo6";
 
 const BOOKWORM_WANTED: &[&str] = &[
     "chromium",
@@ -101,29 +108,78 @@ pub(super) fn sid() -> Result<(), Failure> {
     sid_step().run(|| prefix.unpack())
 }
 
-fn rtpengine_step() -> Step {
-    Step {
-        stamp: "rtpengine",
-        title: "rtpengine, to measure beside",
-        key: key_of(&[RTPENGINE_WANTED.concat().as_bytes()]),
-    }
+/// docker-compose 2; Debian 12 has 1 alone.
+pub(super) fn compose() -> Result<(), Failure> {
+    let prefix = Prefix {
+        folder: layout::compose_prefix(),
+        suites: &["sid"],
+        wanted: COMPOSE_WANTED,
+        needed: "",
+        left_out: &[],
+        whole: false,
+    };
+    let step = Step {
+        stamp: "compose",
+        title: "docker-compose",
+        key: key_of(&[COMPOSE_WANTED.concat().as_bytes()]),
+    };
+    step.run(|| prefix.unpack())
 }
 
 /// rtpengine 26 and all it links to: 77 MB. Only `cargo xtask load` wants it.
 pub(super) fn rtpengine() -> Result<(), Failure> {
-    let folder = layout::rtpengine_prefix();
+    let title = "rtpengine, to measure beside";
+    unpack_rtpengine("rtpengine", title, layout::rtpengine_prefix(), &["sid"])
+}
+
+/// nftables, which cuts ways, and libfaketime, which shifts a clock. Only `cargo xtask load --faults` wants them.
+pub(super) fn faults() -> Result<(), Failure> {
     let prefix = Prefix {
-        folder: folder.clone(),
-        suites: &["sid"],
+        folder: layout::faults_prefix(),
+        suites: BOOKWORM_SUITES,
+        wanted: FAULTS_WANTED,
+        needed: FAULTS_NEEDED,
+        left_out: &["libc6"],
+        whole: false,
+    };
+    let step = Step {
+        stamp: "faults",
+        title: "nftables and libfaketime",
+        key: key_of(&[FAULTS_WANTED.concat().as_bytes(), FAULTS_NEEDED.as_bytes()]),
+    };
+    step.run(|| prefix.unpack())
+}
+
+/// rtpengine 10.5 of Debian 12, which only those want who name it.
+pub(super) fn rtpengine_10() -> Result<(), Failure> {
+    let title = "rtpengine 10.5, to measure beside";
+    let folder = layout::rtpengine_10_prefix();
+    unpack_rtpengine("rtpengine-10", title, folder, BOOKWORM_SUITES)
+}
+
+fn unpack_rtpengine(
+    stamp: &'static str,
+    title: &'static str,
+    folder: PathBuf,
+    suites: &'static [&'static str],
+) -> Result<(), Failure> {
+    let step = Step {
+        stamp,
+        title,
+        key: key_of(&[RTPENGINE_WANTED.concat().as_bytes()]),
+    };
+    // Some libraries come without the link that bears their soname: their packages' scripts would make it.
+    let libraries = folder.join("usr/lib/x86_64-linux-gnu");
+    let prefix = Prefix {
+        folder,
+        suites,
         wanted: RTPENGINE_WANTED,
         needed: "",
         left_out: &[],
         whole: true,
     };
-    rtpengine_step().run(|| {
+    step.run(|| {
         prefix.unpack()?;
-        // Some libraries come without the link that bears their soname: their packages' scripts would make it.
-        let libraries = folder.join("usr/lib/x86_64-linux-gnu");
         let ldconfig = ["/sbin/ldconfig", "/usr/sbin/ldconfig"];
         let ldconfig = ldconfig.iter().find(|path| Path::new(path).exists());
         quietly(
@@ -166,6 +222,14 @@ pub(super) fn python_parts(folder: PathBuf) -> Result<(), Failure> {
 
 impl Prefix {
     fn unpack(&self) -> Result<(), Failure> {
+        self.unpack_and(|_| Ok(()))
+    }
+
+    /// The same, and then something with the packages before they are gone.
+    pub(super) fn unpack_and(
+        &self,
+        then: impl FnOnce(&[PathBuf]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let state = self.folder.with_extension("apt");
         for folder in [&self.folder, &state] {
             if folder.exists() {
@@ -199,6 +263,7 @@ impl Prefix {
         packages.extend(packages_in(&state.join("cache/archives"))?);
         packages.retain(|package| !self.is_left_out(package));
         unpack_all(&packages, &self.folder)?;
+        then(&packages)?;
         fs::remove_dir_all(&state).doing(state.display())
     }
 

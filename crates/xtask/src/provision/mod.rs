@@ -2,11 +2,13 @@
 //!
 //! Everything is idempotent: a second call looks at stamps and returns at once, offline.
 
+mod clean_root;
 mod debian;
 mod node;
 mod python;
 
 use std::fs::{self, File};
+use std::path::PathBuf;
 use std::thread;
 
 use crate::{Doing, Failure, layout};
@@ -23,17 +25,56 @@ pub fn setup() -> Result<(), Failure> {
         let packages = scope.spawn(python::packages);
         let bookworm = scope.spawn(debian::bookworm);
         let page = scope.spawn(node::softphone);
-        let sid = debian::sid();
-        [join(packages), join(bookworm), join(page), sid]
+        let root = scope.spawn(clean_root::provision);
+        let sid = debian::sid().and_then(|()| debian::compose());
+        [join(packages), join(bookworm), join(page), join(root), sid]
             .into_iter()
             .collect()
     })
+}
+
+/// What the build alone needs: cmake.
+pub fn build() -> Result<(), Failure> {
+    let testbed = layout::testbed();
+    fs::create_dir_all(&testbed).doing(testbed.display())?;
+    let _lock = lock()?;
+    python::cmake()
 }
 
 /// What only `cargo xtask load` needs, beside what [`setup`] puts in place: rtpengine.
 pub fn load() -> Result<(), Failure> {
     let _lock = lock()?;
     debian::rtpengine()
+}
+
+/// Debian 12's own rtpengine, for who measures beside it too.
+pub fn load_beside_debian() -> Result<(), Failure> {
+    let _lock = lock()?;
+    debian::rtpengine_10()
+}
+
+/// What only `cargo xtask load --faults` needs: nftables and libfaketime.
+pub fn faults() -> Result<(), Failure> {
+    let _lock = lock()?;
+    debian::faults()
+}
+
+/// What only `cargo xtask ci` needs: schemathesis. Returns its program.
+pub fn schemathesis() -> Result<PathBuf, Failure> {
+    let _lock = lock()?;
+    python::schemathesis()
+}
+
+/// A bare Debian 12 for the package to be installed in; [`setup`] puts it in place, and a test that wants it asks for it.
+pub fn clean_root() -> Result<(), Failure> {
+    let _lock = lock()?;
+    clean_root::provision()
+}
+
+/// docker-compose, which only has to read files; likewise.
+pub fn compose() -> Result<(), Failure> {
+    let _lock = lock()?;
+    debian::compose()
 }
 
 /// What a test needs before it starts: an error names what is missing and the command that

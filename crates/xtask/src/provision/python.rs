@@ -14,6 +14,7 @@ const HAS_PIP: &str = "import ensurepip; ensurepip.version()";
 const FINDS_HEADERS: &str = "import sysconfig, os
 open(os.path.join(sysconfig.get_path('include'), 'Python.h')).close()";
 const REQUIREMENTS: &str = include_str!("requirements.txt");
+const SCHEMATHESIS: &str = include_str!("schemathesis.txt");
 
 pub(super) fn cmake_step() -> Step {
     Step {
@@ -47,6 +48,28 @@ pub(super) fn packages() -> Result<(), Failure> {
         let file = layout::root().join("crates/xtask/src/provision/requirements.txt");
         pip(&["--requirement", &file.to_string_lossy()])
     })
+}
+
+/// Puts schemathesis into an environment of its own, by the pip of the testbed's, and returns its program.
+pub(super) fn schemathesis() -> Result<PathBuf, Failure> {
+    let folder = layout::testbed().join("schemathesis");
+    let program = folder.join("bin/schemathesis");
+    let step = Step {
+        stamp: "schemathesis",
+        title: "schemathesis",
+        key: key_of(&[SCHEMATHESIS.as_bytes()]),
+    };
+    step.run(|| {
+        let mut command = Command::new(layout::venv_program("python"));
+        command.args(["-m", "venv", "--clear", "--without-pip"]);
+        quietly(command.arg(&folder))?;
+        let pins = layout::root().join("crates/xtask/src/provision/schemathesis.txt");
+        let mut command = Command::new(layout::venv_program("pip"));
+        command.arg("--python").arg(folder.join("bin/python"));
+        command.args(["install", "--disable-pip-version-check", "--no-input"]);
+        quietly(command.arg("--requirement").arg(pins)).map(drop)
+    })?;
+    Ok(program)
 }
 
 fn make_venv() -> Result<(), Failure> {

@@ -2,6 +2,8 @@
 
 mod early;
 mod ending;
+mod referral;
+mod replaced;
 mod setup;
 mod talk;
 mod transfer;

@@ -157,6 +157,46 @@ fn an_offer_of_the_far_end_that_crossed_ours_is_answered_and_ours_made_anew() {
     assert_eq!(actions.last(), Some(&again), "{actions:?}");
 }
 
+/// It answers the offer that is no more: the two sides would speak by different descriptions.
+#[test]
+fn an_answer_to_our_offer_that_comes_after_the_offer_it_gave_way_to_says_nothing() {
+    let mut scene = held_by_the_phone();
+    scene.media(CALLER, described("hold"));
+    let theirs = LegEvent::Reoffered {
+        sdp: "theirs".into(),
+    };
+    scene.leg(CALLER, theirs);
+    assert_eq!(scene.leg(CALLER, reanswered()), []);
+    let answer = LegAction::AnswerReoffer { sdp: "ours".into() };
+    let actions = scene.media(CALLER, described("ours"));
+    assert_eq!(actions.first(), Some(&Action::Leg(CALLER, answer)));
+}
+
+#[test]
+fn an_offer_that_crossed_one_which_is_over_by_now_is_made_anew() {
+    let mut scene = held_by_the_phone();
+    scene.media(CALLER, described("hold"));
+    let refused = LegEvent::ReofferRefused { crossed: true };
+    let again = Action::Media(MediaAction::Offer { leg: CALLER });
+    assert_eq!(scene.leg(CALLER, refused), [again]);
+}
+
+#[test]
+fn an_offer_that_gave_way_to_one_which_media_cannot_meet_is_made_anew() {
+    let mut scene = held_by_the_phone();
+    scene.media(CALLER, described("hold"));
+    let theirs = LegEvent::Reoffered {
+        sdp: "video".into(),
+    };
+    scene.leg(CALLER, theirs);
+    let refused = Action::Leg(CALLER, LegAction::RefuseReoffer);
+    let again = Action::Media(MediaAction::Offer { leg: CALLER });
+    assert_eq!(
+        scene.media(CALLER, MediaEvent::ReofferRefused),
+        [refused, again]
+    );
+}
+
 #[test]
 fn a_hold_that_the_far_end_refuses_leaves_the_call_and_is_not_repeated() {
     let mut scene = held_by_the_phone();

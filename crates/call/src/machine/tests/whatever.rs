@@ -1,6 +1,7 @@
 //! Whatever happens, in whatever order.
 
 use super::*;
+use crate::Referral;
 use proptest::prelude::*;
 
 /// Stands for the leg of the party that was last asked for.
@@ -42,6 +43,16 @@ fn input() -> impl Strategy<Value = Input> {
         Just(LegEvent::TransferAsked {
             to: party(NEWEST.0)
         }),
+        Just(LegEvent::HandedOn {
+            to: party(NEWEST.0)
+        }),
+        any::<bool>().prop_map(|offers| LegEvent::Replaced {
+            by: party(NEWEST.0),
+            offer: offers.then(|| "its offer".into()),
+        }),
+        Just(LegEvent::Referred(Referral::Done)),
+        Just(LegEvent::Referred(Referral::Refused)),
+        reason().prop_map(|reason| LegEvent::Referred(Referral::Failed(reason))),
         reason().prop_map(LegEvent::Ended),
     ];
     let media_event = prop_oneof![
@@ -82,10 +93,20 @@ proptest! {
         let mut callee_left = false;
         for input in inputs {
             let input = match input {
-                Input::Leg(leg, LegEvent::TransferAsked { .. }) => {
-                    let asked = LegEvent::TransferAsked { to: party(newest + 1) };
+                Input::Leg(
+                    leg,
+                    asked @ (LegEvent::TransferAsked { .. }
+                    | LegEvent::HandedOn { .. }
+                    | LegEvent::Replaced { .. }),
+                ) => {
+                    let to = party(newest + 1);
                     let leg = if leg == NEWEST { LegId(newest) } else { leg };
                     newest += 1;
+                    let asked = match asked {
+                        LegEvent::HandedOn { .. } => LegEvent::HandedOn { to },
+                        LegEvent::Replaced { offer, .. } => LegEvent::Replaced { by: to, offer },
+                        _ => LegEvent::TransferAsked { to },
+                    };
                     Input::Leg(leg, asked)
                 }
                 Input::Leg(NEWEST, event) => Input::Leg(LegId(newest), event),

@@ -153,6 +153,9 @@ pub enum ParseError {
     /// A field is longer than any client makes it.
     #[error("{0} is too long")]
     TooLong(&'static str),
+    /// An event that nobody sends but we.
+    #[error("no client sends such an event")]
+    Ours,
     /// A version that we do not speak.
     #[error("the version is neither 0 nor 1")]
     Version,
@@ -177,6 +180,7 @@ impl CallEventIn {
                 sdp: content.sdp("offer")?,
                 invitee: content.invitee()?,
             }),
+            CallEventKind::AssertedIdentity => return Err(ParseError::Ours),
             CallEventKind::Candidates => CallEventIn::Candidates {
                 call_id,
                 party_id,

@@ -2,6 +2,7 @@
 
 mod any_order;
 mod both_directions;
+mod identity;
 mod user_calls;
 mod we_call;
 

@@ -25,6 +25,25 @@ impl Call {
         answer: &str,
         maps: &[&str],
     ) -> Self {
+        Self::begun(policy, trunk, |world, phone| {
+            let answer = description(answer, maps);
+            world.legs.apply_answer(world.now(), phone, &answer);
+        })
+    }
+
+    /// The same, and nobody has picked up: it is a description of early media.
+    pub(super) fn early(policy: CodecPolicy, trunk: &[Codec], answer: &str) -> Self {
+        Self::begun(policy, trunk, |world, phone| {
+            let answer = description(answer, &[]);
+            world.legs.apply_early_answer(world.now(), phone, &answer);
+        })
+    }
+
+    fn begun(
+        policy: CodecPolicy,
+        trunk: &[Codec],
+        is_described: impl FnOnce(&mut World, LegId),
+    ) -> Self {
         let mut world = World::of(IceMode::Full, policy);
         let browser = world.new_browser(440.0, 8000);
         let offer = world.browser(browser).offer(false);
@@ -40,9 +59,7 @@ impl Call {
             .legs
             .open_phone_beside(now, phone, Some(browser), rtp, &profile, None);
         world.description(phone);
-        world
-            .legs
-            .apply_answer(now, phone, &description(answer, maps));
+        is_described(&mut world, phone);
         world.legs.bridge(now, browser, phone);
         world.legs.describe(browser);
         let answer = world.description(browser);

@@ -72,20 +72,83 @@ fn a_phone_that_changes_its_codec_is_transcoded_and_changed_back_passed_through(
     call.assert_numbers_at_phone_go_on_by_one();
 }
 
+/// The browser has agreed to G.722 alone, and the phone speaks A-law: each hears the other. What the browser is sent says
+/// it again, which is then to be heard at the phone.
+fn assert_both_hear_each_other(call: &mut Call) {
+    let law = mxtrunk_media::Law::A;
+    let before = call.at_browser(9).len();
+    for n in 0..100 {
+        call.phone_says(8, 160, &tone(620.0, law)(n));
+        call.world.run(20);
+    }
+    let heard = call.at_browser(9).split_off(before);
+    assert!(heard.len() >= 98, "{} packets", heard.len());
+    assert_steps(&heard, 160);
+    let from = call.world.phone(call.phone).received.len();
+    for (_, _, payload) in heard {
+        call.sent += 1;
+        let timestamp = call.sent * 160;
+        call.browser_says(9, timestamp, &payload);
+        call.world.run(20);
+    }
+    let at_phone = decoded(law, &call.at_phone(from + 10, 8));
+    let level = sound::tone_level(620.0, 8000, &at_phone);
+    assert!(level.abs() < 1.0, "{level} dB");
+}
+
 #[test]
-fn a_change_that_would_leave_somebody_deaf_is_refused_and_the_call_goes_on() {
+fn a_call_in_hd_voice_goes_on_with_a_telephone_that_has_g711_alone_and_back() {
     let trunk = [Codec::G722, Codec::Pcma];
     let mut call = Call::outgoing(CodecPolicy::Auto, &trunk, "9", &[]);
     call.talk(10, (9, 9), 160, bytes);
+    let changed = call.reoffer("8", &[]);
+    let Happened::LocalDescription { sdp } = changed else {
+        panic!("{changed:?}");
+    };
+    assert!(sdp.contains("RTP/AVP 8\r\n"), "{sdp}");
+    assert_both_hear_each_other(&mut call);
+    let back = call.reoffer("9", &[]);
+    assert!(
+        matches!(back, Happened::LocalDescription { .. }),
+        "{back:?}"
+    );
+    let heard = call.at_browser(9).len();
+    call.talk(10, (9, 9), 160, bytes);
+    assert_eq!(call.at_browser(9)[heard..][9].2, bytes(call.sent));
+    call.assert_numbers_at_phone_go_on_by_one();
+}
+
+#[test]
+fn an_announcement_in_hd_voice_is_followed_by_somebody_with_g711_alone() {
+    let trunk = [Codec::G722, Codec::Pcma];
+    let mut call = Call::early(CodecPolicy::Auto, &trunk, "9");
+    for n in 0..20 {
+        call.phone_says(9, 160, &bytes(n));
+        call.world.run(20);
+    }
+    assert!(call.at_browser(9).len() >= 18);
+    let now = call.world.now();
+    let answer = description("8", &[]);
+    call.world.legs.apply_answer(now, call.phone, &answer);
+    call.world.run(100);
+    assert_both_hear_each_other(&mut call);
+}
+
+#[test]
+fn a_change_that_would_leave_somebody_deaf_is_refused_and_the_call_goes_on() {
+    let trunk = [Codec::G722, Codec::Pcma];
+    let mut call = Call::outgoing(CodecPolicy::Opus, &trunk, "8", &[]);
     let refused = Happened::OfferRefused {
         why: MediaError::NoCommonCodec,
     };
-    assert_eq!(call.reoffer("8", &[]), refused);
-    let heard = call.at_browser(9).len();
-    call.talk(10, (9, 9), 160, bytes);
-    assert_eq!(call.at_browser(9).len(), heard + 10);
-    let mut call = Call::outgoing(CodecPolicy::Opus, &trunk, "8", &[]);
     assert_eq!(call.reoffer("9", &[]), refused);
+    let law = mxtrunk_media::Law::A;
+    let heard = call.at_browser(111).len();
+    for n in 0..10 {
+        call.phone_says(8, 160, &tone(620.0, law)(n));
+        call.world.run(20);
+    }
+    assert!(call.at_browser(111).len() >= heard + 9);
 }
 
 #[test]

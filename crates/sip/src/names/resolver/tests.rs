@@ -238,3 +238,31 @@ async fn a_server_that_says_nothing_is_no_answer() {
     let found = resolver.look_up(&target, Transport::Udp);
     assert!(matches!(found.await, Err(LookUpError::Failed(_))));
 }
+
+#[tokio::test]
+async fn a_name_that_leads_to_very_many_addresses_leads_to_64_and_to_the_best_of_them() {
+    const HOSTS: [&str; 10] = [
+        "a.example.",
+        "b.example.",
+        "c.example.",
+        "d.example.",
+        "e.example.",
+        "f.example.",
+        "g.example.",
+        "h.example.",
+        "i.example.",
+        "j.example.",
+    ];
+    let mut records = Vec::new();
+    for (number, host) in (0..).zip(HOSTS) {
+        // The best one comes last.
+        let priority = 10 - number;
+        records.push(("_sip._udp.example.org.", srv(priority, 1, 5060, host)));
+        records.extend((1..=8).map(|last| (host, a(number as u8 * 8 + last))));
+    }
+    let resolver = server(records, 60).await;
+    let found = led(&resolver, &named("example.org", None), Transport::Udp).await;
+    assert_eq!(found.len(), 64);
+    assert_eq!(found.iter().filter(|place| place.1 == 1).count(), 8);
+    assert!(found.iter().all(|place| place.1 <= 8), "{found:?}");
+}

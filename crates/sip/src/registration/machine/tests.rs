@@ -377,3 +377,20 @@ fn a_back_off_is_no_longer_than_what_is_asked_for_but_a_minute_at_least() {
         assert_eq!(lab.waits().0, secs(longest), "{expires}");
     }
 }
+
+#[test]
+fn that_nobody_answers_is_not_told_for_each_line_while_the_trunk_is_down() {
+    let failed = |status| News::Failed {
+        status,
+        again_in: Duration::ZERO,
+    };
+    assert!(failed(None).is_of_the_outage(false));
+    assert!(!failed(None).is_of_the_outage(true));
+    // An answer comes from somebody.
+    assert!(!failed(Some(500)).is_of_the_outage(false));
+    let refused = News::Rejected {
+        status: 403,
+        again_in: Duration::ZERO,
+    };
+    assert!(!refused.is_of_the_outage(false));
+}

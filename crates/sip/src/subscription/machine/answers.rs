@@ -115,6 +115,9 @@ impl Subscription {
         let wait = patience::after_refusal(was_good, jitter);
         let is_news = self.refused != Some(status);
         self.refused = Some(status);
+        if matches!(status, 401 | 403 | 407) {
+            self.shut_out_at = Some(now);
+        }
         self.failure_told = true;
         let action = self.after_failure(wait, Why::Refused, then, now);
         let news = News::Refused {

@@ -34,6 +34,7 @@ fn judge(trust: Trust, name: &str) -> Judge {
         trust,
         names: vec![name.to_owned()],
         shows_certificate: true,
+        identity: None,
     }
 }
 
@@ -86,6 +87,75 @@ async fn a_server_that_is_not_believed_is_told_from_others_and_the_way_out_is_sa
     let said = said_of(sound, named(Trust::Pinned(vec![wrong]))).await;
     assert!(said.contains("is none of tls_pins"), "{said}");
     assert!(said.contains(&pin.to_string()), "{said}");
+}
+
+/// Which certificate the server shows to who asks it to be `name`, where its
+/// judges have these identities; by its fingerprint.
+async fn shown_to(
+    name: &str,
+    ours: &Authority,
+    general: &TlsIdentity,
+    own: &[TlsIdentity],
+) -> Fingerprint {
+    let (client, _) = identity(ours, "pbx.example", 2090);
+    let judges = own.iter().map(|own| Judge {
+        identity: Some(own.clone()),
+        ..judge(ours.trust(), "pbx.example")
+    });
+    let (ours_at, theirs) = connected().await;
+    let (client, server) = (Tls::new(Some(client)), Tls::new(Some(general.clone())));
+    let (found, _) = tokio::join!(
+        client.connect(ours_at, judge(ours.trust(), name)),
+        server.accept(theirs, judges.collect())
+    );
+    let stream = found.expect("it is believed").stream;
+    let certificates = stream.get_ref().1.peer_certificates();
+    Fingerprint::of(&certificates.expect("it shows one")[0])
+}
+
+#[tokio::test]
+async fn who_connects_is_shown_the_certificate_of_its_trunk_and_of_several_the_one_it_asks_for() {
+    let ours = Authority::new();
+    let (general, for_all) = identity(&ours, "gw.example", 2090);
+    let (first, of_first) = identity(&ours, "gw.first.example", 2090);
+    let (second, of_second) = identity(&ours, "gw.second.example", 2090);
+    let both = [first.clone(), second];
+    for (asked, own, expected) in [
+        ("gw.example", &[] as &[_], for_all),
+        ("gw.first.example", &[first], of_first),
+        ("gw.first.example", &both, of_first),
+        ("gw.second.example", &both, of_second),
+        // The one for all is shown to who asks for it, too.
+        ("gw.example", &both, for_all),
+    ] {
+        let shown = shown_to(asked, &ours, &general, own).await;
+        assert_eq!(shown, expected, "{asked} of {}", own.len());
+    }
+}
+
+#[tokio::test]
+async fn a_trunk_with_a_certificate_of_its_own_is_shown_that_one() {
+    let ours = Authority::new();
+    let (general, _) = identity(&ours, "gw.example", 2090);
+    let (own, pin) = identity(&ours, "gw.carrier.example", 2090);
+    let (server, _) = identity(&ours, "pbx.example", 2090);
+    let wanted = |identity| Judge {
+        identity,
+        ..judge(ours.trust(), "pbx.example")
+    };
+    let pinned = || vec![judge(Trust::Pinned(vec![pin]), "gw.carrier.example")];
+    let with = |client| {
+        shake(
+            Some(general.clone()),
+            wanted(client),
+            server.clone(),
+            pinned(),
+        )
+    };
+    let (_, theirs) = with(Some(own)).await;
+    assert!(theirs.is_ok());
+    let (_, theirs) = with(None).await;
+    assert!(theirs.is_err(), "the one for all is another");
 }
 
 #[tokio::test]

@@ -90,7 +90,9 @@ struct Memory {
 pub async fn flood(run: &Run, flood: Flood, arguments: &Arguments) -> anyhow::Result<FloodReport> {
     let pesq = Pesq::new(layout::venv_program("python"));
     let speech = Speech::of(arguments, &pesq)?;
-    let mut system = System::start(run, Kind::Gateway, "flood", &arguments.codec()).await?;
+    let calls = flood.calls + usize::try_from(flood.seconds)?;
+    let codec = arguments.codec();
+    let mut system = System::start(run, Kind::Gateway, "flood", &codec, calls).await?;
     let seen = beside_talk(flood, &speech, &mut system);
     let seen = seen.with_context(|| format!("see {}", run.folder().display()))?;
     system.stop().await?;

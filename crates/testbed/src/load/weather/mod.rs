@@ -66,9 +66,9 @@ pub async fn measure(run: &Run, arguments: &Arguments) -> anyhow::Result<Report>
             let name = format!("{}-{}", kind.name(), condition.file_name());
             let codec = match kind {
                 Kind::Gateway | Kind::MediaPlane | Kind::Floor => OURS,
-                Kind::Rtpengine => rtpengines(arguments),
+                Kind::Rtpengine | Kind::Rtpengine10 => rtpengines(arguments),
             };
-            let mut system = System::start(run, *kind, &name, &codec)
+            let mut system = System::start(run, *kind, &name, &codec, arguments.calls)
                 .await
                 .with_context(|| format!("{name} in {}", run.folder().display()))?;
             let script = tracks.script(condition, arguments.seed);

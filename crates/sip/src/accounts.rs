@@ -1,0 +1,129 @@
+//! The accounts and subscriptions of a user agent as a whole: whether they can be, and others in their place while it runs.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::config::{AccountName, TrunkConfig, TrunkName};
+use crate::core::Core;
+use crate::refused::StartError;
+use crate::registration::{self, Account, RegistrationConfig};
+use crate::subscription::{self, Interest, SubscriptionConfig};
+use crate::target::Hop;
+use crate::user_agent::UserAgent;
+
+impl UserAgent {
+    /// Puts other accounts and subscriptions in the place of those that there
+    /// are. One whose configuration is the same stays as it is, registered and
+    /// undisturbed; one that is no more is taken back politely, and a changed
+    /// one is registered anew after that. Calls that are up go on.
+    ///
+    /// # Errors
+    /// As [`UserAgent::start`] has for accounts and subscriptions; all stays as
+    /// it was then.
+    pub fn replace_accounts(
+        &self,
+        registrations: &[RegistrationConfig],
+        subscriptions: &[SubscriptionConfig],
+    ) -> Result<(), StartError> {
+        let core = &self.core;
+        let trunks = &core.config.trunks;
+        let is_served = |trunk: &TrunkConfig, address: SocketAddr| {
+            let transport = trunk.transport;
+            let hop = Hop { transport, address };
+            core.listeners.iter().any(|listener| listener.serves(hop))
+        };
+        check(trunks, registrations, subscriptions, is_served)?;
+        for (name, trunk) in &core.trunks {
+            trunk.move_behind(proxies(name, registrations));
+        }
+        core.admission.learn_addresses();
+        let changed = core.accounts.replace(registrations);
+        let has_new_account = |config: &SubscriptionConfig| {
+            let name = config.account.as_ref();
+            let is_new = |account: &Account| {
+                account.config.trunk == config.trunk && Some(&account.config.contact) == name
+            };
+            changed.come.iter().any(|(account, _)| is_new(account))
+        };
+        let told = core.subscriptions.replace(subscriptions, has_new_account);
+        for gone in changed.gone {
+            gone.leaving.cancel();
+        }
+        for (account, after) in changed.come {
+            keep(core, account, after);
+        }
+        for interest in told {
+            keep_told(core, interest);
+        }
+        Ok(())
+    }
+}
+
+/// Keeps an account registered; `after` is the one of its name before.
+pub(crate) fn keep(core: &Arc<Core>, account: Arc<Account>, after: Option<Arc<Account>>) {
+    if let Some(trunk) = core.trunks.get(&account.config.trunk) {
+        let kept = registration::keep(core.clone(), trunk.clone(), account, after);
+        core.spawn_waited(kept);
+    }
+}
+
+/// Keeps a subscription.
+pub(crate) fn keep_told(core: &Arc<Core>, interest: Arc<Interest>) {
+    if let Some(trunk) = core.trunks.get(&interest.config.trunk) {
+        let kept = subscription::keep(core.clone(), trunk.clone(), interest);
+        core.spawn_waited(kept);
+    }
+}
+
+/// What comes by way of an outbound proxy is the trunk's, too: the answers to
+/// REGISTER, and the calls to what it has registered.
+pub(crate) fn proxies(trunk: &TrunkName, registrations: &[RegistrationConfig]) -> Vec<IpAddr> {
+    let own = registrations.iter().filter(|own| own.trunk == *trunk);
+    let proxies = own.filter_map(|own| own.proxy);
+    proxies.map(|proxy| proxy.ip()).collect()
+}
+
+/// Sees to it that each account has its trunk, a way there, and names that no
+/// other has; and each subscription somebody to ask, and who asks.
+pub(crate) fn check(
+    trunks: &[TrunkConfig],
+    registrations: &[RegistrationConfig],
+    subscriptions: &[SubscriptionConfig],
+    is_served: impl Fn(&TrunkConfig, SocketAddr) -> bool,
+) -> Result<(), StartError> {
+    let mut users = HashSet::new();
+    for account in registrations {
+        let trunk = trunks.iter().find(|trunk| trunk.name == account.trunk);
+        let trunk = trunk.ok_or_else(|| StartError::NoRegistrar {
+            account: account.contact.clone(),
+            trunk: account.trunk.clone(),
+        })?;
+        if !account.proxy.is_none_or(|proxy| is_served(trunk, proxy)) {
+            return Err(StartError::NoListener(account.trunk.clone()));
+        }
+        let names = HashSet::from([&account.contact.0, &account.user]);
+        for user in names {
+            if !users.insert((&account.trunk, user)) {
+                return Err(StartError::DuplicateAccount {
+                    user: user.clone(),
+                    trunk: account.trunk.clone(),
+                });
+            }
+        }
+    }
+    for wanted in subscriptions {
+        let has_trunk = trunks.iter().any(|trunk| trunk.name == wanted.trunk);
+        let is_there = |name: &AccountName| {
+            let mut accounts = registrations.iter();
+            accounts.any(|own| own.trunk == wanted.trunk && own.contact == *name)
+        };
+        if !has_trunk || !wanted.account.as_ref().is_none_or(is_there) {
+            return Err(StartError::NoNotifier {
+                line: wanted.line.clone(),
+                trunk: wanted.trunk.clone(),
+            });
+        }
+    }
+    Ok(())
+}

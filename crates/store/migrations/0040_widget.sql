@@ -1,0 +1,2 @@
+-- Where the widget in the history of each home leads.
+ALTER TABLE homes ADD COLUMN widget TEXT;

@@ -1,0 +1,342 @@
+//! What changes while the gateway runs. Lines do because the CSV file is another one, or because the HTTP directory says
+//! otherwise; these, and limits, how much is logged and our certificate, because a person asks for it (SIGHUP, `mxtrunk
+//! reload`). What is new is checked as a whole first; where anything is wrong, all stays as it was.
+//!
+//! [`sources`]: where lines stand; [`knobs`]: what is turned beside them; [`asked`]: who asks, and what they are told.
+
+mod asked;
+mod knobs;
+mod sources;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use mxtrunk_signaling::{Change, Peers, lines};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::config::{Config, Difference, Problem};
+use crate::run;
+
+use asked::{Answer, Asked};
+pub(crate) use asked::{Asks, Report, ask};
+pub(crate) use knobs::Knobs;
+use sources::keep;
+pub(crate) use sources::{Sources, gather, gather_at_start};
+
+/// How often the CSV file is looked at. It is read once it stayed the same from one look to the next.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// How soon an HTTP directory is asked again that has never answered.
+const SOON: Duration = Duration::from_secs(10);
+
+/// Why lines are read anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// A person has asked for it.
+    Asked,
+    /// A source has changed by itself.
+    Changed,
+}
+
+/// Tells the gateway to read its lines anew.
+pub(crate) fn hangup() -> anyhow::Result<Signal> {
+    signal(SignalKind::hangup()).context("SIGHUP cannot be watched for")
+}
+
+/// What a file was when it was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Look {
+    changed: SystemTime,
+    length: u64,
+}
+
+fn look_at(path: &Path) -> Option<Look> {
+    let found = std::fs::metadata(path).ok()?;
+    Some(Look {
+        changed: found.modified().ok()?,
+        length: found.len(),
+    })
+}
+
+/// Reads lines anew for as long as the gateway runs.
+pub(crate) struct Reloader {
+    file: PathBuf,
+    /// What holds now.
+    config: Config,
+    sources: Sources,
+    peers: Peers,
+    knobs: Knobs,
+    asks: Asks,
+    asked: mpsc::Receiver<Asked>,
+    /// The CSV file as it was read last, and as it was seen last.
+    read: Option<Look>,
+    seen: Option<Look>,
+}
+
+impl Reloader {
+    /// `config` is what the gateway has started with.
+    pub(crate) fn new(
+        file: &Path,
+        config: Config,
+        sources: Sources,
+        peers: Peers,
+        knobs: Knobs,
+    ) -> Self {
+        let (asks, asked) = asked::channel();
+        let seen = config.sources.csv.as_deref().and_then(look_at);
+        Reloader {
+            file: file.to_owned(),
+            config,
+            sources,
+            peers,
+            knobs,
+            asks,
+            asked,
+            read: seen,
+            seen,
+        }
+    }
+
+    /// How it is asked to read everything anew.
+    pub(crate) fn asks(&self) -> Asks {
+        self.asks.clone()
+    }
+
+    /// Until `stop`.
+    pub(crate) async fn run(mut self, mut hangup: Signal, stop: CancellationToken) {
+        let mut look = tokio::time::interval(LOOK);
+        let mut ask = self.next_question();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(()) = hangup.recv() => {
+                    info!("told to read the lines anew (SIGHUP)");
+                    if let Err(why) = self.read_everything(false).await {
+                        stays(&why);
+                    }
+                    ask = self.next_question();
+                }
+                Some(asked) = self.asked.recv() => {
+                    info!(only_check = asked.only_check, "asked to read the lines anew (mxtrunk reload)");
+                    let answer = self.read_everything(asked.only_check).await;
+                    if let Err(why) = &answer {
+                        stays(why);
+                    }
+                    // Who asked may have gone.
+                    let _ = asked.answer.send(answer);
+                    ask = self.next_question();
+                }
+                _ = look.tick() => self.look_at_csv().await,
+                () = until(ask) => {
+                    self.ask_directory().await;
+                    ask = self.next_question();
+                }
+            }
+        }
+    }
+
+    fn next_question(&self) -> Option<Instant> {
+        let every = self.config.sources.every()?;
+        let wait = if self.sources.has_answered {
+            every
+        } else {
+            every.min(SOON)
+        };
+        Some(Instant::now() + wait)
+    }
+
+    /// Somebody has changed something and asks for it.
+    async fn read_everything(&mut self, only_check: bool) -> Answer {
+        let file = Config::load(&self.file).map_err(|problems| told(&problems))?;
+        let differences = self.config.written.differences(&file.written);
+        let look = file.sources.csv.as_deref().and_then(look_at);
+        let mut sources = self.sources.clone();
+        sources.csv = file.read_csv().map_err(|problems| told(&problems))?.into();
+        match (file.sources.every(), file.fetch().await) {
+            (None, _) => sources.http = Arc::default(),
+            (Some(_), Ok(fetched)) => {
+                if !only_check {
+                    keep(&file, &fetched.rows);
+                }
+                sources.http = fetched.rows.into();
+                sources.has_answered = true;
+            }
+            (Some(_), Err(problem)) => {
+                warn!("the HTTP directory cannot be read, and what it said last holds: {problem}");
+            }
+        }
+        let next = self
+            .next_of(&file, &sources)
+            .map_err(|problems| told(&problems))?;
+        let (now, later): (Vec<_>, Vec<_>) = differences.into_iter().partition(|d| d.at_once);
+        let directory = next.directory().map_err(|problems| told(&problems))?;
+        let change = Change::between(&self.peers.directory.now(), &directory);
+        let mut report = Report {
+            only_checked: only_check,
+            now: now.iter().map(|found| found.told.clone()).collect(),
+            later: later.iter().map(|found| found.told.clone()).collect(),
+        };
+        if change.is_any() {
+            report.now.push(format!("lines: {change}"));
+        }
+        if only_check {
+            return Ok(report);
+        }
+        (self.read, self.seen) = (look, look);
+        self.put_in_place(&next, Cause::Asked)
+            .await
+            .map_err(|error| vec![format!("{error:#}")])?;
+        report.now.extend(self.knobs.turn(&next));
+        self.take_over(next, sources);
+        log(&now, &later);
+        Ok(report)
+    }
+
+    async fn look_at_csv(&mut self) {
+        let Some(path) = self.config.sources.csv.clone() else {
+            return;
+        };
+        let look = look_at(&path);
+        let is_at_rest = look == std::mem::replace(&mut self.seen, look);
+        if look.is_none() || !is_at_rest || look == self.read {
+            return;
+        }
+        self.read = look;
+        match self.config.read_csv() {
+            Ok(rows) if rows == *self.sources.csv => {}
+            Ok(rows) => {
+                let sources = Sources {
+                    csv: rows.into(),
+                    ..self.sources.clone()
+                };
+                self.take(&self.config.clone(), sources, Cause::Changed)
+                    .await;
+            }
+            Err(problems) => stays(&told(&problems)),
+        }
+    }
+
+    async fn ask_directory(&mut self) {
+        match self.config.fetch().await {
+            Ok(fetched) if fetched.rows == *self.sources.http => self.sources.has_answered = true,
+            Ok(fetched) => {
+                let sources = Sources {
+                    csv: self.sources.csv.clone(),
+                    http: fetched.rows.into(),
+                    has_answered: true,
+                };
+                let rows = sources.http.clone();
+                if self
+                    .take(&self.config.clone(), sources, Cause::Changed)
+                    .await
+                {
+                    keep(&self.config, &rows);
+                }
+            }
+            Err(problem) => {
+                warn!("the HTTP directory cannot be read, and what it said last holds: {problem}");
+            }
+        }
+    }
+
+    /// Puts the lines of `file` and of these sources in the place of those that hold. `false`: those hold still.
+    async fn take(&mut self, file: &Config, sources: Sources, cause: Cause) -> bool {
+        let next = match self.next_of(file, &sources) {
+            Ok(next) => next,
+            Err(problems) => {
+                stays(&told(&problems));
+                return false;
+            }
+        };
+        match self.put_in_place(&next, cause).await {
+            Ok(()) => {
+                self.take_over(next, sources);
+                true
+            }
+            Err(error) => {
+                warn!("the lines stay as they were: {error:#}");
+                false
+            }
+        }
+    }
+
+    /// What is to hold, of this file and these sources.
+    fn next_of(&self, file: &Config, sources: &Sources) -> Result<Config, Vec<Problem>> {
+        let whole = file.with_lines(&sources.csv, &sources.http)?;
+        self.config.taking_over(&whole)
+    }
+
+    fn take_over(&mut self, next: Config, sources: Sources) {
+        next.warn_of_watched_lines(&self.config.watched_lines());
+        self.config = next;
+        self.sources = sources;
+    }
+
+    async fn put_in_place(&self, next: &Config, cause: Cause) -> anyhow::Result<()> {
+        let directory = next.directory().map_err(run::problems)?;
+        let registrations = next.registrations().map_err(run::problems)?;
+        let subscriptions = next.subscriptions().map_err(run::problems)?;
+        let change = Change::between(&self.peers.directory.now(), &directory);
+        anyhow::ensure!(
+            cause == Cause::Asked || !change.removes_most(),
+            "{} of {} lines would go by a change that nobody has announced; send SIGHUP if that is meant",
+            change.removed.len(),
+            change.before
+        );
+        self.peers
+            .phones
+            .replace_accounts(&registrations, &subscriptions)
+            .context("the accounts cannot be registered so")?;
+        self.peers.directory.replace(directory);
+        self.peers.app.keep_homes(next.residents());
+        info!(
+            lines = next.lines.len(),
+            added = change.added.len(),
+            removed = change.removed.len(),
+            changed = change.changed.len(),
+            "the lines were read anew"
+        );
+        debug!(%change, "which lines are others");
+        lines::settle(&self.peers, &change).await;
+        Ok(())
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn told(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(Problem::to_string).collect()
+}
+
+fn stays(why: &[String]) {
+    warn!(
+        "the lines stay as they were, since what is new cannot be used:\n{}",
+        why.join("\n")
+    );
+}
+
+/// Tells the log what a person has changed; nobody's line is named there.
+fn log(now: &[Difference], later: &[Difference]) {
+    for found in now.iter().filter(|found| !found.is_of_a_line) {
+        info!("from now on {}", found.told);
+    }
+    if !later.is_empty() {
+        let all: Vec<&str> = later.iter().map(|found| found.told.as_str()).collect();
+        warn!(
+            settings = all.join(", "),
+            "gateway.toml has other changes than lines, [directory], [numbers], limits, [log] level and our certificate: those \
+             hold from the next start on"
+        );
+    }
+}

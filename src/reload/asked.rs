@@ -1,0 +1,115 @@
+//! `mxtrunk reload`: somebody asks for it, and waits to be told what it came to.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::admin;
+use crate::config::Config;
+
+/// Those that wait at once; further ones are refused.
+const WAITING: usize = 4;
+
+/// What reading the configuration anew came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// It was only looked at: nothing was changed.
+    pub(crate) only_checked: bool,
+    /// What holds from now on.
+    pub(crate) now: Vec<String>,
+    /// What will from the next start on.
+    pub(crate) later: Vec<String>,
+}
+
+/// That, or all that is in its way: then everything stays as it was.
+pub(crate) type Answer = Result<Report, Vec<String>>;
+
+/// Somebody asks.
+pub(super) struct Asked {
+    pub(super) only_check: bool,
+    pub(super) answer: oneshot::Sender<Answer>,
+}
+
+/// How it is asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Asks(mpsc::Sender<Asked>);
+
+/// Both ends.
+pub(super) fn channel() -> (Asks, mpsc::Receiver<Asked>) {
+    let (asks, asked) = mpsc::channel(WAITING);
+    (Asks(asks), asked)
+}
+
+impl Asks {
+    /// Has the configuration read anew, or only looked at. `None`: too many ask, or the gateway stops.
+    pub(crate) async fn ask(&self, only_check: bool) -> Option<Answer> {
+        let (answer, answered) = oneshot::channel();
+        let asked = Asked { only_check, answer };
+        self.0.try_send(asked).ok()?;
+        answered.await.ok()
+    }
+}
+
+/// Asks the running gateway, and says what it came to.
+pub(crate) fn ask(config: &Config, only_check: bool) -> anyhow::Result<String> {
+    let path = format!("/api/reload?check={only_check}");
+    let report: Report = admin::post(&config.admin_socket(), &path, &json!({}))?;
+    Ok(report.to_string())
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |f: &mut fmt::Formatter<'_>, heading: &str, all: &[String]| {
+            if all.is_empty() {
+                return Ok(());
+            }
+            writeln!(f, "{heading}")?;
+            all.iter().try_for_each(|line| writeln!(f, "  {line}"))
+        };
+        if self.now.is_empty() && self.later.is_empty() {
+            return writeln!(f, "Nothing is other than it was.");
+        }
+        let now = match self.only_checked {
+            true => "Sound. As soon as it is read anew (mxtrunk reload):",
+            false => "From now on:",
+        };
+        list(f, now, &self.now)?;
+        list(f, "From the next start on:", &self.later)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_says_what_holds_now_and_what_later() {
+        let mut report = Report::default();
+        assert_eq!(report.to_string(), "Nothing is other than it was.\n");
+        report.now.push("log.level: \"info\" → \"debug\"".into());
+        report.later.push("media.workers".into());
+        assert_eq!(
+            report.to_string(),
+            "From now on:\n  log.level: \"info\" → \"debug\"\nFrom the next start on:\n  media.workers\n"
+        );
+        report.only_checked = true;
+        report.later.clear();
+        assert!(report.to_string().starts_with("Sound. "), "{report}");
+    }
+
+    #[tokio::test]
+    async fn who_asks_is_answered_and_not_kept_waiting_by_a_gateway_that_stops() {
+        let (asks, mut asked) = channel();
+        let answering = async {
+            let asked = asked.recv().await.expect("somebody asks");
+            assert!(asked.only_check);
+            let _ = asked.answer.send(Err(vec!["wrong".into()]));
+        };
+        let (answer, ()) = tokio::join!(asks.ask(true), answering);
+        assert_eq!(answer, Some(Err(vec!["wrong".into()])));
+        drop(asked);
+        assert_eq!(asks.ask(false).await, None);
+    }
+}

@@ -1,0 +1,181 @@
+//! What the service manager is told (systemd, `Type=notify`): that the gateway is ready, how it stands, that it still moves, and
+//! that it needs longer to stop. Where nobody asks to be told (`NOTIFY_SOCKET`), nobody is.
+
+use std::time::{Duration, Instant};
+
+use mxtrunk_media_io::WorkerLoad;
+use mxtrunk_signaling::{Heartbeat, Peers};
+use sd_notify::NotifyState;
+use tracing::warn;
+
+use crate::drain::Drain;
+
+/// The router beats every 10 s, and a media worker that carries sound measures itself every second. One that has not for so long
+/// stands still, and the watchdog is not fed any more.
+const STILL: Duration = Duration::from_secs(30);
+
+/// How often the manager is told, where its watchdog does not want it more often.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// So much longer than now the gateway may take to stop, microseconds; said again with each telling while calls end.
+const MORE: u32 = 30_000_000;
+
+/// What there is to tell about.
+pub(crate) struct Service {
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) peers: Peers,
+    pub(crate) drain: Drain,
+}
+
+impl Service {
+    /// Says that everything is open, and from now on how it stands, for as long as the process lives.
+    pub(crate) fn ready(self) {
+        if std::env::var_os("NOTIFY_SOCKET").is_none() {
+            return;
+        }
+        let every = sd_notify::watchdog_enabled().map_or(EVERY, |hungry| EVERY.min(hungry / 3));
+        tell(&[NotifyState::Ready]);
+        tokio::spawn(async move {
+            let mut tellings = tokio::time::interval(every);
+            let mut workers = Workers::default();
+            loop {
+                tellings.tick().await;
+                let seen = self.look(&mut workers);
+                tell(&seen.told(&seen.status()));
+            }
+        });
+    }
+
+    fn look(&self, workers: &mut Workers) -> Seen {
+        let media = &self.peers.media;
+        let worker = workers.silent(Instant::now(), &media.loads(), &media.readings());
+        Seen {
+            calls: self.peers.ongoing.all().len(),
+            drains: self.drain.until().is_some(),
+            silent: self.heartbeat.last_beat().max(worker),
+        }
+    }
+}
+
+/// What each media worker's count of readings was, and since when.
+#[derive(Default)]
+struct Workers(Vec<(u32, Instant)>);
+
+impl Workers {
+    /// For how long the one that is longest silent has been, of those that carry sound: without, a worker may sleep.
+    fn silent(&mut self, now: Instant, loads: &[WorkerLoad], readings: &[u32]) -> Duration {
+        self.0.resize(readings.len(), (0, now));
+        let known = self.0.iter_mut().zip(readings).zip(loads);
+        let silences = known.map(|(((count, since), reading), load)| {
+            if count != reading || load.bridged == 0 {
+                (*count, *since) = (*reading, now);
+            }
+            now.duration_since(*since)
+        });
+        silences.max().unwrap_or_default()
+    }
+}
+
+/// Says that the last call has ended and the process is about to.
+pub(crate) fn stopping() {
+    tell(&[NotifyState::Stopping]);
+}
+
+/// How the gateway stands.
+struct Seen {
+    calls: usize,
+    drains: bool,
+    /// Since the router's last beat, or a media worker's, whichever is longer ago.
+    silent: Duration,
+}
+
+impl Seen {
+    /// A line for `systemctl status`.
+    fn status(&self) -> String {
+        let calls = match self.calls {
+            1 => "1 call".to_owned(),
+            n => format!("{n} calls"),
+        };
+        match self.drains {
+            true => format!("{calls}; takes no new ones, and stops with the last"),
+            false => calls,
+        }
+    }
+
+    fn told<'a>(&self, status: &'a str) -> Vec<NotifyState<'a>> {
+        let mut told = vec![NotifyState::Status(status)];
+        if self.silent > STILL {
+            return told;
+        }
+        told.push(NotifyState::Watchdog);
+        if self.drains {
+            told.push(NotifyState::ExtendTimeoutUsec(MORE));
+        }
+        told
+    }
+}
+
+fn tell(what: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(what) {
+        warn!(%error, "the service manager cannot be told how the gateway stands: it may start it anew");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(calls: usize, drains: bool, silent: u64) -> String {
+        let silent = Duration::from_secs(silent);
+        let seen = Seen {
+            calls,
+            drains,
+            silent,
+        };
+        let status = seen.status();
+        let told = seen.told(&status);
+        let lines: Vec<String> = told.iter().map(ToString::to_string).collect();
+        lines.join(" ").replace('\n', "")
+    }
+
+    #[test]
+    fn the_watchdog_is_fed_while_events_are_routed() {
+        assert_eq!(told(3, false, 9), "STATUS=3 calls WATCHDOG=1");
+    }
+
+    #[test]
+    fn a_router_that_stands_still_starves_the_watchdog() {
+        assert_eq!(told(1, false, 31), "STATUS=1 call");
+        assert!(!told(1, true, 31).contains("EXTEND"), "it would never stop");
+    }
+
+    #[test]
+    fn a_worker_that_carries_sound_and_measures_nothing_stands_still() {
+        let load = |bridged| WorkerLoad {
+            busy: 0.0,
+            late: Duration::ZERO,
+            legs: bridged,
+            bridged,
+            pressure: mxtrunk_media_io::Pressure::Normal,
+        };
+        let began = Instant::now();
+        let mut workers = Workers::default();
+        let mut after = |seconds, bridged, reading| {
+            let now = began + Duration::from_secs(seconds);
+            let silent = workers.silent(now, &[load(0), load(bridged)], &[7, reading]);
+            silent.as_secs()
+        };
+        assert_eq!(after(0, 2, 1), 0);
+        assert_eq!(after(10, 2, 11), 0, "it measures");
+        assert_eq!(after(45, 2, 11), 35, "it does no more");
+        assert_eq!(after(55, 0, 11), 0, "it sleeps, as the other does");
+        assert_eq!(after(60, 2, 11), 5, "it has just been given a call");
+    }
+
+    #[test]
+    fn while_calls_end_the_manager_is_asked_to_wait() {
+        let told = told(2, true, 1);
+        assert!(told.starts_with("STATUS=2 calls; takes no new"), "{told}");
+        assert!(told.ends_with("EXTEND_TIMEOUT_USEC=30000000"), "{told}");
+    }
+}
