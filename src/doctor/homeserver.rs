@@ -15,6 +15,7 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// An invite of a call is dropped by clients when it is older than its lifetime (60 s).
 const CLOCKS_APART: Duration = Duration::from_secs(5);
 const CLOCKS_FAR_APART: Duration = Duration::from_secs(30);
+const PINGS_AGAIN: u32 = 2;
 /// How often it is looked whether presence is shown.
 const PRESENCE_LOOKS: u32 = 3;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
@@ -236,9 +237,7 @@ async fn reaches_us(api: &Api, config: &Config, is_running: bool, report: &mut R
         _ => None,
     };
     let id = mxtrunk_matrix::APPSERVICE_ID;
-    let path = format!("/_matrix/client/v1/appservice/{id}/ping");
-    let body = json!({ "transaction_id": "doctor" });
-    let answer = api.ask(Method::POST, &path, None, Some(body)).await;
+    let answer = ping(api, id).await;
     drop(stand);
     let answer = match answer {
         Ok(answer) => answer,
@@ -283,6 +282,21 @@ async fn reaches_us(api: &Api, config: &Config, is_running: bool, report: &mut R
             );
             report.unknown(what, &found, "it takes Synapse 1.81 or later");
         }
+    }
+}
+
+/// Asks the homeserver to ping us. It may first take a connection that it had kept to a gateway which has just stopped.
+async fn ping(api: &Api, id: &str) -> Result<Answer, String> {
+    let path = format!("/_matrix/client/v1/appservice/{id}/ping");
+    let mut again = 0;
+    loop {
+        let body = json!({ "transaction_id": "doctor" });
+        let answer = api.ask(Method::POST, &path, None, Some(body)).await?;
+        if again == PINGS_AGAIN || answer.code() != "M_CONNECTION_FAILED" {
+            return Ok(answer);
+        }
+        again += 1;
+        tokio::time::sleep(BETWEEN_LOOKS).await;
     }
 }
 

@@ -29,9 +29,10 @@ const MINUTES: u64 = 60;
 const SAMPLE: Duration = Duration::from_secs(5);
 /// How long a call may take to have sound both ways.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// The shortest call, and how much longer others are.
-const SHORTEST: u64 = 15;
-const LONGER: u64 = 60;
+/// The shortest call, and how much longer others are, in seconds: the traces of the last 1,000 calls shall be full before
+/// growth is looked at.
+const SHORTEST: u64 = 5;
+const LONGER: u64 = 20;
 /// Between two calls of a person.
 const BREATH: Duration = Duration::from_secs(1);
 /// How long the last records may take.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use super::growth::Growth;
-use super::{Sample, Seen};
+use super::{LONGER, SHORTEST, Sample, Seen};
 use crate::load::circumstances::Circumstances;
 use crate::load::{Goal, Pages, verdict};
 
@@ -112,8 +112,9 @@ impl SoakReport {
             at_once,
             ..
         } = &self.seen;
+        let longest = SHORTEST + LONGER;
         let mut table = format!(
-            "{}\n\nReal Synapse, real Asterisk; {at_once} calls at once that come and go for {minutes} min, 15 to 75 s each, half \
+            "{}\n\nReal Synapse, real Asterisk; {at_once} calls at once that come and go for {minutes} min, {SHORTEST} to {longest} s each, half \
              dialled by people, half by the PBX. Growth by the line that fits best, after the first quarter.\n\n| of the gateway | mean | most | growth an hour (give or take) |\n|---|---|---|---|\n",
             self.circumstances,
         );
