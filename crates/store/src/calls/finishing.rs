@@ -141,4 +141,49 @@ mod tests {
             .await
             .expect("it stops");
     }
+
+    /// One call after the other until the database takes none any more.
+    async fn fill(store: &Store, from: usize) -> usize {
+        for n in from..from + 2_000 {
+            let id = RecordId(format!("{n:0>500}"));
+            let record = CallRecord::started(
+                id.clone(),
+                Direction::Outgoing,
+                "@a:x",
+                "600",
+                UnixMillis(1),
+            );
+            let live = LiveCall::begun(id, "one", UnixMillis(1));
+            if store.begin_call(&record, &live).await.is_err() {
+                return n;
+            }
+        }
+        panic!("it never was full");
+    }
+
+    #[tokio::test]
+    async fn what_is_written_after_a_disk_was_full_is_there_for_other_readers() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("calls.db")).await.unwrap();
+        let pages = async |pages: u32| {
+            let pragma = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+            sqlx::query(pragma).execute(&store.writer).await.unwrap();
+        };
+        pages(120).await;
+        let first = fill(&store, 0).await;
+        for _ in 0..20 {
+            fill(&store, first).await;
+        }
+        pages(100_000).await;
+        let record = CallRecord::started(
+            RecordId("after".to_owned()),
+            Direction::Outgoing,
+            "@a:x",
+            "600",
+            UnixMillis(9),
+        );
+        let live = LiveCall::begun(RecordId("after".to_owned()), "one", UnixMillis(9));
+        store.begin_call(&record, &live).await.unwrap();
+        assert_eq!(store.records(1).await.unwrap(), [record]);
+    }
 }
