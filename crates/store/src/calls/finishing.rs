@@ -86,12 +86,15 @@ mod tests {
     use super::*;
     use crate::{Direction, LiveCall, RecordId, UnixMillis};
 
+    fn call(id: &str, at: i64) -> (CallRecord, LiveCall) {
+        let (id, at) = (RecordId(id.to_owned()), UnixMillis(at));
+        let record = CallRecord::started(id.clone(), Direction::Outgoing, "@a:x", "600", at);
+        (record, LiveCall::begun(id, "one", at))
+    }
+
     async fn begun() -> (Store, CallRecord) {
         let store = Store::in_memory().await.unwrap();
-        let id = RecordId("a".to_owned());
-        let began = UnixMillis(1);
-        let mut record = CallRecord::started(id.clone(), Direction::Outgoing, "@a:x", "600", began);
-        let live = LiveCall::begun(id, "one", began);
+        let (mut record, live) = call("a", 1);
         store.begin_call(&record, &live).await.unwrap();
         record.ended_at = Some(UnixMillis(7));
         (store, record)
@@ -145,15 +148,7 @@ mod tests {
     /// One call after the other until the database takes none any more.
     async fn fill(store: &Store, from: usize) -> usize {
         for n in from..from + 2_000 {
-            let id = RecordId(format!("{n:0>500}"));
-            let record = CallRecord::started(
-                id.clone(),
-                Direction::Outgoing,
-                "@a:x",
-                "600",
-                UnixMillis(1),
-            );
-            let live = LiveCall::begun(id, "one", UnixMillis(1));
+            let (record, live) = call(&format!("{n:0>500}"), 1);
             if store.begin_call(&record, &live).await.is_err() {
                 return n;
             }
@@ -175,14 +170,7 @@ mod tests {
             fill(&store, first).await;
         }
         pages(100_000).await;
-        let record = CallRecord::started(
-            RecordId("after".to_owned()),
-            Direction::Outgoing,
-            "@a:x",
-            "600",
-            UnixMillis(9),
-        );
-        let live = LiveCall::begun(RecordId("after".to_owned()), "one", UnixMillis(9));
+        let (record, live) = call("after", 9);
         store.begin_call(&record, &live).await.unwrap();
         assert_eq!(store.records(1).await.unwrap(), [record]);
     }
