@@ -19,9 +19,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use sqlx::Connection as _;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 
 use calls::Finishing;
@@ -106,6 +108,7 @@ impl Store {
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(BUSY_TIMEOUT)
+            .after_release(|connection, _| Box::pin(is_clean(connection)))
             .connect_with(options.clone())
             .await
             .map_err(refused)?;
@@ -176,6 +179,16 @@ impl Store {
         self.pool.close().await;
         self.writer.close().await;
     }
+}
+
+/// Whether a connection that is given back has no transaction left; one that has is closed, and the next writer gets a
+/// new one. Where SQLite itself rolls back (disk full, I/O error), sqlx's own ROLLBACK is refused and it goes on
+/// counting one transaction more than there is: what came afterwards would be a savepoint in a transaction that nobody
+/// commits, reported as written, and lost when the process ends.
+async fn is_clean(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // A transaction that was dropped is rolled back behind this.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 #[cfg(test)]
