@@ -3,8 +3,7 @@
 use crate::{Store, StoreError, UnixMillis};
 
 /// The homeserver repeats a transaction until it is confirmed, at most 512 s apart, and sends no
-/// other before: a day and 10,000 of them are far more than it can ever come back to. They must go at
-/// some time, because a homeserver that is set up anew counts from 1 again.
+/// other before: a day and 10,000 of them are far more than it can ever come back to.
 const KEEP_MILLIS: i64 = 24 * 60 * 60 * 1000;
 const KEEP_COUNT: i64 = 10_000;
 

@@ -80,6 +80,16 @@ pub(super) async fn put(
     }
 }
 
+/// What tells a transaction from others. Its id alone does not: Synapse on SQLite counts from 1 again whenever it is
+/// started, while a repeated transaction always ends with the event that it ended with before.
+fn key(txn_id: &str, events: &[Value]) -> String {
+    let last = events.last().and_then(|event| event["event_id"].as_str());
+    match last {
+        Some(event_id) => format!("{txn_id} {event_id}"),
+        None => txn_id.to_owned(),
+    }
+}
+
 impl Intake {
     pub(super) fn new(inner: Arc<Inner>, events: mpsc::Sender<RoomEvent>) -> Self {
         Intake {
@@ -93,15 +103,16 @@ impl Intake {
     /// is killed in between gets it again.
     async fn take(&self, txn_id: &str, events: Vec<Value>) -> Result<(), IntakeError> {
         let mut taken = self.taken.lock().await;
-        if taken.whole.iter().any(|known| known == txn_id) || self.is_seen(txn_id).await {
+        let key = &key(txn_id, &events);
+        if taken.whole.contains(key) || self.is_seen(key).await {
             self.inner.counters.repeated_transactions.add_one();
             return Ok(());
         }
-        let begun = taken.begun.take().filter(|(begun, _)| begun == txn_id);
+        let begun = taken.begun.take().filter(|(begun, _)| begun == key);
         let refused = begun.map(|(_, position)| position);
         for (position, event) in events.iter().enumerate().skip(refused.unwrap_or(0)) {
             // Should it have to come again, then from here on.
-            taken.begun = Some((txn_id.to_owned(), position));
+            taken.begun = Some((key.clone(), position));
             match self.inner.take_in(event).await {
                 Ok(Some(event)) => self.queue(event).await?,
                 Ok(None) => {}
@@ -114,32 +125,32 @@ impl Intake {
             }
         }
         taken.begun = None;
-        taken.whole.push_back(txn_id.to_owned());
+        taken.whole.push_back(key.clone());
         if taken.whole.len() > REMEMBERED {
             taken.whole.pop_front();
         }
-        self.mark_seen(txn_id).await;
+        self.mark_seen(key).await;
         Ok(())
     }
 
     /// Whether a run of ours took it in. A database that does not say so makes no difference to calls.
-    async fn is_seen(&self, txn_id: &str) -> bool {
-        let seen = timeout(DATABASE, self.inner.store.is_transaction_seen(txn_id)).await;
+    async fn is_seen(&self, key: &str) -> bool {
+        let seen = timeout(DATABASE, self.inner.store.is_transaction_seen(key)).await;
         matches!(seen, Ok(Ok(true)))
     }
 
     /// The homeserver repeats only what we did not confirm, so this matters where both happen: the confirmation is lost,
     /// and we are started anew. It is no reason to be deaf to all that follows while a disk is full.
-    async fn mark_seen(&self, txn_id: &str) {
-        let marked = timeout(DATABASE, self.inner.store.mark_transaction_seen(txn_id));
+    async fn mark_seen(&self, key: &str) {
+        let marked = timeout(DATABASE, self.inner.store.mark_transaction_seen(key));
         match marked.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(
-                %txn_id, %error,
+                transaction = key, %error,
                 "a transaction of the homeserver could not be marked as taken in: see that the database can be written to"
             ),
             Err(_) => tracing::warn!(
-                %txn_id,
+                transaction = key,
                 "the database is slow: a transaction of the homeserver was not marked as taken in"
             ),
         }

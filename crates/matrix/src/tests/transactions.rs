@@ -47,7 +47,7 @@ async fn nobody_but_the_homeserver_gets_in() {
     let (status, _) = answer(scene.http.get(scene.url("/no/such/thing"))).await;
     assert_eq!(status, 401);
     assert_eq!(scene.service.counts().wrong_tokens, 6);
-    assert!(!scene.store().is_transaction_seen("1").await.unwrap());
+    assert!(!scene.store().is_transaction_seen("1 $1").await.unwrap());
 }
 
 #[tokio::test]
@@ -65,6 +65,21 @@ async fn a_repeated_transaction_is_taken_in_once_also_after_a_restart() {
     assert_eq!(scene.service.counts().repeated_transactions, 1);
     assert_eq!(scene.push("8", json!([hangup(ALICE)])).await.0, 200);
     assert!(matches!(scene.next_event().await, RoomEvent::Call(_)));
+}
+
+#[tokio::test]
+async fn a_homeserver_that_counts_from_1_again_after_its_restart_is_heard() {
+    let mut scene = Scene::start().await.with_room().await;
+    for event_id in ["$before", "$after"] {
+        let mut event = hangup(ALICE);
+        event["event_id"] = json!(event_id);
+        for _ in 0..2 {
+            assert_eq!(scene.push("1", json!([event])).await.0, 200);
+        }
+        assert!(matches!(scene.next_event().await, RoomEvent::Call(_)));
+        scene.expect_no_event();
+    }
+    assert_eq!(scene.service.counts().repeated_transactions, 2);
 }
 
 #[tokio::test]
@@ -107,10 +122,10 @@ async fn a_transaction_is_not_seen_before_its_events_are_queued() {
         scene.events.len() == 1
     })
     .await;
-    assert!(!scene.store().is_transaction_seen("1").await.unwrap());
+    assert!(!scene.store().is_transaction_seen("1 $1").await.unwrap());
     scene.service.clone().shutdown().await;
     assert_eq!(push.await.unwrap().0, 503);
-    assert!(!scene.store().is_transaction_seen("1").await.unwrap());
+    assert!(!scene.store().is_transaction_seen("1 $1").await.unwrap());
 }
 
 #[tokio::test]

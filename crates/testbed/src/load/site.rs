@@ -159,7 +159,7 @@ impl Site {
         Ok(first + values.sum::<f64>())
     }
 
-    async fn ask(&self, path: &str) -> anyhow::Result<String> {
+    pub(super) async fn ask(&self, path: &str) -> anyhow::Result<String> {
         let request = self.http.get(format!("{ADMIN}{path}")).bearer_auth(TOKEN);
         let answer = request.send().await?;
         let status = answer.status();

@@ -1,6 +1,6 @@
 //! What is left when all is well again: at the people, at the gateway, at the PBX, and in the records.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use tokio::time::sleep;
 
@@ -37,11 +37,30 @@ impl Stage {
             let agree = views.people == views.gateway && views.people == views.pbx;
             let rings = self.scene.site.person(self.calls)?.calls();
             let rings = rings.iter().any(|call| call.standing().is_on());
-            if agree && !rings || recovered.elapsed() > SETTLED {
+            if agree && !rings {
+                return Ok(views);
+            }
+            if recovered.elapsed() > SETTLED {
+                self.keep_what_is_left().await?;
                 return Ok(views);
             }
             sleep(LOOK).await;
         }
+    }
+
+    /// What gateway and PBX say of their calls, in the folder of the run: for whoever looks for the reason.
+    async fn keep_what_is_left(&self) -> anyhow::Result<()> {
+        let Scene {
+            site,
+            asterisk,
+            run,
+            ..
+        } = &self.scene;
+        let ours = site.ask("/api/calls").await?;
+        let theirs = asterisk.cli("core show channels concise")?;
+        let at = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+        run.write(&format!("left-{at}"), &format!("{ours}\n\n{theirs}"))?;
+        Ok(())
     }
 
     async fn views(&self) -> anyhow::Result<Views> {
