@@ -11,7 +11,7 @@ use super::talk::{Ear, Mouth};
 use crate::judge::{Pesq, Sound};
 
 /// Calls of a run whose sound is scored.
-const SCORED: usize = 2;
+const SCORED: usize = 4;
 /// What a turn of the loop may lack at the end of a run and still be scored: 200 ms, in samples.
 const ON_ITS_WAY: usize = 1_600;
 
@@ -52,6 +52,9 @@ pub struct Direction {
     pub lost: u32,
     /// Packets sent for which none came, gaps in the numbers aside; `None` where pauses are not sent.
     pub missing: Option<u32>,
+    /// Packets that the system itself says never came to it, where it says so: what it makes up for them has numbers
+    /// without a gap.
+    pub never_came: Option<u32>,
     /// Delay added by the system beyond the codecs' own: 50th, 95th, 99th percentile, in ms.
     pub delay_ms: [f64; 3],
     /// The share of stretches of speech that were recognised, 0 to 1.
@@ -125,6 +128,12 @@ impl Figures {
 }
 
 impl Direction {
+    /// All packets that are known to be lost.
+    #[must_use]
+    pub fn all_lost(&self) -> u32 {
+        self.lost + self.missing.unwrap_or(0) + self.never_came.unwrap_or(0)
+    }
+
     fn line(&self, name: &str) -> String {
         let [p50, p95, p99] = self.delay_ms;
         let score =
@@ -174,6 +183,7 @@ fn direction(
         came,
         lost,
         missing: counts.then_some(missing),
+        never_came: None,
         delay_ms: [0.5, 0.95, 0.99].map(|share| percentile(&delays, share)),
         recognised: f64::from(found as u32) / f64::from(looked_for.max(1) as u32),
         pesq: scores.map(|scores| scores.iter().sum::<f64>() / scores.len().max(1) as f64),

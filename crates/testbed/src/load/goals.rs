@@ -81,13 +81,9 @@ pub fn goals(report: &Report) -> Vec<Goal> {
 }
 
 fn beside(report: &Report, ours: &Series, goal: &mut impl FnMut(&str, f64, f64)) {
-    // Who lets packets fall saves CPU: a series whose speech did not come through has no figure to compare.
-    let cpu = |series: &Series| {
-        let short = |run: &Figures| falls_short(&run.to_browser).max(falls_short(&run.to_phone));
-        match series.spread(short).max <= SPEECH {
-            true => series.spread(|run| run.cpu_ms).median,
-            false => f64::NAN,
-        }
+    let cpu = |series: &Series| match counts(series) {
+        true => series.spread(|run| run.cpu_ms).median,
+        false => f64::NAN,
     };
     let other = |kind, calls| {
         let mut all = report.series.iter();
@@ -117,7 +113,17 @@ fn beside(report: &Report, ours: &Series, goal: &mut impl FnMut(&str, f64, f64))
     }
 }
 
+/// Whether speech came through in each run: who lets packets fall saves CPU and memory, and is soon done with the rest.
+fn counts(series: &Series) -> bool {
+    let short = |run: &Figures| falls_short(&run.to_browser).max(falls_short(&run.to_phone));
+    series.spread(short).max <= SPEECH
+}
+
 fn own(ours: &Series, voice: Voice, goal: &mut impl FnMut(&str, f64, f64)) {
+    let counts = counts(ours);
+    let mut goal = |what: &str, value: f64, limit: f64| {
+        goal(what, if counts { value } else { f64::NAN }, limit);
+    };
     if voice == Voice::Opus {
         goal(
             "memory a call, kB",
@@ -136,9 +142,7 @@ fn own(ours: &Series, voice: Voice, goal: &mut impl FnMut(&str, f64, f64)) {
         30.0,
     );
     if ours.spread(|run| run.core).median < 0.8 {
-        let lost =
-            |direction: &Direction| f64::from(direction.lost + direction.missing.unwrap_or(0));
-        let lost = ours.spread(|run| lost(&run.to_browser) + lost(&run.to_phone));
+        let lost = ours.spread(Figures::lost);
         goal("packets lost", lost.max, 0.0);
     }
     goal(
@@ -151,6 +155,13 @@ fn own(ours: &Series, voice: Voice, goal: &mut impl FnMut(&str, f64, f64)) {
         ours.spread(|run| falls_short(&run.to_phone)).median,
         0.05,
     );
+}
+
+impl Figures {
+    /// Packets lost in both directions.
+    pub(super) fn lost(&self) -> f64 {
+        f64::from(self.to_browser.all_lost() + self.to_phone.all_lost())
+    }
 }
 
 fn falls_short(direction: &Direction) -> f64 {

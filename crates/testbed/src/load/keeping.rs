@@ -67,7 +67,8 @@ impl Keeping {
         pages: &Pages,
         goals: &[Goal],
     ) -> anyhow::Result<ExitCode> {
-        println!("\n{}\n{}", pages.table, pages.verdict);
+        let appendix = pages.appendix.as_deref().unwrap_or_default();
+        println!("{appendix}\n{}\n{}", pages.table, pages.verdict);
         self.write(folder, pages)?;
         Ok(match goals.iter().all(Goal::passed) {
             true => ExitCode::SUCCESS,

@@ -183,8 +183,9 @@ pub async fn measure(run: &Run, arguments: &Arguments) -> anyhow::Result<Report>
                 };
                 let measured = generator::run(plan, speech, &mut system);
                 let measured = measured.with_context(|| name.clone())?;
-                system.stop().await?;
-                let figures = Figures::of(&measured, speech, &pesq)?;
+                let never_came = system.stop().await?;
+                let mut figures = Figures::of(&measured, speech, &pesq)?;
+                figures.to_phone.never_came = never_came;
                 println!("{}", figures.line(kind.name(), *calls, round + 1));
                 report.add(*kind, *calls, figures);
             }

@@ -110,8 +110,8 @@ impl Report {
         let mut table = format!(
             "{}\n\n{}, {talk}. Median (min to max) of {} runs that took turns.\n\n\
              | system | N | CPU ms per call-second | calls a core | memory kB a call | handshake CPU ms | set-up ms p50 | \
-             lost | delay to browser p50/p95/p99 ms | delay to phone p50/p95/p99 ms | PESQ to browser / phone (bare) | \
-             to browser kbit/s, SRTP tag |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+             lost | delay to browser p50/p95/p99 ms | delay to phone p50/p95/p99 ms | PESQ to browser | to phone | of the bare \
+             codecs, to browser / phone | to browser kbit/s, SRTP tag |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
             self.circumstances,
             self.setting(),
             self.series.first().map_or(0, |series| series.figures.len()),
@@ -170,6 +170,10 @@ impl Report {
             json!({
                 "system": series.kind.name(), "calls": series.calls, "runs": series.figures,
                 "cpu_ms": series.spread(|run| run.cpu_ms), "memory_kb": series.spread(|run| run.memory_kb),
+                "handshake_ms": series.spread(|run| run.handshake_ms), "set_up_ms": series.spread(|run| run.set_up_ms[0]),
+                "lost": series.spread(Figures::lost),
+                "to_browser_p99_ms": series.spread(|run| run.to_browser.delay_ms[2]),
+                "to_phone_p99_ms": series.spread(|run| run.to_phone.delay_ms[2]),
             })
         });
         json!({
@@ -232,43 +236,36 @@ impl Report {
 }
 
 fn row(series: &Series) -> String {
-    let both = |figure: fn(&Figures) -> f64| {
+    let all = |figure: &dyn Fn(&Figures) -> f64, digits: usize| {
         let Spread { min, median, max } = series.spread(figure);
-        format!("{median:.2} ({min:.2} to {max:.2})")
+        format!("{median:.digits$} ({min:.digits$} to {max:.digits$})")
     };
-    let middle = |figure: fn(&Figures) -> f64| series.spread(figure).median;
-    let lost = series.spread(|run| {
-        let all = [&run.to_browser, &run.to_phone];
-        let all = all.map(|to| to.lost + to.missing.unwrap_or(0));
-        f64::from(all[0] + all[1])
-    });
-    let delays = |of: fn(&Figures) -> [f64; 3]| {
-        let of = [0, 1, 2].map(|at| series.spread(|run| of(run)[at]).median);
-        of.map(|millis| format!("{millis:.1}")).join(" / ")
+    let delays = |of: &dyn Fn(&Figures) -> [f64; 3]| {
+        let of = [0, 1, 2].map(|at| all(&|run| of(run)[at], 1));
+        of.join(" / ")
     };
     let tag = series.figures.first().and_then(|run| run.srtp_tag);
-    let score = |score: Option<f64>| score.unwrap_or(f64::NAN);
-    let pesq = [
-        series.spread(|run| score(run.to_browser.pesq)),
-        series.spread(|run| score(run.to_phone.pesq)),
-        series.spread(|run| score(run.to_browser.bare_pesq)),
-        series.spread(|run| score(run.to_phone.bare_pesq)),
+    let tag = tag.map_or("-".to_owned(), |tag| tag.to_string());
+    let pesq = |of: fn(&Figures) -> Option<f64>| all(&|run| of(run).unwrap_or(f64::NAN), 2);
+    let columns = [
+        series.kind.name().to_owned(),
+        series.calls.to_string(),
+        all(&|run| run.cpu_ms, 2),
+        all(&|run| 1_000.0 / run.cpu_ms, 0),
+        all(&|run| run.memory_kb, 0),
+        all(&|run| run.handshake_ms, 1),
+        all(&|run| run.set_up_ms[0], 0),
+        all(&Figures::lost, 0),
+        delays(&|run| run.to_browser.delay_ms),
+        delays(&|run| run.to_phone.delay_ms),
+        pesq(|run| run.to_browser.pesq),
+        pesq(|run| run.to_phone.pesq),
+        format!(
+            "{} / {}",
+            pesq(|run| run.to_browser.bare_pesq),
+            pesq(|run| run.to_phone.bare_pesq)
+        ),
+        format!("{}, {tag}", all(&|run| run.payload_kbps, 1)),
     ];
-    let [browser, phone, bare_browser, bare_phone] = pesq.map(|spread| spread.median);
-    format!(
-        "| {} | {} | {} | {:.0} | {} | {} | {:.0} | {:.0} | {} | {} | {browser:.2} / {phone:.2} ({bare_browser:.2} / \
-         {bare_phone:.2}) | {:.1}, {} |\n",
-        series.kind.name(),
-        series.calls,
-        both(|run| run.cpu_ms),
-        1_000.0 / middle(|run| run.cpu_ms),
-        both(|run| run.memory_kb),
-        both(|run| run.handshake_ms),
-        middle(|run| run.set_up_ms[0]),
-        lost.max,
-        delays(|run| run.to_browser.delay_ms),
-        delays(|run| run.to_phone.delay_ms),
-        middle(|run| run.payload_kbps),
-        tag.map_or("-".to_owned(), |tag| tag.to_string()),
-    )
+    format!("| {} |\n", columns.join(" | "))
 }

@@ -2,6 +2,7 @@
 //! pushes the browsers' events, a simulated PBX answers for the phones; both run on threads of the generator's process.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -138,11 +139,16 @@ impl Signalled {
         browser.accept(&text(&answer["answer"]["sdp"]).context("an answer without SDP")?)
     }
 
-    /// Hangs all calls up, and ends the gateway.
+    /// Hangs all calls up, and ends the gateway. Returns how many packets of browsers it says that it never got: to
+    /// phones it fills such gaps, so that nobody else can tell.
     ///
     /// # Errors
-    /// When a call is not hung up at its phone.
-    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+    /// When a call is not hung up at its phone, or the gateway does not tell of each.
+    pub(super) async fn stop(mut self) -> anyhow::Result<u32> {
+        let peer = self.gateway.peer().context("the gateway runs")?;
+        let log = peer.log().to_owned();
+        // What the runs before this one left.
+        let before = fs::metadata(&log)?.len();
         for call in 0..self.calls {
             push(
                 &self.homeserver,
@@ -159,7 +165,15 @@ impl Signalled {
         over.with_context(|| format!("{ended} of {calls} phones were hung up"))?;
         let status = self.gateway.stop().await?;
         ensure!(status.success(), "the gateway ended with {status}");
-        Ok(())
+        let told = fs::read(&log)?;
+        let told = told.get(usize::try_from(before)?..).unwrap_or_default();
+        let lost = lost_towards_phones(&String::from_utf8_lossy(told));
+        ensure!(
+            lost.len() == calls,
+            "{} of {calls} calls are in the log",
+            lost.len()
+        );
+        Ok(lost.iter().sum())
     }
 
     fn answer(&self, room: &str) -> anyhow::Result<Value> {
@@ -178,6 +192,16 @@ impl Signalled {
             }
         }
     }
+}
+
+/// Of each call that the log says has ended, the packets that never came from its browser.
+fn lost_towards_phones(log: &str) -> Vec<u32> {
+    let of_call = |line: &str| {
+        let (_, told) = line.split_once(" to_phone=")?;
+        let (lost, _) = told.split_once(" packets, ")?.1.split_once(" lost")?;
+        lost.parse().ok()
+    };
+    log.lines().filter_map(of_call).collect()
 }
 
 /// The user of a call.
@@ -328,6 +352,14 @@ pub(super) fn lines(calls: usize) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_log_tells_what_never_came_from_browsers() {
+        let log = "INFO calls up to_phone=nobody\n\
+                   INFO call ended: audio flowed both call=a to_phone=272 packets, 3 lost, jitter 0.0 ms to_browser=9 packets, 7 lost\n\
+                   INFO call ended: audio flowed both call=b to_phone=1 packets, 0 lost, jitter 0.0 ms to_browser=9 packets, 0 lost\n";
+        assert_eq!(lost_towards_phones(log), [3, 0]);
+    }
 
     #[test]
     fn candidates_leave_the_offer_and_come_after_it() {

@@ -164,14 +164,17 @@ impl System {
         }
     }
 
-    /// Ends it.
+    /// Ends it. Returns how many packets of browsers it says that it never got, where it says so.
     ///
     /// # Errors
     /// When it does not end, or leaves calls behind.
-    pub async fn stop(self) -> anyhow::Result<()> {
+    pub async fn stop(self) -> anyhow::Result<Option<u32>> {
         match self.way {
-            Way::Signalled(signalled) => signalled.stop().await,
-            Way::Ordered { mut peer, .. } => peer.kill().await,
+            Way::Signalled(signalled) => signalled.stop().await.map(Some),
+            Way::Ordered { mut peer, .. } => {
+                peer.kill().await?;
+                Ok(None)
+            }
         }
     }
 }
