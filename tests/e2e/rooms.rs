@@ -200,6 +200,31 @@ fn a_room_that_is_left_upgraded_or_encrypted_in_mid_call_leaves_no_call_behind()
         homeserver.push_state(&call.room, ALICE, ("m.room.member", ALICE), leave);
         site.pbx_is_quiet().await?;
         ensure!(reason().await? == "declined", "{:?}", site.record().await?);
+
+        let unreadable = |room: &str| {
+            let secret = json!({ "algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "AwgA" });
+            homeserver.push(room, ALICE, "m.room.encrypted", secret);
+        };
+        let call = site.people.dial("alice", extension::ECHO).await?;
+        call.is_answered().await?;
+        unreadable(&call.room);
+        site.pbx_is_quiet().await?;
+        ensure!(
+            reason().await? == "room_encrypted",
+            "{:?}",
+            site.record().await?
+        );
+
+        site.asterisk
+            .originate("Local/2001@site", extension::ECHO)?;
+        let call = site.people.rung("alice").await?;
+        unreadable(&call.room);
+        site.pbx_is_quiet().await?;
+        ensure!(
+            reason().await? == "room_encrypted",
+            "{:?}",
+            site.record().await?
+        );
         Ok(())
     });
 }

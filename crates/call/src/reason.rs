@@ -67,6 +67,8 @@ pub enum Reason {
     MediaLost,
     /// No sound and no sign of life came from the telephone side for too long.
     MediaTimeout,
+    /// The person's room was encrypted in mid-call: whatever they do there cannot be read.
+    RoomEncrypted,
     /// The other side's system failed to handle the call.
     Failed,
     /// A fault of the gateway ended the call.
@@ -129,6 +131,8 @@ const TABLE: &[Row] = &[
     Row { reason: Reason::MediaFailed,       sip: 500, q850: 41, reject: Some("ice_failed"),       hangup: "ice_failed",         sentence: Some("No sound connection could be made for the call with {number}. If this happens again, tell whoever runs your telephones."), word: "media_failed" },
     Row { reason: Reason::MediaLost,         sip: 500, q850: 41, reject: Some("ice_timeout"),      hangup: "ice_timeout",        sentence: Some("The sound connection of the call with {number} broke. Call again."), word: "media_lost" },
     Row { reason: Reason::MediaTimeout,      sip: 500, q850: 41, reject: Some("unknown_error"),    hangup: "unknown_error",      sentence: Some("Nothing more was heard from the telephone side, which ended the call with {number}. Call again."), word: "media_timeout" },
+    // 31: most likely the person has hung up, declined or answered, and nothing of the network's is broken.
+    Row { reason: Reason::RoomEncrypted,     sip: 480, q850: 31, reject: Some("unknown_error"),    hangup: "unknown_error",      sentence: Some("Encryption was switched on in this room, so the telephone gateway could not read what you did there, and ended the call with {number}. Leave this room and dial the number again."), word: "room_encrypted" },
     Row { reason: Reason::Failed,            sip: 500, q850: 41, reject: Some("unknown_error"),    hangup: "unknown_error",      sentence: Some("The telephone system could not put the call through to {number}. Try again; if it fails again, tell whoever runs your telephones."), word: "failed" },
     Row { reason: Reason::Fault,             sip: 500, q850: 41, reject: Some("unknown_error"),    hangup: "unknown_error",      sentence: Some("A fault in the telephone gateway ended the call with {number}. Call again; if it happens again, tell whoever runs your telephones."), word: "fault" },
     Row { reason: Reason::ShuttingDown,      sip: 503, q850: 41, reject: Some("unknown_error"),    hangup: "unknown_error",      sentence: Some("The telephone gateway is being restarted, which ended the call with {number}. Call again in a minute."), word: "shutting_down" },

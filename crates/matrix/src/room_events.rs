@@ -16,7 +16,7 @@ use crate::homeserver::HomeserverError;
 pub enum RoomEvent {
     /// A call event of a local user.
     Call(IncomingCallEvent),
-    /// The room is encrypted: the user's call events cannot be read. Comes with every unreadable event.
+    /// The room is encrypted: the user's call events cannot be read.
     Encrypted {
         /// The room.
         room: OwnedRoomId,
@@ -26,6 +26,8 @@ pub enum RoomEvent {
         virtual_user: OwnedUserId,
         /// Its number.
         number: String,
+        /// Something that cannot be read was sent, which may have been a hang-up; else encryption was only switched on.
+        unreadable: bool,
     },
     /// A member is out of the room: the line's user, or our virtual user.
     Left {
@@ -253,6 +255,7 @@ impl Inner {
             sender: event.sender,
             virtual_user,
             number,
+            unreadable: event.event_type == "m.room.encrypted",
         }))
     }
 

@@ -11,8 +11,7 @@ use mxtrunk_matrix::catalogue::Language;
 use mxtrunk_matrix::voip_v1::{self, SendOutcome};
 use mxtrunk_media_io as media;
 use mxtrunk_sip as sip;
-use mxtrunk_store::{Direction, LiveCall, RecordId, StoreError, UnixMillis};
-use ruma::UserId;
+use mxtrunk_store::{LiveCall, RecordId, StoreError, UnixMillis};
 use tracing::{debug, warn};
 
 use crate::Peers;
@@ -217,33 +216,18 @@ impl CallTask {
             Told::Replaced(replacing) => self.on_replacing(now, *replacing),
             Told::Yield(wish) => self.join_phones(now, wish),
             Told::Left(user) => self.on_left(now, &user),
-            Told::Finish(reason) => {
-                if self.give_up_forward().is_some() {
-                    let refuse = LegAction::Refuse(reason);
-                    self.perform_phone(now, self.phone.id, refuse).await;
-                }
-                self.call.handle(now, Input::Finish(reason));
-            }
+            Told::Unreadable(user) => self.on_unreadable(now, &user).await,
+            Told::Finish(reason) => self.finish(now, reason).await,
         }
     }
 
-    /// Without its person, or our virtual user, nobody in the room could end the call any more.
-    fn on_left(&mut self, now: Instant, user: &UserId) {
-        let ids = self.matrix.leg.ids();
-        let is_theirs = *user == ids.user || *user == ids.virtual_user;
-        if !is_theirs || self.transfers.is_handed_on() {
-            return;
+    /// The gateway ends the call.
+    pub(crate) async fn finish(&mut self, now: Instant, reason: Reason) {
+        if self.give_up_forward().is_some() {
+            let refuse = LegAction::Refuse(reason);
+            self.perform_phone(now, self.phone.id, refuse).await;
         }
-        let has_answered = self.call.story().answered.is_some();
-        let reason = match self.record.record.direction {
-            Direction::Incoming if !has_answered => Reason::Declined,
-            _ => Reason::HungUp,
-        };
-        self.matrix
-            .leg
-            .handle_action(now, LegAction::HangUp(Reason::HungUp));
-        let gone = LegEvent::Ended(reason);
-        self.call.handle(now, Input::Leg(self.matrix.id, gone));
+        self.call.handle(now, Input::Finish(reason));
     }
 
     async fn take_media(&mut self, now: Instant, leg: LegId, happened: media::Happened) {
@@ -363,7 +347,10 @@ impl CallTask {
                 let language = self.matrix.language;
                 language.sentence_after_early_media(*reason, &self.matrix.number)
             }
-            LegAction::Refuse(reason) | LegAction::HangUp(reason) => {
+            LegAction::Refuse(reason)
+            | LegAction::HangUp(reason)
+            // Of the others the person would read that it was they who did not answer.
+            | LegAction::Cancel(reason @ Reason::RoomEncrypted) => {
                 self.matrix.language.sentence(*reason, &self.matrix.number)
             }
             _ => None,

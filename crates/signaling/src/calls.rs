@@ -160,6 +160,13 @@ impl Calls {
         there.map(|call| call.value().clone()).collect()
     }
 
+    /// Tells the calls in a room that somebody has said something there which cannot be read.
+    pub(crate) fn tell_unreadable(&self, room: &str, sender: &OwnedUserId) {
+        for call in self.of_room(room) {
+            call.tell(Told::Unreadable(sender.clone()));
+        }
+    }
+
     /// How many there are, those that ring included.
     pub(crate) fn len(&self) -> usize {
         self.talks.len()
@@ -427,6 +434,23 @@ mod tests {
         drop(call);
         drop(enter());
         assert!(rooms.occupy(&room).is_some());
+    }
+
+    /// A hang-up was lost, and the telephone stayed up: nobody told the call.
+    #[test]
+    fn a_hang_up_in_a_room_that_was_encrypted_in_mid_call_is_told_to_the_call() {
+        let calls = Arc::new(Calls::default());
+        let (inbox, mut far_end) = CallInbox::new();
+        let call = calls.register(Direction::Incoming, pair(), LEGS, &inbox);
+        let _call = call.unwrap().with_matrix(key(), &inbox);
+        let alice = OwnedUserId::try_from("@alice:localtest").expect("a test user");
+        calls.tell_unreadable("!other", &alice);
+        assert!(far_end.queue.try_recv().is_err());
+        calls.tell_unreadable("!room", &alice);
+        assert!(matches!(
+            far_end.queue.try_recv(),
+            Ok(told) if matches!(&*told, Told::Unreadable(sender) if *sender == alice)
+        ));
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub(crate) enum Told {
     Yield(Wish),
     /// Somebody has left its room.
     Left(OwnedUserId),
+    /// Somebody has said something in its room that cannot be read.
+    Unreadable(OwnedUserId),
     /// A telephone calls to take the place of one of its telephones.
     Replaced(Box<Replacing>),
     /// The gateway wants it to end.

@@ -68,6 +68,7 @@ mod tally;
 pub mod trace;
 mod transfer;
 pub mod treatment;
+mod unheard;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

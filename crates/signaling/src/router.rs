@@ -176,8 +176,14 @@ impl Router {
                 room,
                 virtual_user,
                 sender,
+                unreadable,
                 ..
-            } => self.on_encrypted(room, virtual_user, sender),
+            } => {
+                if unreadable {
+                    self.calls.tell_unreadable(room.as_str(), &sender);
+                }
+                self.on_encrypted(room, virtual_user, sender);
+            }
             RoomEvent::Left { room, user, .. } => {
                 for call in self.calls.of_room(room.as_str()) {
                     call.tell(Told::Left(user.clone()));

@@ -1,6 +1,6 @@
 use super::*;
 
-const ALL: [Reason; 35] = [
+const ALL: [Reason; 36] = [
     Reason::HungUp,
     Reason::Cancelled,
     Reason::AnsweredElsewhere,
@@ -32,6 +32,7 @@ const ALL: [Reason; 35] = [
     Reason::MediaFailed,
     Reason::MediaLost,
     Reason::MediaTimeout,
+    Reason::RoomEncrypted,
     Reason::Failed,
     Reason::Fault,
     Reason::ShuttingDown,

@@ -287,24 +287,24 @@ async fn an_invite_for_another_member_is_not_ours() {
 #[tokio::test]
 async fn an_encrypted_room_is_told_of() {
     let mut scene = Scene::start().await.with_room().await;
-    let secret = event("m.room.encrypted", ALICE, json!({ "ciphertext": "AwgA" }));
-    scene.push("1", json!([secret])).await;
-    let RoomEvent::Encrypted {
-        room,
-        sender,
-        virtual_user,
-        number,
-    } = scene.next_event().await
-    else {
-        panic!("the room is encrypted");
-    };
-    let told = (
-        room.as_str(),
-        sender.as_str(),
-        virtual_user.as_str(),
-        number.as_str(),
+    let mut switch = event(
+        "m.room.encryption",
+        ALICE,
+        json!({ "algorithm": "m.megolm.v1.aes-sha2" }),
     );
-    assert_eq!(told, (ROOM, ALICE, TEL, "600"));
+    switch["state_key"] = json!("");
+    let secret = event("m.room.encrypted", ALICE, json!({ "ciphertext": "AwgA" }));
+    scene.push("1", json!([switch, secret])).await;
+    for unreadable in [false, true] {
+        let told = RoomEvent::Encrypted {
+            room: ROOM.try_into().unwrap(),
+            sender: ALICE.try_into().unwrap(),
+            virtual_user: TEL.try_into().unwrap(),
+            number: "600".to_owned(),
+            unreadable,
+        };
+        assert_eq!(scene.next_event().await, told);
+    }
 }
 
 #[tokio::test]

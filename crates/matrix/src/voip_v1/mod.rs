@@ -176,6 +176,12 @@ impl Leg {
         self.state == State::Ended
     }
 
+    /// Whether `sender` may still say something that the leg would have to hear.
+    #[must_use]
+    pub fn listens_to(&self, sender: &UserId) -> bool {
+        sender == self.ids.user && !matches!(self.state, State::Fresh | State::Ended)
+    }
+
     /// Takes in an event of the room. Events of others than the line's user (our own echoes among
     /// them), of other calls, and of devices that are not in the call have no effect.
     pub fn handle_event(&mut self, now: Instant, sender: &UserId, event: CallEventIn) {

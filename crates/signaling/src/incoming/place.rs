@@ -71,6 +71,7 @@ pub(super) async fn caller_gone(far_end: &mut CallMail) -> (Side, Reason) {
             Told::Finish(reason) => return (Side::Gateway, reason),
             Told::Matrix(_)
             | Told::Left(_)
+            | Told::Unreadable(_)
             | Told::Sent(_)
             | Told::Media(..)
             | Told::Adopt(_)

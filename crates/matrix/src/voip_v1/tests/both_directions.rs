@@ -185,3 +185,15 @@ fn a_call_that_is_handed_on_says_to_whom_and_only_by_the_device_in_it() {
     assert_eq!(target, "@tel_1002:localtest");
     assert_eq!(scene.leg.poll_replacement(), None);
 }
+
+#[test]
+fn a_leg_listens_to_its_person_from_the_invite_to_the_end() {
+    let (alice, tel) = (ids().user, ids().virtual_user);
+    let fresh = Leg::outgoing(ids(), "c".to_owned());
+    assert!(!fresh.listens_to(&alice));
+    for mut scene in [Scene::invited(), Scene::offering(), Scene::talking()] {
+        assert!(scene.leg.listens_to(&alice) && !scene.leg.listens_to(&tel));
+        scene.act(LegAction::HangUp(Reason::HungUp));
+        assert!(!scene.leg.listens_to(&alice));
+    }
+}
