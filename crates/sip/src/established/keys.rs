@@ -64,15 +64,16 @@ impl Established {
         };
         self.dialog.local_cseq = cseq;
         self.leg.place.publish(&self.dialog);
-        if let Some(auth) = &self.leg.trunk.config.auth {
-            let answers = authorization.headers(Method::Info, &request.uri, auth);
+        let (core, trunk) = (&self.leg.core, &self.leg.trunk);
+        if let Some(auth) = core.credentials(trunk, &self.dialog) {
+            let answers = authorization.headers(Method::Info, &request.uri, &auth);
             request.headers.extend(answers);
         }
         let (content, body) = key::written(key);
         request.headers.push(content);
         request.body = body.into_bytes();
-        let (leg, inbox) = (&self.leg, self.leg.place.inbox().clone());
-        transact::in_dialog(&leg.core, &leg.trunk, &self.dialog, request, cseq, inbox);
+        let inbox = self.leg.place.inbox().clone();
+        transact::in_dialog(core, trunk, &self.dialog, request, cseq, inbox);
         self.keys.sent = Some(Sent {
             key,
             cseq,
@@ -87,11 +88,11 @@ impl Established {
         let Some(mut sent) = self.keys.sent.take() else {
             return Next::Wait;
         };
-        let auth = self.leg.trunk.config.auth.as_ref();
+        let auth = self.leg.core.credentials(&self.leg.trunk, &self.dialog);
         match (response.status_code.code(), auth) {
             // RFC 3261 section 12.2.1.2: the peer does not know the call any more.
             (481, _) => return self.end(EndCause::Unknown, None).await,
-            (401 | 407, Some(auth)) if sent.authorization.take(&response, auth) => {
+            (401 | 407, Some(auth)) if sent.authorization.take(&response, &auth) => {
                 self.send_key(sent.key, sent.authorization);
                 return Next::Wait;
             }

@@ -182,12 +182,13 @@ impl Established {
             self.transfer = None;
             return;
         };
-        if let Some(auth) = &self.leg.trunk.config.auth {
-            let answers = authorization.headers(Method::Notify, &notify.uri, auth);
+        let (core, trunk) = (&self.leg.core, &self.leg.trunk);
+        if let Some(auth) = core.credentials(trunk, &self.dialog) {
+            let answers = authorization.headers(Method::Notify, &notify.uri, &auth);
             notify.headers.extend(answers);
         }
-        let (leg, inbox) = (&self.leg, self.leg.place.inbox().clone());
-        transact::in_dialog(&leg.core, &leg.trunk, &self.dialog, notify, cseq, inbox);
+        let inbox = self.leg.place.inbox().clone();
+        transact::in_dialog(core, trunk, &self.dialog, notify, cseq, inbox);
         if let Some(Transfer::Told(reports)) = &mut self.transfer {
             reports.sent = Some(Sent {
                 cseq,
@@ -232,6 +233,7 @@ impl Established {
     /// more.
     pub(super) fn on_report_answered(&mut self, response: Option<&Response>) {
         let kind = response.map(|response| response.status_code.kind());
+        let auth = self.leg.core.credentials(&self.leg.trunk, &self.dialog);
         if kind == Some(StatusCodeKind::Provisional) {
             return;
         }
@@ -241,7 +243,7 @@ impl Established {
         let Some(mut sent) = reports.sent.take() else {
             return;
         };
-        match (response, &self.leg.trunk.config.auth) {
+        match (response, auth) {
             (Some(_), _) if kind == Some(StatusCodeKind::Successful) => {
                 if sent.status >= 200 {
                     self.transfer = None;
@@ -250,7 +252,7 @@ impl Established {
             }
             (Some(response), Some(auth))
                 if matches!(response.status_code.code(), 401 | 407)
-                    && sent.authorization.take(response, auth) =>
+                    && sent.authorization.take(response, &auth) =>
             {
                 self.send_notify(sent.status, sent.authorization);
             }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod account_calls;
 mod accounts;
 mod bans;
 mod calls;

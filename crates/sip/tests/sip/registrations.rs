@@ -265,7 +265,7 @@ async fn a_call_of_an_account_is_challenged_and_answered_as_that_account() {
 }
 
 /// Calls 1001 with a number of its own to be shown.
-fn call(agent: &Peer, leg: u64, account: Option<&str>) {
+pub(crate) fn call(agent: &Peer, leg: u64, account: Option<&str>) {
     let invite = Command::Invite {
         trunk: TrunkName("peer".into()),
         to: "1001".into(),

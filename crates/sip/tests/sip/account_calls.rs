@@ -1,0 +1,80 @@
+//! Calls of a line that registers, on a trunk that has a password of its own: the line's is the one that counts in them.
+
+use std::time::Duration;
+
+use mxtrunk_sip::{Command, Credentials, Happened, Key, LegId};
+
+use crate::peer::{ANSWER, Peer};
+use crate::phone::{Message, Phone};
+use crate::registrations::{alice, call, registered};
+
+const CHALLENGE: &str =
+    "WWW-Authenticate: Digest realm=\"pbx\", nonce=\"n1\", qop=\"auth\", algorithm=MD5\r\n";
+
+async fn with_both_passwords() -> (Phone, Peer) {
+    let (phone, agent) = Phone::with(|config| {
+        alice(config);
+        config.trunks[0].auth = Some(Credentials {
+            username: "trunk".into(),
+            password: "other".into(),
+            realm: None,
+        });
+    })
+    .await;
+    registered(&phone, &agent).await;
+    (phone, agent)
+}
+
+/// A call of Alice's that was answered.
+async fn established() -> (Phone, Peer, LegId, Message) {
+    let (phone, mut agent) = with_both_passwords().await;
+    let leg = LegId(1);
+    call(&agent, leg.0, Some("2001"));
+    let invite = phone.hear_some("INVITE ").await;
+    phone.reply(&invite, "200 OK", "p", "", ANSWER).await;
+    phone.hear_some("ACK ").await;
+    assert!(matches!(agent.on(leg).await, Happened::Answered { .. }));
+    (phone, agent, leg, invite)
+}
+
+/// Challenges the next request of this method, which then comes again as Alice's; returns it.
+async fn asks_alice(phone: &Phone, method: &str) -> Message {
+    let first = phone.hear_some(method).await;
+    phone
+        .reply(&first, "401 Unauthorized", "p", CHALLENGE, "")
+        .await;
+    let again = loop {
+        let request = phone.hear_some(method).await;
+        if request.header("CSeq") != first.header("CSeq") {
+            break request;
+        }
+    };
+    let answer = again.header("Authorization").expect("it shows a password");
+    assert!(answer.contains("username=\"alice\""), "{answer}");
+    assert_eq!(again.body(), first.body());
+    again
+}
+
+#[tokio::test]
+async fn a_key_of_a_registered_line_is_told_with_the_lines_own_password() {
+    let (phone, agent, leg, _) = established().await;
+    let lasted = Duration::from_millis(200);
+    let key = Key { event: 5, lasted };
+    agent.tell(leg, Command::Press { key });
+    asks_alice(&phone, "INFO ").await;
+}
+
+#[tokio::test]
+async fn a_transfer_of_a_registered_lines_call_is_reported_with_the_lines_own_password() {
+    let (phone, mut agent, leg, invite) = established().await;
+    let to = "Refer-To: <sip:1002@pbx>\r\n";
+    let refer = phone.in_dialog_of("REFER", 1, &invite, "p", to, "");
+    phone.say(&refer).await;
+    assert!(matches!(agent.on(leg).await, Happened::Transfer { .. }));
+    agent.tell(leg, Command::ReportTransfer { status: 100 });
+    let trying = asks_alice(&phone, "NOTIFY ").await;
+    phone.reply(&trying, "200 OK", "", "", "").await;
+    agent.tell(leg, Command::ReportTransfer { status: 200 });
+    let done = phone.hear_some("NOTIFY ").await;
+    assert_eq!(done.body(), "SIP/2.0 200 OK\r\n");
+}
