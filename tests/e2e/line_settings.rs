@@ -11,7 +11,7 @@ use mxtrunk_testbed::process::until;
 use mxtrunk_testbed::run::Run;
 
 use super::asterisk::AsteriskSite;
-use super::site::{PATIENCE, hum};
+use super::site::{PATIENCE, command, hum};
 
 const CONFIG: &str = r#"
 [[trunk]]
@@ -105,6 +105,15 @@ fn who_is_not_to_be_disturbed_is_busy_and_what_is_forwarded_always_does_not_ring
         phone.closed(PATIENCE).await?;
         let record = site.record().await?;
         ensure!(record.forwarded_to.as_deref() == Some("600"), "{record:?}");
+        // Else it would read as if she had talked.
+        let homeserver = site.people.homeserver();
+        until("the history to tell of it", PATIENCE, async || {
+            let history = homeserver.home_room("@alice:localtest", "history")?;
+            let told = homeserver.timeline(&history);
+            let text = told.last()?.content["body"].as_str()?.to_owned();
+            text.contains("forwarded to 600").then_some(())
+        })
+        .await?;
         let rang = site.people.unread();
         let rang = rang.iter().any(|sent| sent.event_type == "m.call.invite");
         ensure!(!rang, "it rang");
@@ -192,6 +201,38 @@ fn who_withholds_their_number_is_anonymous_and_who_has_no_line_gets_no_chat() {
         let told = site.people.unread();
         let told = told.iter().any(|sent| sent.room.contains("chat-of-eve"));
         ensure!(!told, "{stranger:?} was answered");
+        Ok(())
+    });
+}
+
+#[test]
+fn an_operator_sets_a_line_in_the_same_words_and_its_person_reads_it_in_the_chat() {
+    namespace::test_beside_others(async |run| {
+        let site = AsteriskSite::start(&run, &[], CONFIG).await?;
+        let alice = chat(&site, "alice").await?;
+        let line = async |words: &[&str]| {
+            let all = [&["line", "@alice:localtest"], words].concat();
+            command(&site.gateway, &all).await
+        };
+        let shown = line(&["forward", "no-answer", "600", "after", "20", "seconds"]).await?;
+        let settings = "no answer → 600 after 20 s";
+        ensure!(shown.contains(settings), "{shown}");
+        let answer = alice.asks("status").await?;
+        ensure!(answer.contains("600"), "{answer}");
+        done(&alice, "dnd on").await?;
+        let shown = line(&[]).await?;
+        ensure!(
+            shown.contains(settings) && shown.contains("do not disturb"),
+            "{shown}"
+        );
+        for (wrong, words) in [("forward always 112", "emergency"), ("make coffee", "dnd on")] {
+            let wrong: Vec<&str> = wrong.split(' ').collect();
+            let refused = line(&wrong).await.unwrap_err().to_string();
+            ensure!(refused.contains(words), "{wrong:?}: {refused}");
+        }
+        let unknown = command(&site.gateway, &["line", "@eve:localtest"]).await;
+        let unknown = unknown.unwrap_err().to_string();
+        ensure!(unknown.contains("mxtrunk lines"), "{unknown}");
         Ok(())
     });
 }

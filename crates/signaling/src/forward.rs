@@ -9,7 +9,7 @@ use mxtrunk_sip::{Caller, Forwarded};
 use mxtrunk_store::LineSettings;
 use tracing::{debug, info};
 
-use crate::call_task::CallTask;
+use crate::call_task::{CallTask, in_time};
 use crate::directory::Line;
 use crate::legs::{LastWord, SipTarget};
 use crate::limits::{Charge, Refusal};
@@ -138,6 +138,12 @@ impl CallTask {
         match self.way_of(&forward) {
             Ok((phone, charge)) => {
                 self.call_elsewhere(now, phone, charge, &forward);
+                // The history tells of it while the call lives, and after a crash.
+                let kept = self
+                    .peers
+                    .store
+                    .put_forwarded_to(self.record.id(), &forward.to);
+                in_time(self.record.id(), kept).await;
                 true
             }
             Err(refusal) => {

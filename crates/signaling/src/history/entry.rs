@@ -109,14 +109,17 @@ fn sentence(record: &CallRecord, who: &str, language: Language) -> String {
     let device = record.device.as_deref().filter(|_| !is_outgoing);
     let device = device.map(|device| fill(phrases.on_device, &[("device", &escaped(device))]));
     let device = device.unwrap_or_default();
-    let forwarded = record.forwarded_by.as_deref().map(|by| {
-        let by = match by {
-            ANONYMOUS => phrases.anonymous,
-            by => by,
+    let part = |of: &Option<String>, phrase| {
+        let number = match of.as_deref() {
+            None => return String::new(),
+            Some(ANONYMOUS) => phrases.anonymous,
+            Some(number) => number,
         };
-        fill(phrases.forwarded_by, &[("who", &escaped(by))])
-    });
-    let forwarded = forwarded.unwrap_or_default();
+        fill(phrase, &[("who", &escaped(number))])
+    };
+    // Else a call that the line has sent elsewhere would read as if the person had taken it.
+    let forwarded = part(&record.forwarded_by, phrases.forwarded_by)
+        + &part(&record.forwarded_to, phrases.forwarded_to);
     let with = |phrase: &str| fill(phrase, &[("who", who)]);
     match Stage::of(record) {
         Stage::Nothing | Stage::Begun if is_outgoing => with(phrases.calling),
@@ -129,11 +132,7 @@ fn sentence(record: &CallRecord, who: &str, language: Language) -> String {
                 (false, true) => phrases.missed,
                 (false, false) => phrases.called_by,
             };
-            let transferred = record
-                .transferred_to
-                .as_deref()
-                .map(|to| fill(phrases.transferred_to, &[("who", &escaped(to))]));
-            let transferred = transferred.unwrap_or_default();
+            let transferred = part(&record.transferred_to, phrases.transferred_to);
             let end = end(record, language);
             format!("{}{forwarded}{device}{transferred}{end}", with(phrase))
         }
@@ -187,8 +186,8 @@ pub(crate) fn details(record: &CallRecord, language: Language) -> String {
         of.map_or_else(String::new, |of| fill(phrase, &[("who", &who(of))]))
     };
     let mut told = part(&record.forwarded_by, phrases.forwarded_by);
-    told += &part(&record.transferred_to, phrases.transferred_to);
     told += &part(&record.forwarded_to, phrases.forwarded_to);
+    told += &part(&record.transferred_to, phrases.transferred_to);
     if record.ended_at.is_some() {
         told += &end(record, language);
     }
@@ -251,6 +250,7 @@ fn data(record: &CallRecord, party: &Party, is_missed: bool) -> Value {
         "ended_by": ended_by,
         "reason": record.reason,
         "forwarded_by": record.forwarded_by,
+        "forwarded_to": record.forwarded_to,
         "transferred_to": record.transferred_to,
         "device": record.device,
     })
@@ -339,6 +339,34 @@ mod tests {
         assert!(
             french.contains("renvoyé par 2002, sur l'appareil ABCDEF"),
             "{french}"
+        );
+    }
+
+    #[test]
+    fn a_call_that_the_line_has_forwarded_does_not_read_as_if_the_person_had_taken_it() {
+        let mut record = call(Direction::Incoming);
+        record.forwarded_to = Some("1003".to_owned());
+        record.answered_at = Some(UnixMillis(15_000));
+        let name = "Bob <1> & Co (600)";
+        assert_eq!(
+            text(&record),
+            format!("📞 In a call from {name}, forwarded to 1003")
+        );
+        let record = ended(record, Some(15_000), "hung_up");
+        assert_eq!(
+            text(&record),
+            format!("↙ Call from {name}, forwarded to 1003, 3 min 05 s")
+        );
+        let french = Entry::of(&record, &party(), Language::French);
+        assert_eq!(
+            french.text,
+            format!("↙ Appel de {name}, renvoyé vers 1003, 3 min 05 s")
+        );
+        assert_eq!(french.content()[DATA]["forwarded_to"], "1003");
+        let missed = ended(record, None, "no_answer");
+        assert_eq!(
+            text(&missed),
+            format!("❌ Missed call from {name}, forwarded to 1003")
         );
     }
 

@@ -239,6 +239,20 @@ impl Store {
         Ok(())
     }
 
+    /// The line has sent a call in progress to another number.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`].
+    pub async fn put_forwarded_to(&self, id: &RecordId, to: &str) -> Result<(), StoreError> {
+        let update = "UPDATE call_records SET forwarded_to = ? WHERE id = ? AND ended_at IS NULL";
+        sqlx::query(update)
+            .bind(to)
+            .bind(&id.0)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
+
     /// Completes a call's record and removes its live row, together. A record whose beginning could not be written is
     /// written whole.
     ///

@@ -230,3 +230,13 @@ async fn an_orphan_s_end_is_kept_while_its_sides_are_still_to_be_told() {
     let left = store.orphans(&live.owner, LEASE).await.unwrap();
     assert_eq!(left, [(record, live)]);
 }
+
+#[tokio::test]
+async fn where_a_call_was_forwarded_to_is_in_the_record_while_it_lives() {
+    let store = Store::in_memory().await.unwrap();
+    let (mut record, live) = call("a");
+    store.begin_call(&record, &live).await.unwrap();
+    store.put_forwarded_to(&record.id, "600").await.unwrap();
+    record.forwarded_to = Some("600".into());
+    assert_eq!(store.records(1).await.unwrap(), [record]);
+}
