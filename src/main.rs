@@ -54,6 +54,9 @@ enum Command {
     Reload(Reloaded),
     /// List the lines of the running gateway, and how each stands.
     Lines(File),
+    /// Set something for a line of the running gateway, in the words that its person writes in the chat: dnd on, forward busy
+    /// 2002, forward always off, withhold on, language fr. Without words: show it.
+    Line(OneLine),
     /// Test the site from end to end, and say what to mend; beside the running gateway or without it.
     Doctor(File),
     /// Print the registration file for the homeserver (list it in Synapse's `app_service_config_files`).
@@ -115,6 +118,16 @@ struct Records {
     /// Only calls that began on this day or before (UTC).
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = records::day)]
     until: Option<time::Date>,
+    #[command(flatten)]
+    file: File,
+}
+
+#[derive(Debug, clap::Args)]
+struct OneLine {
+    /// Whose line it is, such as @alice:example.org.
+    user: String,
+    /// What is set.
+    words: Vec<String>,
     #[command(flatten)]
     file: File,
 }
@@ -214,6 +227,13 @@ fn main() -> ExitCode {
         }),
         Command::Lines(file) => with_config(&file, |config| {
             print!("{}", lines::show(config)?);
+            Ok(())
+        }),
+        Command::Line(asked) => with_config(&asked.file, |config| {
+            print!(
+                "{}",
+                lines::one(config, &asked.user, &asked.words.join(" "))?
+            );
             Ok(())
         }),
         Command::Doctor(file) => {

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::{House, Route, metrics};
+use super::{House, Route, line, metrics};
 use crate::records::{PAGE, Record, Records};
 use crate::reload::Report;
 
@@ -29,7 +29,7 @@ pub(super) const OPENAPI: &str = include_str!("../../docs/openapi.json");
 /// The longest drain, seconds.
 const LONGEST_DRAIN: u64 = 86_400;
 
-pub(super) const ROUTES: [fn() -> Route; 11] = [
+pub(super) const ROUTES: [fn() -> Route; 12] = [
     || Route {
         path: "/metrics",
         methods: &["get"],
@@ -69,6 +69,11 @@ pub(super) const ROUTES: [fn() -> Route; 11] = [
         path: "/api/lines",
         methods: &["get"],
         answer: get(lines),
+    },
+    || Route {
+        path: "/api/lines/{user}",
+        methods: &["get", "post"],
+        answer: get(line::show).post(line::change),
     },
     || Route {
         path: "/api/trunks",

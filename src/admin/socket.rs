@@ -123,14 +123,21 @@ impl Short {
 
 /// Where a call is asked for, by whatever a person has typed for its name.
 pub(crate) fn path_of(call: &str) -> String {
-    let mut path = String::from("/api/calls/");
-    for byte in call.bytes() {
+    format!("/api/calls/{}", escaped(call))
+}
+
+/// As it stands in a path or a query (RFC 3986 section 2.1).
+pub(crate) fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => path.push(byte.into()),
-            _ => path.push_str(&format!("%{byte:02X}")),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {
+                escaped.push(byte.into());
+            }
+            _ => escaped.push_str(&format!("%{byte:02X}")),
         }
     }
-    path
+    escaped
 }
 
 /// Asks the gateway that runs.

@@ -215,7 +215,7 @@ fn an_operator_sets_a_line_in_the_same_words_and_its_person_reads_it_in_the_chat
             command(&site.gateway, &all).await
         };
         let shown = line(&["forward", "no-answer", "600", "after", "20", "seconds"]).await?;
-        let settings = "no answer → 600 after 20 s";
+        let settings = "forward no answer after 20 s to 600";
         ensure!(shown.contains(settings), "{shown}");
         let answer = alice.asks("status").await?;
         ensure!(answer.contains("600"), "{answer}");
@@ -225,7 +225,10 @@ fn an_operator_sets_a_line_in_the_same_words_and_its_person_reads_it_in_the_chat
             shown.contains(settings) && shown.contains("do not disturb"),
             "{shown}"
         );
-        for (wrong, words) in [("forward always 112", "emergency"), ("make coffee", "dnd on")] {
+        for (wrong, words) in [
+            ("forward always 112", "emergency"),
+            ("make coffee", "dnd on"),
+        ] {
             let wrong: Vec<&str> = wrong.split(' ').collect();
             let refused = line(&wrong).await.unwrap_err().to_string();
             ensure!(refused.contains(words), "{wrong:?}: {refused}");

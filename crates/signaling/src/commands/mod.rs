@@ -11,6 +11,15 @@ pub use answers::refusal;
 
 use crate::line_settings::setting::{Case, Setting};
 
+/// What these words set, as a person writes them in the chat; `None`: nothing.
+#[must_use]
+pub fn setting(words: &str) -> Option<Setting> {
+    match parse::parse(words) {
+        Ok(Command::Set(setting)) => Some(setting),
+        Ok(Command::Status | Command::Help) | Err(_) => None,
+    }
+}
+
 /// What a person wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {

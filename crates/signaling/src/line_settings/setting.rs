@@ -90,7 +90,7 @@ pub async fn set(peers: &Peers, line: &Line, setting: &Setting) -> Result<LineSe
     let changed = peers.line_settings.change(&line.user, |s| change.make(s));
     match changed.await {
         Ok(now) => {
-            info!("a line's settings were changed by its person");
+            info!("a line's settings were changed");
             if let Setting::Language(language) = setting {
                 peers.app.choose_language(&line.user, *language);
             }

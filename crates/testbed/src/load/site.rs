@@ -160,8 +160,12 @@ impl Site {
     }
 
     pub(super) async fn ask(&self, path: &str) -> anyhow::Result<String> {
-        let request = self.http.get(format!("{ADMIN}{path}")).bearer_auth(TOKEN);
-        let answer = request.send().await?;
+        let request = || self.http.get(format!("{ADMIN}{path}")).bearer_auth(TOKEN);
+        let answer = match request().send().await {
+            Ok(answer) => answer,
+            // A connection that had been kept may just have been closed.
+            Err(_) => request().send().await?,
+        };
         let status = answer.status();
         let body = answer.text().await?;
         ensure!(status.is_success(), "{path}: {status} {body}");

@@ -21,6 +21,11 @@ const NOTICED: Duration = Duration::from_secs(1);
 /// A call that has been silent for so long once all is well again has no sound any more.
 const FOR_GOOD: Duration = Duration::from_secs(3);
 
+/// A line for each channel, its fields with `!` between.
+const CHANNELS: &str = "core show channels concise";
+/// How long the PBX repeats an INVITE that nobody hears (RFC 3261 section 17.1.1.2, timer B).
+const TIMER_B: u32 = 32;
+
 /// What each side takes for being on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Views {
@@ -57,7 +62,7 @@ impl Stage {
             ..
         } = &self.scene;
         let ours = site.ask("/api/calls").await?;
-        let theirs = asterisk.cli("core show channels concise")?;
+        let theirs = asterisk.cli(CHANNELS)?;
         let at = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
         run.write(&format!("left-{at}"), &format!("{ours}\n\n{theirs}"))?;
         Ok(())
@@ -68,7 +73,7 @@ impl Stage {
         Ok(Views {
             people: site.people.calls().len(),
             gateway: site.calls().await?,
-            pbx: asterisk.channels()?,
+            pbx: legs(&asterisk.cli(CHANNELS)?),
         })
     }
 
@@ -159,6 +164,20 @@ impl Stage {
     }
 }
 
+/// The PBX's legs, but for those of which it still asks whether anybody hears its INVITE: what was sent into a cut is
+/// repeated after it, and nobody else knows of it.
+fn legs(channels: &str) -> usize {
+    let unheard = |fields: &[&str]| {
+        let lasts = fields.get(11).and_then(|lasts| lasts.parse::<u32>().ok());
+        fields[4] == "Down" && lasts.is_some_and(|lasts| lasts < TIMER_B)
+    };
+    let legs = channels.lines().filter(|line| {
+        let fields: Vec<&str> = line.split('!').collect();
+        fields.len() > 4 && !unheard(&fields)
+    });
+    legs.count()
+}
+
 /// What became of the calls that were on.
 #[derive(Debug, Default)]
 pub(super) struct Told {
@@ -172,5 +191,20 @@ impl Call {
     /// The person takes it for being on, and hears nothing.
     pub(super) fn is_dead(&self) -> bool {
         matches!(self.standing(), Standing::Talks(_)) && self.silent_for() >= FOR_GOOD
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invite_that_nobody_has_heard_yet_is_no_leg() {
+        let channels = "No ethernet interface found for seeding global EID.\n\
+            PJSIP/gateway-00000108!site!600!2!Up!Echo!!!!!3!27!!testbed-1.264\n\
+            PJSIP/gateway-00000107!site!s!1!Down!AppDial2!(Outgoing Line)!!!!3!29!!testbed-1.263\n\
+            PJSIP/gateway-00000106!site!s!1!Down!AppDial2!(Outgoing Line)!!!!3!33!!testbed-1.262\n\
+            PJSIP/gateway-00000105!site!s!1!Ringing!AppDial2!(Outgoing Line)!!!!3!2!!testbed-1.261\n";
+        assert_eq!(legs(channels), 3);
     }
 }
