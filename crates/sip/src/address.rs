@@ -227,7 +227,8 @@ fn unquote(name: &str) -> Option<String> {
     Some(text)
 }
 
-fn parameters(text: &str) -> Vec<(String, String)> {
+/// The parameters of a value and what stands before them, by lower-case name.
+pub(crate) fn parameters(text: &str) -> Vec<(String, String)> {
     split_unquoted(text, ';')
         .map(str::trim)
         .filter(|param| !param.is_empty())

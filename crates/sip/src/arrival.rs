@@ -4,9 +4,9 @@ use rsipstack::sip::{Header, HeadersExt, Request, StatusCode};
 use rsipstack::transaction::make_tag;
 
 use crate::address;
+use crate::body::offer_of;
 use crate::config::AccountName;
 use crate::core::Core;
-use crate::established::offer_of;
 use crate::event::{Caller, Forwarded, LegId};
 use crate::forwarded;
 use crate::identity;

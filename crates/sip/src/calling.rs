@@ -8,13 +8,13 @@ use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
 
 use crate::attempts::Attempts;
+use crate::body::{offer_of, sdp_of};
 use crate::digest::Authorization;
-use crate::established::offer_of;
 use crate::established::{Beginning, Established};
 use crate::event::{Command, Happened, ReasonHeader};
 use crate::forks::{Forks, NotNow};
 use crate::inbound;
-use crate::leg::{Leg, sdp_of, sleep_until};
+use crate::leg::{Leg, sleep_until};
 use crate::legs::Input;
 use crate::message;
 use crate::outgoing::{self, Order, refused};

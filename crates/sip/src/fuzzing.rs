@@ -9,7 +9,7 @@ use crate::address::{self, NameAddr};
 use crate::digest::{self, Authorization};
 use crate::event::ReasonHeader;
 use crate::refer::Replaces;
-use crate::{arrival, fence, forwarded, identity, key, message, refer, session, shown_name};
+use crate::{arrival, body, fence, forwarded, identity, key, message, refer, session, shown_name};
 use crate::{config, snapshot, subscription};
 
 pub use crate::subscription::fuzzing::{dialog_info, message_summary};
@@ -40,6 +40,7 @@ pub fn sip_message(bytes: &[u8]) {
     let parsed = SipMessage::try_from(&mended[..]);
     match parsed {
         Ok(SipMessage::Request(request)) => {
+            let _ = body::offer_of(&request);
             let _ = identity::caller(&request, true);
             let _ = forwarded::forwarded(&request, true);
             let _ = arrival::unsupported(&request);
@@ -53,6 +54,7 @@ pub fn sip_message(bytes: &[u8]) {
             let _ = snapshot::reason_of(&request);
         }
         Ok(SipMessage::Response(response)) => {
+            let _ = body::sdp_of(&response.headers, &response.body);
             let _ = session::settled(&response, MIN_SESSION);
             let _ = message::retry_after(&response);
             let _ = snapshot::record_route(&response);

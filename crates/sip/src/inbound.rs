@@ -9,8 +9,8 @@ use tokio::sync::mpsc::error::TrySendError;
 use tracing::debug;
 
 use crate::arrival;
+use crate::body::offer_of;
 use crate::core::Core;
-use crate::established::offer_of;
 use crate::incoming;
 use crate::key::{self, Told};
 use crate::leg::Leg;

@@ -124,33 +124,3 @@ pub(crate) async fn sleep_until(deadline: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
-
-/// SDP of a message, `None` without a body of that type.
-pub(crate) fn sdp_of(headers: &rsipstack::sip::Headers, body: &[u8]) -> Option<String> {
-    if body.is_empty() {
-        return None;
-    }
-    let content = headers.iter().find_map(|header| match header {
-        Header::ContentType(value) => Some(value.value()),
-        _ => None,
-    });
-    is_sdp(content?).then(|| String::from_utf8_lossy(body).into_owned())
-}
-
-/// Whether a Content-Type is the one we take; parameters do not matter.
-pub(crate) fn is_sdp(content_type: &str) -> bool {
-    let bare = content_type.split(';').next().unwrap_or_default().trim();
-    bare.eq_ignore_ascii_case(message::SDP)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sdp_is_known_by_its_type_whatever_the_case() {
-        assert!(is_sdp("application/sdp"));
-        assert!(is_sdp("Application/SDP ; charset=utf-8"));
-        assert!(!is_sdp("multipart/mixed;boundary=x"));
-    }
-}

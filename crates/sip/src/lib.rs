@@ -17,6 +17,7 @@ mod accounts;
 mod address;
 mod arrival;
 mod attempts;
+mod body;
 mod calling;
 mod challenge;
 mod config;

@@ -14,7 +14,7 @@ use crate::snapshot::DialogSnapshot;
 /// Methods we understand, for Allow (RFC 3261 §20.5).
 pub(crate) const ALLOW: &str =
     "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, REFER, NOTIFY";
-/// The one body type we take.
+/// The one body type we take, by itself or in a multipart.
 pub(crate) const SDP: &str = "application/sdp";
 
 /// The parts of a request that differ from one to the next.
@@ -208,7 +208,7 @@ pub(crate) fn supported() -> Header {
 
 /// `Accept`.
 pub(crate) fn accept() -> Header {
-    Header::Accept(SDP.into())
+    Header::Accept(format!("{SDP}, multipart/mixed").into())
 }
 
 /// A Warning for a person or an engineer at the peer to read (RFC 3261 §20.43).

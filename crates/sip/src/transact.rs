@@ -13,10 +13,10 @@ use rsipstack::transport::SipAddr;
 use tokio::sync::mpsc::error::SendError;
 use tracing::debug;
 
+use crate::body::sdp_of;
 use crate::core::{Core, Path};
 use crate::digest::Authorization;
 use crate::event::ReasonHeader;
-use crate::leg::sdp_of;
 use crate::legs::{Inbox, Input};
 use crate::message;
 use crate::snapshot::{DialogSnapshot, header_tag};

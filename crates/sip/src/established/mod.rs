@@ -12,7 +12,7 @@ use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
 
 use crate::event::{Caller, Command, EndCause, Happened, ReasonHeader};
-use crate::leg::{Leg, sdp_of, sleep_until};
+use crate::leg::{Leg, sleep_until};
 use crate::legs::Input;
 use crate::message;
 use crate::outgoing;
@@ -365,13 +365,4 @@ fn own_headers(leg: &Leg) -> Vec<Header> {
     let mut headers = leg.dialog_headers();
     headers.push(message::supported());
     headers
-}
-
-/// The offer in an INVITE or UPDATE: `Some(None)` without a body, `None` for
-/// a body that is no SDP.
-pub(crate) fn offer_of(request: &Request) -> Option<Option<String>> {
-    if request.body.is_empty() {
-        return Some(None);
-    }
-    sdp_of(&request.headers, &request.body).map(Some)
 }

@@ -7,9 +7,9 @@ use rsipstack::sip::{Method, Request, Response, StatusCodeKind};
 use tokio::time::Instant;
 
 use super::{Established, Next, own_headers};
+use crate::body::sdp_of;
 use crate::digest::Authorization;
 use crate::event::{EndCause, Happened};
-use crate::leg::sdp_of;
 use crate::message;
 use crate::outgoing;
 use crate::session::{self, Asked};

@@ -5,7 +5,8 @@ use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
 
 use super::ours::Ours;
-use super::{Established, Next, offer_of};
+use super::{Established, Next};
+use crate::body::offer_of;
 use crate::event::{EndCause, Happened};
 use crate::identity;
 use crate::inbound;

@@ -6,7 +6,7 @@ use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
 
 use super::{Next, Offered};
-use crate::established::offer_of;
+use crate::body::offer_of;
 use crate::event::Happened;
 use crate::inbound;
 use crate::message;

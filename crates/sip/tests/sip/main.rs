@@ -14,6 +14,7 @@ mod failover;
 mod fence;
 mod identified;
 mod keys;
+mod multipart;
 mod names;
 mod offerless;
 mod offers_in;

@@ -224,7 +224,7 @@ impl Phone {
         if !to.contains(";tag=") && !tag.is_empty() {
             to.push_str(&format!(";tag={tag}"));
         }
-        let content = match body.is_empty() {
+        let content = match body.is_empty() || headers.contains("Content-Type") {
             true => "",
             false => "Content-Type: application/sdp\r\n",
         };
