@@ -20,6 +20,7 @@ use crate::homeserver::Homeserver;
 use crate::namespace::Namespace;
 use crate::occupied::{CallRoom, OccupiedRooms};
 use crate::pictures::{self, Pictures};
+use crate::rate::Rate;
 use crate::rooms::PairLocks;
 use crate::{
     Counts, HomeserverError, MatrixConfig, Numbering, RoomEvent, Secret, furnish, homes, service,
@@ -35,6 +36,9 @@ const PING: Duration = Duration::from_secs(4);
 
 /// How many invites are accepted at the same time.
 const MAX_JOINING: usize = 64;
+
+/// How many invites of people without a line are accepted a second: enough to be told, in the room, that they may not call.
+const STRANGERS_PER_SECOND: u32 = 1;
 
 /// How long the database may take with what a call waits for.
 pub(crate) const DATABASE: Duration = Duration::from_millis(250);
@@ -66,6 +70,8 @@ pub(crate) struct Inner {
     pub(crate) widget: Option<String>,
     /// Makes the aliases of our own rooms unguessable.
     pub(crate) alias_key: Secret,
+    /// How many invites of people without a line are accepted.
+    pub(crate) strangers: Rate,
     /// One permit for each invite that is being accepted.
     pub(crate) joining: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
@@ -145,6 +151,7 @@ impl AppService {
             pictures: Pictures::default(),
             widget: config.widget.clone(),
             alias_key: config.as_token.clone(),
+            strangers: Rate::new(STRANGERS_PER_SECOND),
             joining: Arc::new(Semaphore::new(MAX_JOINING)),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -338,6 +345,21 @@ impl Inner {
         }
         tracing::debug!(%user, number, "virtual user is there");
         Ok(())
+    }
+}
+
+impl Inner {
+    /// Makes sure that a virtual user exists, under its number alone unless it has a name already: whoever goes through
+    /// all extensions must not get a list of names for it. The name comes with the first call.
+    pub(crate) async fn ensure_nameless(
+        &self,
+        user: &UserId,
+        number: &str,
+    ) -> Result<(), AccountError> {
+        if let Ok(Some(_)) = self.store.virtual_user(user.as_str()).await {
+            return Ok(());
+        }
+        self.ensure_account(user, number, number).await
     }
 }
 

@@ -39,7 +39,7 @@ pub struct Counts {
     pub foreign_senders: u64,
     /// Events of rooms in which no single virtual user is joined.
     pub strange_rooms: u64,
-    /// Look-ups above the limit.
+    /// Look-ups above the limit, and invites of people without a line above theirs.
     pub lookups_refused: u64,
 }
 

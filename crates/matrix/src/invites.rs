@@ -1,6 +1,7 @@
 //! Virtual users come when they are invited: Element waits for that before it calls.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 
@@ -9,13 +10,18 @@ use crate::appservice::{AccountError, Inner};
 impl Inner {
     /// Lets a virtual user join a room, in the background: a slow homeserver must not hold up the
     /// events of others, until very many are on their way. The pair is kept at once, because a call may
-    /// follow the join at any moment.
+    /// follow the join at any moment. Whoever has no line learns no name by it, and cannot go through all numbers.
     pub(crate) async fn accept_invite(
         self: &Arc<Self>,
         room: OwnedRoomId,
         inviter: OwnedUserId,
         virtual_user: OwnedUserId,
     ) {
+        let has_line = self.numbering.has_line(&inviter);
+        if !has_line && !self.strangers.admits(Instant::now()) {
+            self.counters.lookups_refused.add_one();
+            return;
+        }
         self.homes.joins(&room, true);
         self.remember(&room, &inviter, &virtual_user).await;
         let Ok(permit) = Arc::clone(&self.joining).acquire_owned().await else {
@@ -24,7 +30,7 @@ impl Inner {
         let inner = Arc::clone(self);
         self.tasks.spawn(async move {
             let _permit = permit;
-            let joined = inner.join(&room, &virtual_user).await;
+            let joined = inner.join(&room, &virtual_user, has_line).await;
             inner.homes.joins(&room, false);
             match joined {
                 Ok(()) => {
@@ -39,12 +45,21 @@ impl Inner {
         });
     }
 
-    async fn join(&self, room: &RoomId, virtual_user: &UserId) -> Result<(), AccountError> {
+    async fn join(
+        &self,
+        room: &RoomId,
+        virtual_user: &UserId,
+        named: bool,
+    ) -> Result<(), AccountError> {
         // An invite to a user that does not exist goes through at Synapse.
         let number = self.namespace.number_of(virtual_user).unwrap_or_default();
-        let display_name = self.numbering.display_name(&number);
-        self.ensure_account(virtual_user, &number, &display_name)
-            .await?;
+        if named {
+            let display_name = self.numbering.display_name(&number);
+            self.ensure_account(virtual_user, &number, &display_name)
+                .await?;
+        } else {
+            self.ensure_nameless(virtual_user, &number).await?;
+        }
         self.homeserver.join(room, virtual_user).await?;
         Ok(())
     }

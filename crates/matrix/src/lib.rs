@@ -25,6 +25,7 @@ mod occupied;
 mod openid;
 mod pictures;
 mod presence;
+mod rate;
 mod registration;
 mod room_events;
 mod rooms;

@@ -1,5 +1,7 @@
 //! What the application service asks of the directory.
 
+use ruma::UserId;
+
 /// Look-ups and display names of numbers.
 pub trait Numbering: Send + Sync + 'static {
     /// What a person typed as the number that it means; `None` when it means none that can be called.
@@ -7,4 +9,7 @@ pub trait Numbering: Send + Sync + 'static {
 
     /// What a number is to be shown as.
     fn display_name(&self, number: &str) -> String;
+
+    /// Whether a person may see those names: whoever has a line.
+    fn has_line(&self, user: &UserId) -> bool;
 }

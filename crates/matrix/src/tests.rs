@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mxtrunk_store::Store;
+use ruma::UserId;
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Executor as _};
@@ -27,6 +28,8 @@ use crate::fake_homeserver::{AS_TOKEN, FakeHomeserver};
 use crate::{AppService, MatrixConfig, Numbering, RoomEvent, Secret};
 
 const ALICE: &str = "@alice:localtest";
+/// Has no line.
+const MALLORY: &str = "@mallory:localtest";
 const TEL: &str = "@tel_600:localtest";
 const ROOM: &str = "!room";
 
@@ -45,6 +48,10 @@ impl Numbering for Digits {
 
     fn display_name(&self, number: &str) -> String {
         format!("Tel. {number}")
+    }
+
+    fn has_line(&self, user: &UserId) -> bool {
+        user != MALLORY
     }
 }
 

@@ -190,4 +190,8 @@ impl mxtrunk_matrix::Numbering for Numbering {
     fn display_name(&self, number: &str) -> String {
         self.0.now().display_name(number)
     }
+
+    fn has_line(&self, user: &ruma::UserId) -> bool {
+        self.0.now().line_of(user).is_some()
+    }
 }

@@ -1,7 +1,7 @@
 //! Which users and numbers there are.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
@@ -14,38 +14,6 @@ use super::reply::{Empty, Refusal};
 use crate::PROTOCOLS;
 use crate::appservice::Inner;
 
-/// Bursts of this many seconds' worth of look-ups are let through.
-const BURST_SECONDS: f64 = 5.0;
-
-/// How many look-ups a second are answered. The homeserver does not tell who asks, so it is for all together.
-#[derive(Debug)]
-pub(super) struct LookupRate {
-    per_second: f64,
-    left: Mutex<(f64, Option<Instant>)>,
-}
-
-impl LookupRate {
-    pub(super) fn new(per_second: u32) -> Self {
-        let per_second = f64::from(per_second);
-        LookupRate {
-            per_second,
-            left: Mutex::new((per_second * BURST_SECONDS, None)),
-        }
-    }
-
-    fn admits(&self, now: Instant) -> bool {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let (tokens, last) = *left;
-        let since = last.map_or(0.0, |last| {
-            now.saturating_duration_since(last).as_secs_f64()
-        });
-        let tokens = (tokens + since * self.per_second).min(self.per_second * BURST_SECONDS);
-        let admitted = tokens >= 1.0;
-        *left = (tokens - f64::from(u8::from(admitted)), Some(now));
-        admitted
-    }
-}
-
 type Parameters = Query<HashMap<String, String>>;
 
 /// Whether one of our users exists. It does from the moment somebody asks, if its number can be called.
@@ -54,6 +22,7 @@ pub(super) async fn user(
     Path(user_id): Path<String>,
 ) -> Result<Empty, Refusal> {
     let inner = &service.inner;
+    service.admit_lookup()?;
     let unknown = Refusal::not_found("there is no such user");
     let Ok(user) = UserId::parse(user_id) else {
         return Err(unknown);
@@ -95,10 +64,7 @@ pub(super) async fn users_by_number(
     Query(parameters): Parameters,
 ) -> Result<Json<Value>, Refusal> {
     let inner = &service.inner;
-    if !service.lookups.admits(Instant::now()) {
-        inner.counters.lookups_refused.add_one();
-        return Err(Refusal::slow_down());
-    }
+    service.admit_lookup()?;
     let typed = parameters.get("m.id.phone");
     let number = typed
         .filter(|_| PROTOCOLS.contains(&protocol.as_str()))
@@ -134,6 +100,17 @@ pub(super) async fn locations() -> Json<Value> {
     Json(json!([]))
 }
 
+impl Service {
+    /// The homeserver does not tell who looks something up, so the limit is for all together.
+    fn admit_lookup(&self) -> Result<(), Refusal> {
+        if self.lookups.admits(Instant::now()) {
+            return Ok(());
+        }
+        self.inner.counters.lookups_refused.add_one();
+        Err(Refusal::slow_down())
+    }
+}
+
 impl Inner {
     /// Synapse passes on what was typed, and a `+` that a client did not encode arrives as a space.
     fn number_typed(&self, typed: &str) -> Option<String> {
@@ -145,13 +122,9 @@ impl Inner {
             .or_else(|| self.numbering.normalise(typed.trim()))
     }
 
-    /// Makes the user exist, under its number alone: the homeserver does not tell who looks it up, and whoever goes
-    /// through all extensions must not get a list of names for it. The name comes with the first call.
+    /// The homeserver does not tell who looks a user up: it is shown without a name.
     async fn show(&self, user: &UserId, number: &str) -> Result<(), Refusal> {
-        if let Ok(Some(_)) = self.store.virtual_user(user.as_str()).await {
-            return Ok(());
-        }
-        let ensured = self.ensure_account(user, number, number).await;
+        let ensured = self.ensure_nameless(user, number).await;
         ensured.map_err(|error| {
             tracing::warn!(%error, "a virtual user that was looked up could not be made");
             Refusal::not_now("the user could not be made")
@@ -161,21 +134,4 @@ impl Inner {
 
 fn found(user: &UserId, protocol: &str, number: &str) -> Value {
     json!([{ "userid": user, "protocol": protocol, "fields": { "m.id.phone": number } }])
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn a_burst_of_look_ups_is_answered_and_then_so_many_a_second() {
-        let rate = LookupRate::new(2);
-        let now = Instant::now();
-        let admitted = |at: Duration| (0..100).filter(|_| rate.admits(now + at)).count();
-        assert_eq!(admitted(Duration::ZERO), 10);
-        assert_eq!(admitted(Duration::from_secs(1)), 2);
-        assert_eq!(admitted(Duration::from_secs(3600)), 10);
-    }
 }

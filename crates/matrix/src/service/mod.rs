@@ -16,8 +16,8 @@ use subtle::ConstantTimeEq;
 use tokio::sync::mpsc;
 
 use crate::appservice::Inner;
+use crate::rate::Rate;
 use crate::{RoomEvent, Secret};
-use lookups::LookupRate;
 use reply::{Empty, Refusal};
 use transactions::Intake;
 
@@ -29,7 +29,7 @@ pub(crate) struct Service {
     inner: Arc<Inner>,
     hs_token: Secret,
     intake: Intake,
-    lookups: LookupRate,
+    lookups: Rate,
 }
 
 pub(crate) fn router(
@@ -42,7 +42,7 @@ pub(crate) fn router(
         intake: Intake::new(Arc::clone(&inner), events),
         inner,
         hs_token,
-        lookups: LookupRate::new(lookups_per_second),
+        lookups: Rate::new(lookups_per_second),
     });
     let v1 = Router::new()
         .route("/transactions/{txn_id}", put(transactions::put))

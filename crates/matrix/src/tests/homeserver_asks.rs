@@ -41,6 +41,66 @@ async fn whoever_goes_through_all_numbers_is_slowed_down() {
 }
 
 #[tokio::test]
+async fn whoever_goes_through_all_users_is_slowed_down() {
+    let scene = Scene::start().await;
+    let mut statuses = Vec::new();
+    for _ in 0..400 {
+        statuses.push(scene.get("/users/@tel_nonsense:localtest").await.0);
+    }
+    assert_eq!(statuses[0], 404);
+    assert!(statuses.contains(&429), "{statuses:?}");
+    assert!(scene.service.counts().lookups_refused > 0);
+}
+
+impl Scene {
+    /// Somebody invites the virtual user of 600 into a room of their own.
+    async fn invites(&self, txn: &str, person: &str, room: &str) {
+        self.homeserver.put_room(room, &[person]);
+        let mut invite = member(person, TEL, "invite");
+        invite["room_id"] = json!(room);
+        assert_eq!(self.push(txn, json!([invite])).await.0, 200);
+    }
+
+    fn is_in(&self, room: &str) -> bool {
+        let known = self.homeserver.known();
+        let membership = known.rooms[room].memberships.get(TEL);
+        membership.is_some_and(|word| word == "join")
+    }
+}
+
+/// Anybody on the homeserver got the names of all extensions in that way.
+#[tokio::test]
+async fn a_person_without_a_line_who_invites_a_number_learns_no_name() {
+    let scene = Scene::start().await;
+    scene.invites("1", MALLORY, "!hers").await;
+    until("it came", || scene.is_in("!hers")).await;
+    assert_eq!(scene.homeserver.known().display_names[TEL], "600");
+    scene.invites("2", ALICE, ROOM).await;
+    until("it came to Alice, too", || scene.is_in(ROOM)).await;
+    assert_eq!(scene.homeserver.known().display_names[TEL], "Tel. 600");
+    scene.invites("3", MALLORY, "!again").await;
+    until("it came once more", || scene.is_in("!again")).await;
+    assert_eq!(scene.homeserver.known().display_names[TEL], "Tel. 600");
+}
+
+#[tokio::test]
+async fn invites_without_end_by_people_without_a_line_are_not_accepted_and_those_with_one_do_not_wait()
+ {
+    let scene = Scene::start().await;
+    for n in 0..50 {
+        let number = n.to_string();
+        scene.invites(&number, MALLORY, &format!("!{number}")).await;
+    }
+    assert!(scene.service.counts().lookups_refused > 0);
+    scene.invites("last", ALICE, ROOM).await;
+    until("it came to Alice", || scene.is_in(ROOM)).await;
+    let known = scene.homeserver.known();
+    let joined = known.rooms.values();
+    let joined = joined.filter(|room| room.memberships.get(TEL).is_some_and(|m| m == "join"));
+    assert!(joined.count() < 50);
+}
+
+#[tokio::test]
 async fn a_number_is_understood_however_it_was_typed_and_encoded() {
     let scene = Scene::start().await;
     let expected = [
