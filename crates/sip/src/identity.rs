@@ -67,11 +67,18 @@ fn known(identity: NameAddr) -> Caller {
 }
 
 /// The headers that tell a trunk who calls; `own` is the caller, as a name-addr.
-/// A withheld number stands in none of them.
-pub(crate) fn headers(kind: IdentityHeaders, caller: &Caller, own: &str) -> Vec<Header> {
+/// A withheld number stands in none of them. `of_account`: From has the account's
+/// address even then.
+pub(crate) fn headers(
+    kind: IdentityHeaders,
+    caller: &Caller,
+    own: &str,
+    of_account: bool,
+) -> Vec<Header> {
     if caller.number.is_empty() {
-        // RFC 3323 §4.2: for whoever else learns of it on the way.
-        return vec![Header::Privacy("id".into())];
+        // RFC 3323 §4.2: for whoever else learns of it on the way. What From has no user may see either (§5.3).
+        let privacy = if of_account { "id;user" } else { "id" };
+        return vec![Header::Privacy(privacy.into())];
     }
     let asserted = Header::PAssertedIdentity(own.into());
     let party = Header::Other(
@@ -193,7 +200,7 @@ mod tests {
     fn a_trunk_is_told_in_the_headers_that_it_reads() {
         let own = "\"Alice\" <sip:2001@gw>";
         let told = |kind, caller: &Caller| {
-            let headers = headers(kind, caller, own).into_iter();
+            let headers = headers(kind, caller, own, false).into_iter();
             let headers: Vec<String> = headers.map(|header| header.to_string()).collect();
             headers.join("\n")
         };

@@ -250,7 +250,7 @@ pub(crate) fn send_invite(
     request.headers.extend(leg.dialog_headers());
     let kind = leg.trunk.config.identity;
     let asserted = own_address(&leg.core, &leg.trunk, leg.hop, order, &order.from.number);
-    let identity = identity::headers(kind, &order.from, &asserted);
+    let identity = identity::headers(kind, &order.from, &asserted, leg.account.is_some());
     request.headers.extend(identity);
     request.headers.push(message::supported());
     let extra = leg.trunk.config.headers.iter().map(ExtraHeader::header);

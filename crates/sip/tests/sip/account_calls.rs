@@ -1,10 +1,10 @@
-//! Calls of a line that registers, on a trunk that has a password of its own: the line's is the one that counts in them.
+//! Calls of a line that registers, also on a trunk that has a password of its own: the line's is the one that counts.
 
 use std::time::Duration;
 
-use mxtrunk_sip::{Command, Credentials, Happened, Key, LegId};
+use mxtrunk_sip::{AccountName, Caller, Command, Credentials, Happened, Key, LegId, TrunkName};
 
-use crate::peer::{ANSWER, Peer};
+use crate::peer::{ANSWER, OFFER, Peer};
 use crate::phone::{Message, Phone};
 use crate::registrations::{alice, call, registered};
 
@@ -77,4 +77,40 @@ async fn a_transfer_of_a_registered_lines_call_is_reported_with_the_lines_own_pa
     agent.tell(leg, Command::ReportTransfer { status: 200 });
     let done = phone.hear_some("NOTIFY ").await;
     assert_eq!(done.body(), "SIP/2.0 200 OK\r\n");
+}
+
+#[tokio::test]
+async fn a_withheld_number_of_a_registered_line_is_to_be_kept_from_users_in_from_too() {
+    let (phone, agent) = with_both_passwords().await;
+    for (leg, account, from, privacy) in [
+        // The registrar has to know whose call it is; a privacy service takes it out (RFC 3323 §5.3).
+        (1, Some("2001"), "\"Anonymous\" <sip:alice@", "id;user"),
+        (
+            2,
+            None,
+            "\"Anonymous\" <sip:anonymous@anonymous.invalid>",
+            "id",
+        ),
+    ] {
+        let withheld = Command::Invite {
+            trunk: TrunkName("peer".into()),
+            to: "1001".into(),
+            from: Caller::default(),
+            account: account.map(|name| AccountName(name.into())),
+            sdp: OFFER.into(),
+            replaces: None,
+            referred_by: None,
+            forwarded: None,
+        };
+        agent.tell(LegId(leg), withheld);
+        let invite = phone.hear_some("INVITE ").await;
+        assert!(
+            invite.header("From").unwrap().starts_with(from),
+            "{invite:?}"
+        );
+        assert_eq!(invite.header("Privacy"), Some(privacy));
+        assert_eq!(invite.header("P-Asserted-Identity"), None);
+        phone.reply(&invite, "486 Busy Here", "p", "", "").await;
+        phone.hear_some("ACK ").await;
+    }
 }
