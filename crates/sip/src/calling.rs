@@ -362,6 +362,9 @@ impl Calling {
             Err(NotNow::OutOfOrder) => {
                 transact::reply(core, tx, StatusCode::ServerInternalError, Vec::new());
             }
+            Err(NotNow::Crossed) => {
+                transact::reply(core, tx, StatusCode::RequestPending, Vec::new());
+            }
             Err(NotNow::Pending) => inbound::put_off(core, tx),
         }
     }

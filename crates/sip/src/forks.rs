@@ -47,7 +47,9 @@ pub(crate) enum NotNow {
     Unknown,
     /// It came after one with a higher number (§12.2.2).
     OutOfOrder,
-    /// Another offer has no answer yet (RFC 3311 §5.2).
+    /// Our INVITE's offer has no answer in this dialog yet: the two have crossed (RFC 3311 §5.2).
+    Crossed,
+    /// Another offer of the peer has no answer yet (RFC 3311 §5.2).
     Pending,
 }
 
@@ -102,10 +104,10 @@ impl Forks {
         if !fork.takes(update) {
             return Err(NotNow::OutOfOrder);
         }
-        // Before its answer to our first offer the peer may not offer (RFC 3311 §5.1).
-        match is_busy || fork.answer.is_none() {
-            true => Err(NotNow::Pending),
-            false => Ok(()),
+        match (fork.answer.is_none(), is_busy) {
+            (true, _) => Err(NotNow::Crossed),
+            (false, true) => Err(NotNow::Pending),
+            (false, false) => Ok(()),
         }
     }
 

@@ -58,17 +58,24 @@ impl Offered {
 
     /// Any other request.
     pub(super) async fn on_early_request(&mut self, tx: Transaction) {
+        let is_update = tx.original.method == Method::Update;
         let is_settled = self.reliable.has_described() && self.offer.is_some();
         match offer_of(&tx.original) {
-            Some(Some(sdp))
-                if tx.original.method == Method::Update
-                    && is_settled
-                    && self.early_offer.is_none() =>
-            {
+            Some(Some(sdp)) if is_update && is_settled && self.early_offer.is_none() => {
                 self.wait(tx, sdp).await;
+            }
+            // RFC 3311 §5.2: the two have crossed.
+            Some(Some(_)) if is_update && self.has_offered() => {
+                self.reply(tx, StatusCode::RequestPending);
             }
             _ => inbound::reply_early(&self.leg, tx),
         }
+    }
+
+    /// A provisional response has our offer, as the INVITE had none, and no PRACK has answered it.
+    fn has_offered(&self) -> bool {
+        let is_described = self.reliable.has_described() || self.reliable.holds_back_the_answer();
+        is_described && self.offer.is_none()
     }
 
     async fn wait(&mut self, tx: Transaction, sdp: String) {

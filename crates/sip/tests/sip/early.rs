@@ -140,16 +140,30 @@ async fn an_early_offer_that_our_side_refuses_or_forgets_leaves_the_call() {
 }
 
 #[tokio::test]
+async fn an_early_offer_that_crosses_ours_gets_491() {
+    let (phone, mut agent) = Phone::with(|_| {}).await;
+    let (leg, invite) = invited(&phone, &agent).await;
+    phone.reply(&invite, "180 Ringing", "p", "", "").await;
+    assert_eq!(agent.on(leg).await, Happened::Ringing);
+    // That of our INVITE.
+    let update = phone.in_dialog_of("UPDATE", 1, &invite, "p", "", MOVED);
+    phone.say(&update).await;
+    phone.hear_some("SIP/2.0 491").await;
+    // That of our provisional response to an INVITE without one.
+    let (phone, mut agent) = Phone::with(|_| {}).await;
+    let (invite, progress, _) = progressing(&phone, &mut agent, "").await;
+    let update = phone.in_dialog("UPDATE", 2, &invite, &progress, "", MOVED);
+    phone.say(&update).await;
+    phone.hear_some("SIP/2.0 491").await;
+}
+
+#[tokio::test]
 async fn early_offers_out_of_turn_are_put_off_or_refused() {
     let (phone, mut agent) = Phone::with(|_| {}).await;
     let (leg, invite) = invited(&phone, &agent).await;
     phone.reply(&invite, "180 Ringing", "p", "", "").await;
     assert_eq!(agent.on(leg).await, Happened::Ringing);
     let update = |cseq, tag| phone.in_dialog_of("UPDATE", cseq, &invite, tag, "", MOVED);
-    // Our own first offer has no answer yet.
-    phone.say(&update(1, "p")).await;
-    let later = phone.hear_some("SIP/2.0 500").await;
-    assert_eq!(later.header("Retry-After"), Some("2"));
     phone.reply(&invite, PROGRESS, "p", "", ANSWER).await;
     progress(&mut agent, leg).await;
     phone.say(&update(2, "p")).await;
@@ -158,6 +172,7 @@ async fn early_offers_out_of_turn_are_put_off_or_refused() {
     phone.say(&update(3, "p")).await;
     let later = phone.hear_some("SIP/2.0 500").await;
     assert_eq!(later.header("CSeq"), Some("3 UPDATE"));
+    assert_eq!(later.header("Retry-After"), Some("2"));
     phone.say(&update(4, "x")).await;
     phone.hear_some("SIP/2.0 481").await;
     // The answer comes first: the offer is put off, not forgotten.
