@@ -41,11 +41,19 @@ impl Leg {
                 let kept = early.take(party_id.as_deref());
                 self.answered(party_id, sdp, kept);
             }
-            // Any device may decline for the person. Version 0 knows only hang-ups.
-            CallEventIn::Reject { reason, .. } | CallEventIn::Hangup { reason, .. } => {
+            // Any device may decline for the person. Version 0 knows only hang-ups, and its devices have no name.
+            CallEventIn::Reject { reason, .. }
+            | CallEventIn::Hangup {
+                party_id: None,
+                reason,
+                ..
+            } => {
                 self.gone(Reason::from_matrix(reason.as_deref(), false));
             }
-            CallEventIn::Invite(_)
+            // In version 1 only a device that has answered hangs up (MSC2746): one whose microphone failed, say, does not
+            // speak for the others, which go on ringing.
+            CallEventIn::Hangup { .. }
+            | CallEventIn::Invite(_)
             | CallEventIn::SelectAnswer { .. }
             | CallEventIn::Negotiate { .. }
             | CallEventIn::Replaces { .. } => {}

@@ -79,6 +79,18 @@ fn a_hangup_of_a_version_0_device_before_the_answer_declines() {
     assert_eq!(scene.hear(hangup(None, None)), ended(Reason::Declined));
 }
 
+/// One device whose microphone had failed stopped all the others.
+#[test]
+fn a_hangup_of_one_device_before_the_answer_leaves_the_others_ringing() {
+    for reason in [None, Some("user_media_failed")] {
+        let mut scene = Scene::ringing();
+        assert_eq!(scene.hear(hangup(Some(PHONE), reason)), nothing());
+        let (events, sends) = scene.hear(answer(Some(LAPTOP)));
+        assert!(matches!(events[..], [LegEvent::Answered { .. }]));
+        assert_eq!(sends, [select(LAPTOP)]);
+    }
+}
+
 #[test]
 fn nobody_picks_up_within_the_lifetime_of_our_invite() {
     let mut scene = Scene::offering();
