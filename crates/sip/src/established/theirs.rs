@@ -173,8 +173,8 @@ impl Established {
             // The two offers have crossed.
             return Err((StatusCode::RequestPending, Vec::new()));
         }
-        if self.offer.is_some() || self.unacknowledged.is_some() {
-            // One offer at a time; try again within 10 s.
+        if self.is_before_its_turn(offers) {
+            // Try again within 10 s.
             let again = vec![Header::RetryAfter("2".into())];
             return Err((StatusCode::ServerInternalError, again));
         }
@@ -184,6 +184,15 @@ impl Established {
         let sdp = offer_of(request)
             .ok_or_else(|| (StatusCode::UnsupportedMediaType, vec![message::accept()]))?;
         Ok((negotiated, sdp))
+    }
+
+    /// One offer at a time, and one UPDATE (RFC 3311 §5.2). Whatever else waits concerns no request without an offer.
+    fn is_before_its_turn(&self, offers: bool) -> bool {
+        let is_update = |offer: &Offer| matches!(offer.carrier, Carrier::Update(_));
+        match offers {
+            true => self.offer.is_some() || self.unacknowledged.is_some(),
+            false => self.offer.as_ref().is_some_and(is_update),
+        }
     }
 
     async fn wait_for_answer(&mut self, carrier: Carrier, sdp: Option<String>) {

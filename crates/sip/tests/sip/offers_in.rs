@@ -81,6 +81,38 @@ async fn a_second_offer_at_once_is_put_off() {
 }
 
 #[tokio::test]
+async fn a_refresh_without_an_offer_is_taken_while_an_offer_or_its_ack_is_due() {
+    let (phone, mut agent) = Phone::with(|_| {}).await;
+    let (invite, ok, leg) = established(&phone, &mut agent, "").await;
+    let request = |method, cseq, body| phone.in_dialog(method, cseq, &invite, &ok, "", body);
+    phone.say(&request("INVITE", 2, OFFER)).await;
+    assert!(matches!(agent.on(leg).await, Happened::Reoffered { .. }));
+    phone.say(&request("UPDATE", 3, "")).await;
+    let refreshed = phone.hear_some("SIP/2.0 200").await;
+    assert_eq!(refreshed.header("CSeq"), Some("3 UPDATE"));
+    agent.tell(leg, Command::AnswerReoffer { sdp: ANSWER.into() });
+    let answered = phone.hear_some("SIP/2.0 200").await;
+    assert_eq!(answered.header("CSeq"), Some("2 INVITE"));
+    phone.say(&request("UPDATE", 4, "")).await;
+    loop {
+        let heard = phone.hear_some("SIP/2.0 ").await;
+        match heard.header("CSeq") {
+            Some("4 UPDATE") => break assert!(heard.start().contains("200"), "{heard:?}"),
+            // It is repeated until its ACK comes.
+            other => assert_eq!(other, Some("2 INVITE")),
+        }
+    }
+    phone.say(&request("ACK", 2, "")).await;
+    phone.say(&request("UPDATE", 5, OFFER)).await;
+    assert!(matches!(agent.on(leg).await, Happened::Reoffered { .. }));
+    // RFC 3311 §5.2: not before the last UPDATE has its answer.
+    phone.say(&request("UPDATE", 6, "")).await;
+    let later = phone.hear_some("SIP/2.0 500").await;
+    assert_eq!(later.header("CSeq"), Some("6 UPDATE"));
+    assert_eq!(later.header("Retry-After"), Some("2"));
+}
+
+#[tokio::test]
 async fn an_offer_that_overtakes_the_ack_is_taken_after_it() {
     for method in ["INVITE", "UPDATE"] {
         let (phone, mut agent) = Phone::with(|_| {}).await;
