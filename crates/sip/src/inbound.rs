@@ -57,6 +57,12 @@ fn take(core: &Arc<Core>, mut tx: Transaction) {
         let status = StatusCode::CallTransactionDoesNotExist;
         return transact::reply(core, tx, status, Vec::new());
     };
+    // A call is over whatever its BYE requires.
+    if tx.original.method != Method::Bye
+        && let Some(unknown) = arrival::unsupported(&tx.original)
+    {
+        return refuse_extension(core, tx, unknown);
+    }
     let (refused, status) = match inbox.try_send(Box::new(Input::Request(Box::new(tx)))) {
         Ok(()) => return,
         Err(TrySendError::Full(input)) => (input, StatusCode::ServiceUnavailable),
@@ -83,8 +89,7 @@ fn notify(core: &Core, tx: Transaction, inbox: &subscription::Inbox) {
 
 fn outside_of_dialogs(core: &Arc<Core>, trunk: &Arc<Trunk>, hop: Hop, tx: Transaction) {
     if let Some(unknown) = arrival::unsupported(&tx.original) {
-        let unsupported = vec![Header::Unsupported(unknown.into())];
-        return transact::reply(core, tx, StatusCode::BadExtension, unsupported);
+        return refuse_extension(core, tx, unknown);
     }
     match tx.original.method {
         Method::Invite => {
@@ -113,6 +118,12 @@ fn outside_of_dialogs(core: &Arc<Core>, trunk: &Arc<Trunk>, hop: Hop, tx: Transa
         // Both are the stack's; they never become a transaction.
         Method::Ack | Method::Cancel => {}
     }
+}
+
+/// RFC 3261 §8.2.2.3.
+fn refuse_extension(core: &Core, tx: Transaction, unknown: String) {
+    let unsupported = vec![Header::Unsupported(unknown.into())];
+    transact::reply(core, tx, StatusCode::BadExtension, unsupported);
 }
 
 /// Requests in a confirmed dialog that change nothing about it.

@@ -263,6 +263,46 @@ async fn requests_in_a_dialog_get_their_own_answers() {
     }
 }
 
+/// RFC 3261 §8.2.2.3. A BYE ends the call all the same.
+#[tokio::test]
+async fn what_a_request_in_a_dialog_requires_and_we_do_not_have_is_named() {
+    let (phone, mut agent) = Phone::with(|_| {}).await;
+    let (invite, ok, leg) = established(&phone, &mut agent, "").await;
+    let requires = "Require: timer, precondition\r\n";
+    for (cseq, method, body) in [
+        (2, "INVITE", OFFER),
+        (3, "UPDATE", OFFER),
+        (4, "UPDATE", ""),
+    ] {
+        let request = phone.in_dialog(method, cseq, &invite, &ok, requires, body);
+        phone.say(&request).await;
+        let refused = phone.hear_some("SIP/2.0 420").await;
+        assert_eq!(refused.header("Unsupported"), Some("precondition"));
+        let expected = format!("{cseq} {method}");
+        assert_eq!(refused.header("CSeq"), Some(expected.as_str()));
+    }
+    assert!(agent.events.try_recv().is_err(), "nothing was offered");
+    let bye = phone.in_dialog("BYE", 5, &invite, &ok, requires, "");
+    phone.say(&bye).await;
+    phone.hear_some("SIP/2.0 200").await;
+    assert!(matches!(agent.on(leg).await, Happened::Ended { .. }));
+}
+
+#[tokio::test]
+async fn what_an_early_update_requires_and_we_do_not_have_is_named() {
+    let (phone, mut agent) = Phone::with(|_| {}).await;
+    let invite = phone.invite("");
+    phone.say(&invite).await;
+    let leg = agent.incoming().await;
+    agent.tell(leg, Command::Ring);
+    let ringing = phone.hear_some("SIP/2.0 180").await;
+    let requires = "Require: precondition\r\n";
+    let update = phone.in_dialog("UPDATE", 2, &invite, &ringing, requires, "");
+    phone.say(&update).await;
+    let refused = phone.hear_some("SIP/2.0 420").await;
+    assert_eq!(refused.header("Unsupported"), Some("precondition"));
+}
+
 #[tokio::test]
 async fn a_dialog_is_nobody_elses() {
     let (phone, mut agent) = Phone::with(|_| {}).await;
