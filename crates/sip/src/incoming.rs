@@ -28,7 +28,7 @@ use crate::trunk::Trunk;
 /// gives up on the call (§13.3.1.1: at least every minute).
 const PROVISIONAL_EVERY: Duration = Duration::from_secs(60);
 /// Requests that may wait for an ACK.
-const WAITING: usize = 4;
+const WAITING: usize = 8;
 
 /// A call of a trunk arrives.
 pub(crate) fn arrive(core: &Arc<Core>, trunk: &Arc<Trunk>, hop: Hop, tx: Transaction) {
@@ -372,8 +372,10 @@ impl Answered {
 
     /// Whether a request means the call as it will be after the ACK.
     fn waits(&self, request: &Request) -> bool {
-        let method = &request.method;
-        let means = matches!(method, Method::Invite | Method::Update | Method::Refer);
+        let means = matches!(
+            request.method,
+            Method::Invite | Method::Update | Method::Refer | Method::Info
+        );
         means && self.hang_up.is_none() && self.requests.len() < WAITING
     }
 

@@ -48,6 +48,30 @@ async fn a_key_of_the_peer_is_heard_once_and_acknowledged() {
 }
 
 #[tokio::test]
+async fn a_key_between_our_200_and_its_ack_is_heard_after_it() {
+    let (phone, mut agent) = Phone::with(|_| {}).await;
+    let invite = phone.invite("");
+    phone.say(&invite).await;
+    let leg = agent.incoming().await;
+    agent.tell(leg, Command::Answer { sdp: ANSWER.into() });
+    let ok = phone.hear_some("SIP/2.0 200").await;
+    let body = "Signal=4\r\nDuration=200\r\n";
+    let info = phone.in_dialog("INFO", 2, &invite, &ok, RELAY, body);
+    phone.say(&info).await;
+    let ack = phone.in_dialog("ACK", 1, &invite, &ok, "", "");
+    phone.say(&ack).await;
+    assert!(matches!(agent.on(leg).await, Happened::Established { .. }));
+    let what = agent.on(leg).await;
+    assert!(what == Happened::Pressed { key: key(4) }, "{what:?}");
+    loop {
+        let heard = phone.hear_some("SIP/2.0 200").await;
+        if heard.header("CSeq") == Some("2 INFO") {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_info_that_is_no_key_says_what_we_take() {
     let (phone, _agent, _leg, invite) = established(|_| {}).await;
     let odd = "Content-Type: application/media_control+xml\r\n";
