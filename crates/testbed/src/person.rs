@@ -22,8 +22,8 @@ pub use chat::Chat;
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The device of every person.
-const DEVICE: &str = "BROWSER";
+/// The device that everybody has.
+pub const DEVICE: &str = "BROWSER";
 
 /// The homeserver, and what the gateway sent that nobody has read yet.
 #[derive(Debug, Clone)]
@@ -42,6 +42,7 @@ pub struct Call {
     /// As whom the gateway speaks for the number.
     pub virtual_user: String,
     id: String,
+    device: &'static str,
     browser: Browser,
     offer: Option<String>,
 }
@@ -71,6 +72,7 @@ impl People {
             room: format!("!dialled{call}:{server}"),
             virtual_user: format!("@tel_{number}:{server}"),
             id: format!("dialled{call}"),
+            device: DEVICE,
             browser: Browser::new().await?,
             offer: None,
         };
@@ -101,6 +103,7 @@ impl People {
             room: invite.room,
             virtual_user: invite.sender,
             id: text(&invite.content["call_id"]).context("an invite without call_id")?,
+            device: DEVICE,
             browser: Browser::new().await?,
             offer: text(&invite.content["offer"]["sdp"]),
         })
@@ -140,6 +143,23 @@ impl People {
 }
 
 impl Call {
+    /// The same call as another device of the person has it.
+    ///
+    /// # Errors
+    /// When its browser finds no socket.
+    pub async fn on(&self, device: &'static str) -> anyhow::Result<Call> {
+        Ok(Call {
+            people: self.people.clone(),
+            user: self.user.clone(),
+            room: self.room.clone(),
+            virtual_user: self.virtual_user.clone(),
+            id: self.id.clone(),
+            device,
+            browser: Browser::new().await?,
+            offer: self.offer.clone(),
+        })
+    }
+
     /// The content of the next event of this type in the call.
     ///
     /// # Errors
@@ -304,7 +324,7 @@ impl Call {
     fn say(&self, event_type: &str, mut content: Value) {
         content["call_id"] = json!(self.id);
         content["version"] = json!("1");
-        content["party_id"] = json!(DEVICE);
+        content["party_id"] = json!(self.device);
         let homeserver = &self.people.homeserver;
         homeserver.push(&self.room, &self.user, event_type, content);
     }

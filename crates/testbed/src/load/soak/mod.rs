@@ -3,6 +3,7 @@
 
 mod growth;
 mod report;
+mod through;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,6 +22,7 @@ use super::people::{Call, Person};
 use super::site::{Record, Site, Wanted, extension};
 use crate::asterisk::{Asterisk, Console, extension as number};
 use crate::run::Run;
+use through::Through;
 
 /// Calls at once where nothing else was asked for: half of what two cores bear with a real homeserver beside them.
 const CALLS: usize = 25;
@@ -67,6 +69,7 @@ struct Seen {
     both: usize,
     other: BTreeMap<String, usize>,
     open: usize,
+    through: Through,
     /// The share of a core that the gateway took.
     core: f64,
     minutes: u64,
@@ -128,6 +131,7 @@ pub async fn soak(run: &Run, arguments: &Arguments) -> anyhow::Result<SoakReport
         both: 0,
         other: BTreeMap::new(),
         open: 0,
+        through: Through::of(&site).await?,
         core,
         minutes,
         at_once: calls,

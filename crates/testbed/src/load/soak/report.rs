@@ -7,6 +7,7 @@ use serde_json::json;
 use super::growth::Growth;
 use super::{LONGER, SHORTEST, Sample, Seen};
 use crate::load::circumstances::Circumstances;
+use crate::load::figures::percentile;
 use crate::load::{Goal, Pages, verdict};
 
 /// See [`LOOKED_AT`].
@@ -60,6 +61,7 @@ impl SoakReport {
             both,
             other,
             open,
+            through,
             ..
         } = &self.seen;
         let grows = self.growths.iter().map(|(name, growth, limit)| Goal {
@@ -72,6 +74,11 @@ impl SoakReport {
             value: value as f64,
             limit: 0.0,
         };
+        let late = |what: &str, millis: &[f64], limit: f64| Goal {
+            what: format!("{what}, p95, ms"),
+            value: percentile(millis, 0.95),
+            limit,
+        };
         let unlike_both = other.values().sum::<usize>() + open;
         grows
             .chain([
@@ -82,6 +89,17 @@ impl SoakReport {
                 ),
                 goal("records that say something else", unlike_both),
                 goal("runs without a call", usize::from(*talked == 0)),
+                late(
+                    "from a person's invite to the INVITE",
+                    &through.out_ms,
+                    10.0,
+                ),
+                // 20 of ours; the homeserver's own time is not told apart, and not allowed for.
+                late(
+                    "from an INVITE to the person's invite, homeserver and all",
+                    &through.in_ms,
+                    20.0,
+                ),
             ])
             .collect()
     }
@@ -110,6 +128,7 @@ impl SoakReport {
             core,
             minutes,
             at_once,
+            through,
             ..
         } = &self.seen;
         let longest = SHORTEST + LONGER;
@@ -134,6 +153,21 @@ impl SoakReport {
             table,
             "\n{talked} calls had sound; {both} records are complete and say \"both\", {open} are open; CPU {core:.2} core."
         );
+        for (what, millis) in [
+            ("a person's invite to the INVITE", &through.out_ms),
+            (
+                "an INVITE to the person's invite, homeserver and all",
+                &through.in_ms,
+            ),
+        ] {
+            let shares = [0.5, 0.95, 0.99].map(|share| percentile(millis, share));
+            let [p50, p95, p99] = shares;
+            let calls = millis.len();
+            let _ = writeln!(
+                table,
+                "- from {what}: {p50:.0} / {p95:.0} / {p99:.0} ms (p50, p95, p99 of the last {calls} calls)"
+            );
+        }
         for (word, count) in other {
             let _ = writeln!(table, "- {count} records say {word:?}");
         }

@@ -1,0 +1,89 @@
+//! A person with several devices, called through a real Asterisk: who answers first has the call. Their Matrix side is
+//! simulated, so that two answer in the same moment.
+
+use anyhow::ensure;
+use mxtrunk_testbed::asterisk::extension;
+use mxtrunk_testbed::namespace;
+use mxtrunk_testbed::person::{Call, DEVICE};
+
+use super::asterisk::AsteriskSite;
+
+const CONFIG: &str = r#"
+[[trunk]]
+name = "pbx"
+target = "127.0.0.1:5060"
+
+[media]
+workers = 1
+"#;
+const TABLET: &str = "TABLET";
+
+/// The PBX calls Alice, and both of her devices ring.
+async fn rung(site: &AsteriskSite) -> anyhow::Result<(Call, Call)> {
+    site.asterisk
+        .originate("PJSIP/2001@gateway", extension::ECHO)?;
+    let browser = site.people.rung("alice").await?;
+    let tablet = browser.on(TABLET).await?;
+    Ok((browser, tablet))
+}
+
+#[test]
+fn of_two_devices_that_answer_in_the_same_moment_the_first_has_the_call_and_the_other_is_told() {
+    namespace::test_beside_others(async |run| {
+        let site = AsteriskSite::start(&run, &[], CONFIG).await?;
+        for first in [DEVICE, TABLET] {
+            let (browser, tablet) = rung(&site).await?;
+            let (winner, loser) = match first {
+                TABLET => (tablet, browser),
+                _ => (browser, tablet),
+            };
+            winner.answer()?;
+            loser.answer()?;
+            let selected = winner.hears("m.call.select_answer").await?;
+            ensure!(selected["selected_party_id"] == first, "{selected}");
+            winner.is_connected().await?;
+            // It gives up, and hangs up what is not its call any more.
+            loser.hang_up();
+            winner.hold().await?;
+            winner.resume().await?;
+            winner.hang_up();
+            let record = site.record().await?;
+            ensure!(record.reason.as_deref() == Some("hung_up"), "{record:?}");
+        }
+        ensure!(site.people.unread().iter().all(|sent| {
+            !matches!(sent.event_type.as_str(), "m.call.reject" | "m.call.answer")
+        }));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_call_that_is_declined_on_one_device_is_declined_and_the_other_cannot_take_it_any_more() {
+    namespace::test_beside_others(async |run| {
+        let site = AsteriskSite::start(&run, &[], CONFIG).await?;
+        let (browser, tablet) = rung(&site).await?;
+        tablet.reject();
+        browser.answer()?;
+        let record = site.record().await?;
+        ensure!(record.reason.as_deref() == Some("declined"), "{record:?}");
+        ensure!(record.answered_at.is_none(), "{record:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_device_that_cannot_take_the_call_leaves_it_to_the_other() {
+    namespace::test_beside_others(async |run| {
+        let site = AsteriskSite::start(&run, &[], CONFIG).await?;
+        let (browser, tablet) = rung(&site).await?;
+        tablet.hang_up();
+        browser.answer()?;
+        let selected = browser.hears("m.call.select_answer").await?;
+        ensure!(selected["selected_party_id"] == DEVICE, "{selected}");
+        browser.is_connected().await?;
+        browser.hang_up();
+        let record = site.record().await?;
+        ensure!(record.reason.as_deref() == Some("hung_up"), "{record:?}");
+        Ok(())
+    });
+}
