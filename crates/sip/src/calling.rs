@@ -371,7 +371,7 @@ impl Calling {
 
     fn answer_offer(&mut self, sdp: String) {
         if let Some(tx) = self.forks.answer_offer(&sdp) {
-            let headers = self.leg.dialog_headers();
+            let headers = self.leg.own_headers();
             transact::reply_with(&self.leg.core, tx, StatusCode::OK, headers, Some(sdp));
         }
     }

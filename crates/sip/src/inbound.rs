@@ -151,7 +151,7 @@ pub(crate) fn reply_early(leg: &Leg, tx: Transaction) {
     let core = &leg.core;
     match tx.original.method {
         Method::Update => match offer_of(&tx.original) {
-            Some(None) => transact::reply(core, tx, StatusCode::OK, leg.dialog_headers()),
+            Some(None) => transact::reply(core, tx, StatusCode::OK, leg.own_headers()),
             // RFC 3311 §5.2: an offer while the first is not answered.
             Some(Some(_)) => put_off(core, tx),
             None => {

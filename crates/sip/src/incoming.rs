@@ -273,7 +273,7 @@ impl Offered {
     fn answer(mut self, sdp: String) -> Answered {
         // Our side decided without it.
         self.refuse_offer(StatusCode::RequestTerminated);
-        let mut headers = self.leg.dialog_headers();
+        let mut headers = self.leg.own_headers();
         headers.extend(self.session.headers);
         let dialog = DialogSnapshot {
             // This is the answer.

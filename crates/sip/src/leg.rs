@@ -70,6 +70,14 @@ impl Leg {
         let contact = self.core.sender(self.hop).contact(self.account.as_ref());
         vec![contact, message::allow()]
     }
+
+    /// Contact, Allow and Supported: what each request of ours says in a dialog, and each 2xx to an INVITE or UPDATE
+    /// (§13.3.1.4).
+    pub(crate) fn own_headers(&self) -> Vec<Header> {
+        let mut headers = self.dialog_headers();
+        headers.push(message::supported());
+        headers
+    }
 }
 
 impl Command {

@@ -247,12 +247,11 @@ pub(crate) fn send_invite(
     for route in &dialog.route_set {
         request.headers.push(Header::Route(route.as_str().into()));
     }
-    request.headers.extend(leg.dialog_headers());
+    request.headers.extend(leg.own_headers());
     let kind = leg.trunk.config.identity;
     let asserted = own_address(&leg.core, &leg.trunk, leg.hop, order, &order.from.number);
     let identity = identity::headers(kind, &order.from, &asserted, leg.account.is_some());
     request.headers.extend(identity);
-    request.headers.push(message::supported());
     let extra = leg.trunk.config.headers.iter().map(ExtraHeader::header);
     request.headers.extend(extra.collect());
     request.headers.extend(more);

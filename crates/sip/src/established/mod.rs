@@ -7,7 +7,7 @@ mod referral;
 mod theirs;
 mod transfer;
 
-use rsipstack::sip::{Header, Request, Response, StatusCode};
+use rsipstack::sip::{Request, Response, StatusCode};
 use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
 
@@ -358,11 +358,4 @@ fn session_expired() -> Option<ReasonHeader> {
         cause: 408,
         text: Some("Session expired".into()),
     })
-}
-
-/// Contact, Allow and Supported: what each request of ours says in a dialog.
-fn own_headers(leg: &Leg) -> Vec<Header> {
-    let mut headers = leg.dialog_headers();
-    headers.push(message::supported());
-    headers
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rsipstack::sip::{Method, Request, Response, StatusCodeKind};
 use tokio::time::Instant;
 
-use super::{Established, Next, own_headers};
+use super::{Established, Next};
 use crate::body::sdp_of;
 use crate::digest::Authorization;
 use crate::event::{EndCause, Happened};
@@ -144,7 +144,7 @@ impl Established {
         };
         self.dialog.local_cseq = cseq;
         self.leg.place.publish(&self.dialog);
-        request.headers.extend(own_headers(&self.leg));
+        request.headers.extend(self.leg.own_headers());
         request.headers.extend(asked.headers(self.session.timer));
         let (core, trunk) = (&self.leg.core, &self.leg.trunk);
         if let Some(auth) = core.credentials(trunk, &self.dialog) {

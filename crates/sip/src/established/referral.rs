@@ -7,7 +7,7 @@ use rsipstack::sip::{Header, Method, Response, StatusCode, StatusCodeKind};
 use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
 
-use super::{Established, Next, own_headers};
+use super::{Established, Next};
 use crate::address;
 use crate::digest::Authorization;
 use crate::event::{Caller, EndCause, Happened, LegId};
@@ -110,7 +110,7 @@ impl Established {
         let mut request = request.ok_or(Referral::Refused { status: 500 })?;
         self.dialog.local_cseq = cseq;
         self.leg.place.publish(&self.dialog);
-        request.headers.extend(own_headers(&self.leg));
+        request.headers.extend(self.leg.own_headers());
         let refer_to = referring.refer_to.as_str().into();
         request.headers.push(Header::ReferTo(refer_to));
         let by = referring.referred_by.as_str().into();

@@ -141,7 +141,7 @@ impl Established {
                 self.hear_identity(&tx.original).await;
                 // A refresh of the session and of the remote target only.
                 self.refresh(&tx.original, negotiated.timer);
-                let mut headers = self.leg.dialog_headers();
+                let mut headers = self.leg.own_headers();
                 headers.extend(negotiated.headers);
                 transact::reply(&self.leg.core, tx, StatusCode::OK, headers);
             }
@@ -216,7 +216,7 @@ impl Established {
         };
         let negotiated = self.negotiate(&request).unwrap_or_default();
         self.refresh(&request, negotiated.timer);
-        let mut headers = self.leg.dialog_headers();
+        let mut headers = self.leg.own_headers();
         headers.extend(negotiated.headers);
         self.said.clone_from(&sdp);
         let asked = offer.sdp.is_none();

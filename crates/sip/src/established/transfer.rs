@@ -7,7 +7,7 @@ use rsipstack::sip::{Header, HeadersExt, Method, Request, Response, StatusCode, 
 use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
 
-use super::{Established, own_headers};
+use super::Established;
 use crate::digest::Authorization;
 use crate::event::Happened;
 use crate::inbound;
@@ -214,7 +214,7 @@ impl Established {
             .headers
             .push(Header::Event(reports.event.as_str().into()));
         notify.headers.push(Header::SubscriptionState(state.into()));
-        notify.headers.extend(own_headers(&self.leg));
+        notify.headers.extend(self.leg.own_headers());
         notify.headers.push(Header::ContentType(SIPFRAG.into()));
         let told = message::status(status, 100..=699);
         notify.body = format!("SIP/2.0 {} {}\r\n", told.code(), told.text()).into_bytes();

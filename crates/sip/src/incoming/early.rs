@@ -96,7 +96,7 @@ impl Offered {
             self.dialog.take_remote_target(&tx.original);
         }
         self.offer = Some(sdp);
-        let headers = self.leg.dialog_headers();
+        let headers = self.leg.own_headers();
         transact::reply_with(&self.leg.core, *tx, StatusCode::OK, headers, Some(answer));
     }
 

@@ -50,6 +50,25 @@ async fn a_call_is_answered_with_what_the_rfc_asks_for() {
     assert!(ok.header("Allow").unwrap().contains("UPDATE"));
 }
 
+/// RFC 3261 §13.3.1.4: or it would not try to have its call taken over (`replaces`).
+#[tokio::test]
+async fn a_telephone_learns_from_our_200_what_we_support() {
+    let (phone, mut agent) = Phone::with(|_| {}).await;
+    let (invite, ok, leg) = established(&phone, &mut agent, "").await;
+    let supported = Some("timer, 100rel, norefersub, replaces");
+    assert_eq!(ok.header("Supported"), supported);
+    for (cseq, method) in [(2, "INVITE"), (3, "UPDATE")] {
+        let offer = phone.in_dialog(method, cseq, &invite, &ok, "", OFFER);
+        phone.say(&offer).await;
+        assert!(matches!(agent.on(leg).await, Happened::Reoffered { .. }));
+        agent.tell(leg, Command::AnswerReoffer { sdp: ANSWER.into() });
+        let ok = phone.hear_some("SIP/2.0 200").await;
+        assert_eq!(ok.header("Supported"), supported, "{method}");
+        let ack = phone.in_dialog("ACK", 2, &invite, &ok, "", "");
+        phone.say(&ack).await;
+    }
+}
+
 #[tokio::test]
 async fn the_asserted_identity_and_the_escaped_number_are_read() {
     let (phone, mut agent) = Phone::with(|config| config.trunks[0].trust_identity = true).await;
