@@ -2,6 +2,7 @@
 
 mod again;
 mod failover;
+mod prack;
 
 use rsipstack::sip::{Header, Method, Response, StatusCode, StatusCodeKind};
 use rsipstack::transaction::Transaction;
@@ -26,6 +27,7 @@ use crate::transact::{self, InviteSent};
 use crate::undo::Undone;
 
 use failover::Failed;
+use prack::Prack;
 
 /// How often an INVITE is sent again because its session interval is too short
 /// for somebody: each proxy on the way may have its own minimum.
@@ -48,6 +50,7 @@ pub(crate) struct Calling {
     progressed: bool,
     /// What needed a PRACK and has it.
     heard: Heard,
+    pracks: Vec<Prack>,
     forks: Forks,
     giving_up: GivingUp,
     deadline: Option<Instant>,
@@ -100,6 +103,7 @@ impl Calling {
             ringing: false,
             progressed: false,
             heard: Heard::default(),
+            pracks: Vec::new(),
             forks: Forks::default(),
             giving_up: GivingUp::No,
             deadline,
@@ -157,6 +161,10 @@ impl Calling {
                 self.on_response(response).await
             }
             Input::RequestOver(cseq) if cseq == self.invite.cseq => self.unreachable().await,
+            Input::Response(cseq, response) if self.is_prack(cseq) => {
+                self.on_prack_answered(cseq, &response);
+                Next::Wait
+            }
             // Of an attempt that was challenged, or given up.
             Input::Response(cseq, response) => {
                 if let Some(undone) = self.undone.iter().find(|undone| undone.cseq == cseq) {
@@ -164,7 +172,10 @@ impl Calling {
                 }
                 Next::Wait
             }
-            Input::RequestOver(_) => Next::Wait,
+            Input::RequestOver(cseq) => {
+                self.prack_over(cseq);
+                Next::Wait
+            }
             Input::Request(tx) => {
                 self.on_request(*tx).await;
                 Next::Wait
@@ -264,7 +275,7 @@ impl Calling {
         self.is_under_way |= response.status_code.code() > 100;
         match self.heard.take(&response) {
             Verdict::Plain => {}
-            Verdict::Acknowledge(rseq) => self.send_prack(&response, rseq),
+            Verdict::Acknowledge(rseq) => self.acknowledge(&response, rseq),
             Verdict::Ignore => return,
         }
         match std::mem::replace(&mut self.giving_up, GivingUp::No) {
@@ -301,34 +312,6 @@ impl Calling {
             self.progressed = true;
             self.leg.tell(Happened::Progress { sdp }).await;
         }
-    }
-
-    /// Acknowledges a reliable provisional response in the early dialog that
-    /// it makes (RFC 3262 §4).
-    fn send_prack(&mut self, response: &Response, rseq: u32) {
-        self.dialog.local_cseq += 1;
-        let mut dialog = self.dialog.clone();
-        dialog.learn_from_response(response);
-        let sender = self.leg.core.sender(self.leg.hop);
-        let prack = sender.in_dialog(&dialog, Method::PRack, dialog.local_cseq);
-        let Some(mut prack) = prack else {
-            return;
-        };
-        let rack = format!("{rseq} {} INVITE", self.invite.cseq);
-        prack.headers.push(Header::RAck(rack.into()));
-        let (core, trunk) = (&self.leg.core, &self.leg.trunk);
-        if let Some(auth) = core.credentials(trunk, &self.dialog) {
-            let answers = self.authorization.headers(Method::PRack, &prack.uri, &auth);
-            prack.headers.extend(answers);
-        }
-        let (core, trunk) = (self.leg.core.clone(), self.leg.trunk.clone());
-        self.leg.core.spawn(async move {
-            // Without it the peer repeats its response, and ends the call at last.
-            if let Ok(path) = core.path_in_dialog(&trunk, &dialog).await {
-                let outcome = transact::exchange(&core, &path, prack).await;
-                tracing::trace!(?outcome, "PRACK is through");
-            }
-        });
     }
 
     async fn finish(&mut self, what: Happened) -> Next {

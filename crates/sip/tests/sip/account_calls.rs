@@ -43,16 +43,22 @@ async fn asks_alice(phone: &Phone, method: &str) -> Message {
     phone
         .reply(&first, "401 Unauthorized", "p", CHALLENGE, "")
         .await;
-    let again = loop {
-        let request = phone.hear_some(method).await;
-        if request.header("CSeq") != first.header("CSeq") {
-            break request;
-        }
-    };
+    let again = another(phone, &first).await;
     let answer = again.header("Authorization").expect("it shows a password");
     assert!(answer.contains("username=\"alice\""), "{answer}");
     assert_eq!(again.body(), first.body());
     again
+}
+
+/// The next request of the same method that is no repetition.
+async fn another(phone: &Phone, first: &Message) -> Message {
+    let method = first.start().split(' ').next().unwrap();
+    loop {
+        let request = phone.hear_some(method).await;
+        if request.header("CSeq") != first.header("CSeq") {
+            return request;
+        }
+    }
 }
 
 #[tokio::test]
@@ -77,6 +83,45 @@ async fn a_transfer_of_a_registered_lines_call_is_reported_with_the_lines_own_pa
     agent.tell(leg, Command::ReportTransfer { status: 200 });
     let done = phone.hear_some("NOTIFY ").await;
     assert_eq!(done.body(), "SIP/2.0 200 OK\r\n");
+}
+
+#[tokio::test]
+async fn a_prack_that_is_challenged_is_sent_again_with_credentials() {
+    let (phone, mut agent) = with_both_passwords().await;
+    call(&agent, 1, Some("2001"));
+    let invite = phone.hear_some("INVITE ").await;
+    let unauthorized = "401 Unauthorized";
+    phone.reply(&invite, unauthorized, "c", CHALLENGE, "").await;
+    phone.hear_some("ACK ").await;
+    let invite = phone.hear_some("INVITE ").await;
+    let reliable = "Require: 100rel\r\nRSeq: 1\r\n";
+    let progress = "183 Session Progress";
+    phone.reply(&invite, progress, "p", reliable, ANSWER).await;
+    let first = phone.hear_some("PRACK ").await;
+    assert!(first.header("Authorization").unwrap().contains("\"n1\""));
+    // A nonce that counts once, of a peer that does not call it stale.
+    let anew = CHALLENGE.replace("n1", "n2");
+    phone.reply(&first, unauthorized, "p", &anew, "").await;
+    let second = another(&phone, &first).await;
+    let answer = second.header("Authorization").unwrap();
+    assert!(
+        answer.contains("username=\"alice\"") && answer.contains("\"n2\""),
+        "{answer}"
+    );
+    assert_eq!(second.header("RAck"), Some("1 2 INVITE"));
+    assert_eq!(second.tag("To"), "p");
+    // A wrong password is not tried without end: the next thing that is said is of the call.
+    phone.reply(&second, unauthorized, "p", &anew, "").await;
+    phone.reply(&invite, "200 OK", "p", "", ANSWER).await;
+    assert_eq!(phone.hear_some("ACK ").await.header("CSeq"), Some("2 ACK"));
+    let what = agent.on(LegId(1)).await;
+    assert!(matches!(what, Happened::Progress { .. }), "{what:?}");
+    assert!(matches!(
+        agent.on(LegId(1)).await,
+        Happened::Answered { .. }
+    ));
+    agent.tell(LegId(1), Command::HangUp { reason: None });
+    assert_eq!(phone.hear_some("BYE ").await.header("CSeq"), Some("5 BYE"));
 }
 
 #[tokio::test]
