@@ -48,8 +48,7 @@ pub(crate) fn asserted(request: &Request, trusted: bool) -> Option<Caller> {
     let asserted = request.p_asserted_identity_header();
     let asserted = asserted.map(|asserted| asserted.value());
     let identity = NameAddr::parse_first(asserted.or(remote_party)?);
-    let is_withheld = is_withheld(request) || remote_party.is_some_and(is_withheld_party);
-    match (is_withheld, identity) {
+    match (is_withheld(request), identity) {
         (true, _) => Some(Caller::default()),
         (false, identity) => identity.map(known),
     }
@@ -93,17 +92,20 @@ pub(crate) fn headers(
     }
 }
 
-/// RFC 3323 §4.2 and RFC 3325 §9.3: any of these keeps the identity from users.
+/// Whether the caller wants its identity kept from users, whoever says so: by Privacy (RFC 3323 §4.2, RFC 3325 §9.3), or
+/// by the Remote-Party-ID of systems from before it.
 fn is_withheld(request: &Request) -> bool {
+    let remote_party = value_of(request, "Remote-Party-ID");
     let privacy = request.privacy_header();
-    privacy.is_some_and(|privacy| {
-        let mut values = privacy.value().split([';', ',']).map(str::trim);
-        values.any(|value| {
-            ["id", "user", "header", "full"]
-                .iter()
-                .any(|v| value.eq_ignore_ascii_case(v))
+    remote_party.is_some_and(is_withheld_party)
+        || privacy.is_some_and(|privacy| {
+            let mut values = privacy.value().split([';', ',']).map(str::trim);
+            values.any(|value| {
+                ["id", "user", "header", "full"]
+                    .iter()
+                    .any(|v| value.eq_ignore_ascii_case(v))
+            })
         })
-    })
 }
 
 /// `privacy=` of a Remote-Party-ID is more than `off`.
@@ -191,9 +193,16 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_withholds_nothing_for_others_by_a_remote_party_id() {
-        let headers = "Remote-Party-ID: <sip:+33178@h>;privacy=full\r\n";
-        assert_eq!(caller(&invite(headers), false).number, "1001");
+    fn a_wish_to_be_withheld_counts_whoever_says_it() {
+        for headers in [
+            "Remote-Party-ID: <sip:+33178@h>;privacy=full\r\n",
+            "Privacy: id\r\n",
+        ] {
+            let caller = caller(&invite(headers), false);
+            assert_eq!(caller, Caller::default(), "{headers}");
+        }
+        // Who that is, no stranger can say.
+        assert_eq!(caller(&invite(RPID), false).number, "1001");
     }
 
     #[test]
