@@ -47,6 +47,8 @@ pub(crate) struct Known {
     pub(crate) trouble: Option<(u32, StatusCode)>,
     /// So many next requests are carried out, and answered after so long.
     pub(crate) late: Option<(u32, Duration)>,
+    /// Whatever is asked about this room, it asks for a minute's patience.
+    pub(crate) sick: Option<String>,
     /// Whether invited users join by themselves.
     pub(crate) auto_accept: bool,
     /// Whose each OpenID token is; `None`: the resource is not there.
@@ -163,6 +165,9 @@ async fn gate(
     if !path.ends_with("/ping") {
         let mut known = known.lock().unwrap();
         known.requests.push(format!("{} {path}", request.method()));
+        if known.sick.as_ref().is_some_and(|room| path.contains(room)) {
+            return trouble::patience();
+        }
         trouble = trouble::met(&mut known);
     }
     trouble::meet(trouble, request, next).await

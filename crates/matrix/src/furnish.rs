@@ -6,18 +6,19 @@ use std::time::Duration;
 use mxtrunk_store::Room;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
 use crate::appservice::Inner;
 use crate::homeserver::HomeserverError;
 use crate::namespace::Namespace;
+use crate::resting::Resting;
 use crate::rooms::RoomError;
 
 /// How many rooms are asked for at once.
 const BATCH: u32 = 20;
 
-/// After trouble; doubled each time.
+/// While the homeserver is away; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -32,42 +33,75 @@ const CALL_MEMBER: &str = "org.matrix.msc3401.call.member";
 
 /// Furnishes rooms until the gateway stops.
 pub(crate) async fn keep(inner: Arc<Inner>) {
+    let mut resting = Resting::default();
     let mut pause = FIRST_PAUSE;
     loop {
         let outcome = tokio::select! {
-            outcome = furnish_all(&inner) => outcome,
+            outcome = furnish_all(&inner, &mut resting) => outcome,
             () = inner.stop.cancelled() => return,
         };
-        if let Err(error) = &outcome {
-            warn!(%error, retry_s = pause.as_secs(), "call rooms do not stand in their spaces yet");
-        }
+        let again = match outcome {
+            Ok(()) => {
+                pause = FIRST_PAUSE;
+                resting.next()
+            }
+            Err(error) => {
+                warn!(%error, retry_s = pause.as_secs(), "call rooms do not stand in their spaces yet");
+                let again = Instant::now() + pause;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                Some(again)
+            }
+        };
         tokio::select! {
             () = inner.homes.unfurnished.notified() => {}
-            () = sleep(pause), if outcome.is_err() => {}
+            () = until(again) => {}
             () = inner.stop.cancelled() => return,
         }
-        pause = match outcome {
-            Ok(()) => FIRST_PAUSE,
-            Err(_) => (pause * 2).min(LONGEST_PAUSE),
-        };
     }
 }
 
-async fn furnish_all(inner: &Inner) -> Result<(), RoomError> {
+pub(crate) async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Furnishes all rooms but those that rest: a room that is sick shall not keep the others out of their spaces.
+async fn furnish_all(inner: &Inner, resting: &mut Resting) -> Result<(), RoomError> {
     if inner.homes.residents.borrow().is_empty() {
         return Ok(());
     }
     loop {
-        let mut rooms = inner.store.rooms_outside(BATCH).await?;
+        let now = Instant::now();
+        // Else those that rest would take the others' places.
+        let at_rest = u32::try_from(resting.resting(now).count()).unwrap_or(u32::MAX);
+        let mut rooms = inner
+            .store
+            .rooms_outside(BATCH.saturating_add(at_rest))
+            .await?;
         // Their turn comes with the join.
         rooms.retain(|(room, _)| !inner.homes.is_being_joined(&room.room_id));
+        rooms.retain(|(room, _)| !resting.rests(&room.room_id, now));
         if rooms.is_empty() {
+            // Those that are due and not here were left, or their home is looked at anew.
+            resting.forget_due(now);
             return Ok(());
         }
         for (room, space) in rooms {
             inner.homes.let_calls_by().await;
-            inner.furnish(&room, &space).await?;
-            inner.store.mark_in_space(&room.room_id).await?;
+            match inner.furnish(&room, &space).await {
+                Err(RoomError::Homeserver(error)) if !error.is_away() => {
+                    warn!(%error, "a call room does not stand in its space yet");
+                    debug!(room = %room.room_id, "which");
+                    resting.failed(&room.room_id, Instant::now());
+                }
+                outcome => {
+                    outcome?;
+                    inner.store.mark_in_space(&room.room_id).await?;
+                    resting.is_well(&room.room_id);
+                }
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //! are made one after the other, found again by their alias where the store has lost them, and looked after: who leaves
 //! is invited back.
 
+mod passes;
 mod shared;
 mod standing;
 mod widget;
@@ -16,8 +17,8 @@ use ruma::events::room::member::MembershipState;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::json;
 use sha2::Sha256;
-use tokio::time::{Instant, sleep};
-use tracing::{debug, info, warn};
+use tokio::time::Instant;
+use tracing::debug;
 
 use crate::appservice::{AppService, Inner};
 use crate::catalogue::Language;
@@ -25,17 +26,8 @@ use crate::furnish::{self, ORDER_OF_HISTORY};
 use crate::homeserver::{HomeserverError, OwnRoom};
 use crate::rooms::RoomError;
 
+pub(crate) use passes::keep;
 pub(crate) use shared::Homes;
-
-/// Between two homes, so that a thousand new ones leave the homeserver time for calls.
-const PACE: Duration = Duration::from_millis(100);
-
-/// After trouble; doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// How often the progress of many homes is told.
-const PROGRESS_EVERY: usize = 50;
 
 /// How long an alias may lead to a room that we are not in before it is taken to be a ruin: Synapse enters the alias
 /// first, and a slow one may still be making the room for an attempt that we gave up.
@@ -123,90 +115,6 @@ impl AppService {
         inner.store.forget_home(user.as_str()).await?;
         inner.homes.forget_choice(user);
         Ok(())
-    }
-}
-
-/// Looks after homes until the gateway stops.
-pub(crate) async fn keep(inner: Arc<Inner>) {
-    let mut residents = inner.homes.residents.subscribe();
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let people = residents.borrow_and_update().clone();
-        let all_well = tokio::select! {
-            all_well = settle_all(&inner, &people) => all_well,
-            // A pass that begins anew goes on where this one was.
-            changed = residents.changed() => match changed {
-                Ok(()) => { residents.mark_changed(); true }
-                Err(_) => return,
-            },
-            () = inner.stop.cancelled() => return,
-        };
-        tokio::select! {
-            changed = residents.changed() => match changed {
-                Ok(()) => pause = FIRST_PAUSE,
-                Err(_) => return,
-            },
-            () = inner.homes.unsettled.notified() => {}
-            () = sleep(pause), if !all_well => pause = (pause * 2).min(LONGEST_PAUSE),
-            () = inner.stop.cancelled() => return,
-        }
-    }
-}
-
-/// Whether every home stands.
-async fn settle_all(inner: &Inner, people: &[Resident]) -> bool {
-    if people.is_empty() {
-        return true;
-    }
-    let settled = match inner.store.settled_homes().await {
-        Ok(settled) => settled,
-        Err(error) => {
-            warn!(%error, "it is not known whose telephony rooms are there");
-            return false;
-        }
-    };
-    let wanted = people.iter().map(|person| inner.wanted(person));
-    let stands = |person: &Resident| {
-        let home = settled.get(person.user.as_str());
-        home.is_some_and(|home| {
-            home.language.as_deref() == Some(person.language.word())
-                && home.widget.as_deref() == inner.widget.as_deref()
-                && inner.is_pictured(home)
-        })
-    };
-    let waiting: Vec<Resident> = wanted.filter(|person| !stands(person)).collect();
-    let mut all_well = true;
-    for (done, person) in waiting.iter().enumerate() {
-        if done > 0 && done % PROGRESS_EVERY == 0 {
-            info!(done, of = waiting.len(), "telephony rooms are being made");
-        }
-        match inner.settle(person).await {
-            Ok(()) => debug!(user = %person.user, "the telephony rooms are there"),
-            Err(error) => {
-                all_well = false;
-                tell(&error);
-                debug!(user = %person.user, "whose");
-                // The next one would fare no better: all wait until the homeserver is back.
-                if matches!(&error, RoomError::Homeserver(error) if error.is_transient()) {
-                    return false;
-                }
-            }
-        }
-        sleep(PACE).await;
-    }
-    if all_well && waiting.len() > PROGRESS_EVERY {
-        info!(people = waiting.len(), "all telephony rooms are there");
-    }
-    all_well
-}
-
-fn tell(error: &RoomError) {
-    match error {
-        RoomError::Homeserver(refused) if refused.is_refusal("M_EXCLUSIVE") => warn!(
-            "no telephony rooms can be made: the homeserver knows a registration without our aliases. Write it anew \
-             (mxtrunk registration), and start the homeserver again"
-        ),
-        error => warn!(%error, "a person's telephony rooms are not there yet"),
     }
 }
 

@@ -27,6 +27,7 @@ mod pictures;
 mod presence;
 mod rate;
 mod registration;
+mod resting;
 mod room_events;
 mod rooms;
 mod service;
@@ -41,6 +42,7 @@ pub use numbering::Numbering;
 pub use occupied::{CallRoom, OccupiedRooms};
 pub use presence::{Presence, Shows};
 pub use registration::{APPSERVICE_ID, PROTOCOLS, registration_yaml};
+pub use resting::Resting;
 pub use room_events::{IncomingCallEvent, RoomEvent};
 pub use rooms::RoomError;
 

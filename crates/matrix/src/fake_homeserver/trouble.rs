@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
+use serde_json::json;
 
 use super::{FakeHomeserver, Known, refusal};
 
@@ -40,6 +42,12 @@ pub(super) fn met(known: &mut Known) -> Option<Trouble> {
     let (left, delay) = known.late.as_mut().filter(|(left, _)| *left > 0)?;
     *left -= 1;
     Some(Trouble::Late(*delay))
+}
+
+/// It may well work in a minute: whoever has less time gives up at once.
+pub(super) fn patience() -> Response {
+    let body = json!({ "errcode": "M_LIMIT_EXCEEDED", "error": "no", "retry_after_ms": 60_000 });
+    (StatusCode::TOO_MANY_REQUESTS, Json(body)).into_response()
 }
 
 /// Carries a request out, or not.

@@ -61,6 +61,12 @@ impl HomeserverError {
         }
     }
 
+    /// Whether the homeserver itself is away, so that nothing else would fare any better.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self, HomeserverError::Unreachable(_))
+    }
+
     /// Whether nothing has happened at the homeserver for sure, and it may well work the next time.
     pub(super) fn is_certainly_undone(&self) -> bool {
         matches!(

@@ -1,4 +1,5 @@
 use axum::http::StatusCode;
+use mxtrunk_store::Home;
 use ruma::{UserId, user_id};
 
 use super::*;
@@ -243,6 +244,42 @@ async fn a_pass_over_the_rooms_leaves_out_one_that_the_virtual_user_is_on_its_wa
     homes.joins(&room, false);
     homes.unfurnished.notify_one();
     until("this one too", || stands(ROOM)).await;
+}
+
+/// The newest room, which the homeserver did not answer for, came first in each pass, and no other had its turn.
+#[tokio::test]
+async fn a_room_that_is_sick_does_not_keep_the_others_out_of_their_space() {
+    let scene = Scene::start().await;
+    let others: Vec<_> = (0..30).map(|n| format!("!other{n}")).collect();
+    for there in others.iter().map(String::as_str).chain(["!sick"]) {
+        scene.homeserver.put_room(there, &[ALICE, TEL]);
+        scene.store().put_room(there, ALICE, TEL).await.unwrap();
+    }
+    scene.homeserver.known().sick = Some("sick".to_owned());
+    scene.keep(&[ALICE]);
+    let (space, _) = scene.home_of(ALICE).await;
+    let stands = |room: &str| scene.state_of(&space, "m.space.child", room) != Value::Null;
+    let all_others = || others.iter().all(|room| stands(room));
+    until("the others are furnished", all_others).await;
+    assert!(!stands("!sick"));
+    scene.homeserver.known().sick = None;
+    until("it is well again", || stands("!sick")).await;
+}
+
+/// The first person's home, which the homeserver did not answer for, ended each pass.
+#[tokio::test]
+async fn a_home_that_is_sick_does_not_keep_the_others_waiting() {
+    let scene = Scene::start().await;
+    let mut home = Home::nowhere(ALICE);
+    home.space = Some("!sick".to_owned());
+    scene.store().put_home(&home).await.unwrap();
+    scene.homeserver.put_room("!sick", &["@mxtrunk:localtest"]);
+    scene.homeserver.known().sick = Some("sick".to_owned());
+    scene.keep(&[ALICE, BOB]);
+    scene.home_of(BOB).await;
+    assert!(!scene.store().home(ALICE).await.unwrap().unwrap().settled);
+    scene.homeserver.known().sick = None;
+    assert_eq!(scene.home_of(ALICE).await.0, "!sick");
 }
 
 #[tokio::test]
