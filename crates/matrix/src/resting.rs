@@ -39,6 +39,12 @@ impl Resting {
         self.0.get(what).is_some_and(|rest| now < rest.until)
     }
 
+    /// Whether it has failed, and not gone well since.
+    #[must_use]
+    pub fn knows(&self, what: &str) -> bool {
+        self.0.contains_key(what)
+    }
+
     /// Those that rest now.
     pub fn resting(&self, now: Instant) -> impl Iterator<Item = &str> {
         let resting = self.0.iter().filter(move |(_, rest)| now < rest.until);

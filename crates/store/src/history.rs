@@ -1,6 +1,6 @@
 //! How far each call is told in its person's history, and what waits in the mailboxes.
 
-use sqlx::Row;
+use sqlx::{QueryBuilder, Row, Sqlite};
 
 use crate::calls::record_from;
 use crate::{CallRecord, RecordId, Store, StoreError, UnixMillis};
@@ -77,23 +77,32 @@ pub struct Mailbox {
 
 impl Store {
     /// Calls that began after `since` and whose history is behind, oldest first; `limit` at most. Those of people
-    /// without a history room are left out.
+    /// without a history room are left out, and those of the rooms `but`.
     ///
     /// # Errors
     /// [`StoreError::Query`], [`StoreError::UnknownWord`].
-    pub async fn untold(&self, since: UnixMillis, limit: u32) -> Result<Vec<Untold>, StoreError> {
-        let rows = sqlx::query(
+    pub async fn untold(
+        &self,
+        since: UnixMillis,
+        limit: u32,
+        but: &[&str],
+    ) -> Result<Vec<Untold>, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new(
             "SELECT call_records.*, history.told, history.event_id, homes.history_id FROM history
              JOIN call_records ON call_records.id = history.record_id
              JOIN homes ON homes.user_id = call_records.user_id
-             WHERE history.told < history.due AND call_records.started_at > ?
-                 AND homes.settled = 1 AND homes.history_id IS NOT NULL
-             ORDER BY call_records.started_at, call_records.rowid LIMIT ?",
-        )
-        .bind(since.0)
-        .bind(limit)
-        .fetch_all(&self.pool)
-        .await?;
+             WHERE history.told < history.due AND homes.settled = 1 AND homes.history_id IS NOT NULL
+                 AND call_records.started_at > ",
+        );
+        query
+            .push_bind(since.0)
+            .push(" AND homes.history_id NOT IN (");
+        let mut rooms = query.separated(", ");
+        for room in but {
+            rooms.push_bind(*room);
+        }
+        query.push(") ORDER BY call_records.started_at, call_records.rowid LIMIT ");
+        let rows = query.push_bind(limit).build().fetch_all(&self.pool).await?;
         let untold = rows.iter().map(|row| {
             Ok(Untold {
                 record: record_from(row)?,
@@ -211,7 +220,7 @@ mod tests {
     }
 
     async fn stages(store: &Store) -> Vec<(Stage, Stage)> {
-        let untold = store.untold(EVER, 9).await.unwrap();
+        let untold = store.untold(EVER, 9, &[]).await.unwrap();
         let stages = untold.iter().map(|one| (one.told, Stage::of(&one.record)));
         stages.collect()
     }
@@ -235,7 +244,7 @@ mod tests {
         assert_eq!(stages(&store).await, [(Stage::Begun, Stage::Answered)]);
         record.ended_at = Some(UnixMillis(2_000));
         store.finish_call(&record).await.unwrap();
-        let untold = store.untold(EVER, 9).await.unwrap();
+        let untold = store.untold(EVER, 9, &[]).await.unwrap();
         assert_eq!(untold[0].event.as_deref(), Some("$1"));
         assert_eq!(stages(&store).await, [(Stage::Begun, Stage::Ended)]);
         store
@@ -251,11 +260,21 @@ mod tests {
         begin(&store, "other", "@bob:localtest").await;
         let (mut record, _) = begin(&store, "old", "@alice:localtest").await;
         assert_eq!(stages(&store).await.len(), 1);
-        assert!(store.untold(UnixMillis(1_000), 9).await.unwrap().is_empty());
+        let old = store.untold(UnixMillis(1_000), 9, &[]).await.unwrap();
+        assert!(old.is_empty());
         record.ended_at = Some(UnixMillis(2_000));
         store.finish_call(&record).await.unwrap();
         store.forget_told(UnixMillis(1_000)).await.unwrap();
         assert!(stages(&store).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_calls_of_a_room_that_rests_take_no_place_among_the_others() {
+        let store = store_with_a_home().await;
+        begin(&store, "r", "@alice:localtest").await;
+        let but = async |room| store.untold(EVER, 1, &[room]).await.unwrap().len();
+        assert_eq!(but("!history").await, 0);
+        assert_eq!(but("!other").await, 1);
     }
 
     /// A database of the version before, with a call in it.

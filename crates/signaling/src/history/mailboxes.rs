@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
+use mxtrunk_matrix::Resting;
 use mxtrunk_sip::{Known, MessageSummary, SubscriptionStanding};
 use mxtrunk_store::{Home, Mailbox};
 use ruma::{EventId, OwnedEventId, RoomId, UserId};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::Behind;
@@ -16,7 +18,11 @@ const DATA: &str = "org.mxtrunk.mailbox";
 
 /// What each person's history says.
 #[derive(Debug, Default)]
-pub(super) struct Mailboxes(HashMap<String, (u32, u32)>);
+pub(super) struct Mailboxes {
+    told: HashMap<String, (u32, u32)>,
+    /// People whose rooms took nothing: the others do not wait for them.
+    resting: Resting,
+}
 
 impl Mailboxes {
     /// Tells what has changed.
@@ -33,7 +39,10 @@ impl Mailboxes {
             let counts = counts(summary);
             // What a PBX that is away has told before may be out of date: it stays as it is told.
             let is_fresh = state.standing == SubscriptionStanding::Active;
-            if !is_fresh || self.0.get(user.as_str()) == Some(&counts) {
+            if !is_fresh || self.told.get(user.as_str()) == Some(&counts) {
+                continue;
+            }
+            if self.resting.rests(user.as_str(), Instant::now()) {
                 continue;
             }
             let home = peers.store.home(user.as_str()).await?;
@@ -45,9 +54,15 @@ impl Mailboxes {
                     warn!(%error, "a mailbox cannot be told of in its history");
                     peers.app.doubt_home(&user).await;
                 }
+                Err(behind) if behind.is_of_one_room() => {
+                    warn!(%behind, "a mailbox is not told of in its history yet");
+                    self.resting.failed(user.as_str(), Instant::now());
+                    continue;
+                }
                 told => told?,
             }
-            self.0.insert(user.to_string(), counts);
+            self.resting.is_well(user.as_str());
+            self.told.insert(user.to_string(), counts);
         }
         Ok(())
     }

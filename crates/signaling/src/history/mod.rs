@@ -2,21 +2,23 @@
 //! call stands as a message of its own, which raises an unread mark. It is written from the call records, behind the
 //! calls: what the homeserver does not take now it takes later, and what a crash has cut off is found and completed.
 
+mod doubts;
 pub(crate) mod entry;
 mod mailboxes;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mxtrunk_matrix::HomeserverError;
 use mxtrunk_store::{CallRecord, RecordId, Stage, StoreError, UnixMillis, Untold};
 use ruma::{EventId, OwnedEventId, RoomId, UserId};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::Peers;
+use doubts::{Came, Doubts};
 use entry::{Entry, Party};
 use mailboxes::Mailboxes;
 
@@ -46,24 +48,17 @@ enum Behind {
     Store(#[from] StoreError),
 }
 
-/// What is known beside the store.
-#[derive(Debug, Default)]
-struct Doubts {
-    /// Calls of which an attempt may have reached the room.
-    tried: HashSet<RecordId>,
-    /// Calls whose room the homeserver would not have written into.
-    refused: HashSet<RecordId>,
-    /// Before the first pass: whatever is behind may have been written by the last run.
-    all: bool,
+impl Behind {
+    /// Whether it may well pass, and is trouble with one room and not with the whole homeserver, or with us.
+    fn is_of_one_room(&self) -> bool {
+        matches!(self, Behind::Homeserver(error) if error.is_transient() && !error.is_away())
+    }
 }
 
 /// Writes histories until `stop`.
 pub async fn keep_history(peers: Peers, stop: CancellationToken) {
     let mut changes = peers.store.changes();
-    let mut doubts = Doubts {
-        all: true,
-        ..Doubts::default()
-    };
+    let mut doubts = Doubts::of_a_start();
     let mut mailboxes = Mailboxes::default();
     let mut pause = FIRST_PAUSE;
     if let Err(error) = peers.store.forget_told(oldest()).await {
@@ -106,10 +101,12 @@ fn oldest() -> UnixMillis {
     UnixMillis(UnixMillis::now().0.saturating_sub(millis))
 }
 
-/// Writes all that is behind: in each room in order, in several rooms at once.
+/// Writes all that is behind: in each room in order, in several rooms at once. What a room does not take now rests, and
+/// the others go on; an error is one of the whole house.
 async fn catch_up(peers: &Peers, doubts: &mut Doubts) -> Result<(), Behind> {
     loop {
-        let untold = peers.store.untold(oldest(), BATCH).await?;
+        let resting: Vec<_> = doubts.resting.resting(Instant::now()).collect();
+        let untold = peers.store.untold(oldest(), BATCH, &resting).await?;
         let is_last = untold.len() < BATCH as usize;
         let mut rooms: BTreeMap<String, Vec<Untold>> = BTreeMap::new();
         for one in untold {
@@ -117,7 +114,7 @@ async fn catch_up(peers: &Peers, doubts: &mut Doubts) -> Result<(), Behind> {
         }
         let mut writing = JoinSet::new();
         let mut trouble = None;
-        for (_, calls) in rooms {
+        for (room, calls) in rooms {
             while writing.len() >= ROOMS {
                 doubts.settle(writing.join_next().await, &mut trouble);
             }
@@ -127,12 +124,11 @@ async fn catch_up(peers: &Peers, doubts: &mut Doubts) -> Result<(), Behind> {
             let calls: Vec<_> = calls
                 .into_iter()
                 .map(|call| {
-                    let in_doubt = doubts.all || doubts.tried.contains(&call.record.id);
-                    let refused = doubts.refused.contains(&call.record.id);
+                    let (in_doubt, refused) = (doubts.are_of(&call), doubts.refused(&call));
                     (call, in_doubt, refused)
                 })
                 .collect();
-            writing.spawn(write_room(peers.clone(), calls));
+            writing.spawn(write_room(peers.clone(), room, calls));
         }
         while let Some(done) = writing.join_next().await {
             doubts.settle(Some(done), &mut trouble);
@@ -141,37 +137,14 @@ async fn catch_up(peers: &Peers, doubts: &mut Doubts) -> Result<(), Behind> {
             return Err(trouble);
         }
         if is_last {
-            doubts.all = false;
+            doubts.are_looked_into();
             return Ok(());
         }
     }
 }
 
-/// How far one room came: the call that something went wrong with.
-type Came = Result<(), (RecordId, Behind)>;
-
-impl Doubts {
-    fn settle(
-        &mut self,
-        done: Option<Result<Came, tokio::task::JoinError>>,
-        trouble: &mut Option<Behind>,
-    ) {
-        let Some(Ok(Err((record, behind)))) = done else {
-            return;
-        };
-        if matches!(&behind, Behind::Homeserver(error) if !error.is_transient()) {
-            // The room is looked at anew; if that does not help, the call is let go.
-            self.refused.insert(record);
-            debug!(%behind, "a history room does not take a call");
-            return;
-        }
-        self.tried.insert(record);
-        *trouble = Some(behind);
-    }
-}
-
 /// Writes what is behind in one room, one call after the other.
-async fn write_room(peers: Peers, calls: Vec<(Untold, bool, bool)>) -> Came {
+async fn write_room(peers: Peers, room: String, calls: Vec<(Untold, bool, bool)>) -> Came {
     for (call, in_doubt, refused) in calls {
         let id = call.record.id.clone();
         let Err(behind) = write(&peers, &call, in_doubt).await else {
@@ -185,12 +158,14 @@ async fn write_room(peers: Peers, calls: Vec<(Untold, bool, bool)>) -> Came {
             warn!(call = %id.0, %behind, "a call is left out of its person's history");
             let stage = Stage::of(&call.record);
             let let_go = peers.store.put_told(&id, stage, None).await;
-            let_go.map_err(|error| (id, error.into()))?;
+            if let Err(error) = let_go {
+                return (room, Err((id, error.into())));
+            }
             continue;
         }
-        return Err((id, behind));
+        return (room, Err((id, behind)));
     }
-    Ok(())
+    (room, Ok(()))
 }
 
 /// Tells of one call what is not told yet. `in_doubt`: some of it may stand in the room although we do not know.
