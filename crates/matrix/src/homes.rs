@@ -319,6 +319,23 @@ impl Inner {
         Ok(())
     }
 
+    /// The call rooms of a person whose home has not been looked at yet. With an empty database homes are found again one
+    /// after the other, and a call that comes before would be given a second room.
+    pub(crate) async fn adopt_call_rooms(&self, user: &UserId) -> Result<(), RoomError> {
+        let home = self.store.home(user.as_str()).await?;
+        let is_known = home.is_some_and(|home| home.space.is_some());
+        if !self.keeps_homes || is_known {
+            return Ok(());
+        }
+        let alias = self.alias(Part::Space, user);
+        if let Some(space) = self.homeserver.room_of_alias(&alias).await?
+            && self.is_in(&space).await?
+        {
+            self.adopt_children(&space, user).await?;
+        }
+        Ok(())
+    }
+
     /// The person has left a room of their home, of their own accord: they are invited back.
     pub(crate) async fn left_home(&self, user: &UserId) -> Result<(), StoreError> {
         if self.store.unsettle_home(user.as_str()).await? {

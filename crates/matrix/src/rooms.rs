@@ -23,6 +23,9 @@ const MAX_ROOMS_TRIED: usize = 4;
 /// How often the homeserver is asked whether the user joined, in case the news of it was lost.
 const JOIN_CHECK: Duration = Duration::from_secs(1);
 
+/// How long a call waits for what the person's space may know of rooms that the database does not.
+const ADOPTION: Duration = Duration::from_secs(2);
+
 /// Why there is no room to call in.
 #[derive(Debug, thiserror::Error)]
 pub enum RoomError {
@@ -211,10 +214,7 @@ impl Inner {
         user: &UserId,
         virtual_user: &UserId,
     ) -> Result<(CallRoom, bool), RoomError> {
-        let known = self
-            .store
-            .rooms_of(user.as_str(), virtual_user.as_str())
-            .await?;
+        let known = self.rooms_of(user, virtual_user).await?;
         let mut first = None;
         let mut tried = 0;
         for room in known {
@@ -246,6 +246,26 @@ impl Inner {
         let made = self.make_call_room(user, virtual_user).await?;
         self.keep_first(first, user, virtual_user).await;
         Ok((made, false))
+    }
+
+    /// The rooms of a pair: as they are kept, or else from the person's space.
+    async fn rooms_of(
+        &self,
+        user: &UserId,
+        virtual_user: &UserId,
+    ) -> Result<Vec<Room>, StoreError> {
+        let (person, number) = (user.as_str(), virtual_user.as_str());
+        let known = self.store.rooms_of(person, number).await?;
+        if !known.is_empty() {
+            return Ok(known);
+        }
+        // A second room for the pair is better than no call.
+        match timeout(ADOPTION, self.adopt_call_rooms(user)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "a person's call rooms were not looked up"),
+            Err(_) => tracing::debug!("a person's call rooms were not looked up in time"),
+        }
+        self.store.rooms_of(person, number).await
     }
 
     async fn make_call_room(

@@ -2,6 +2,7 @@
 //! written comes late, or not at all and that is known in time; and nothing stands twice.
 
 use axum::http::StatusCode;
+use mxtrunk_store::Home;
 use ruma::{room_id, user_id};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -175,6 +176,13 @@ async fn a_call_room_is_made_late_or_with_the_next_call_and_never_twice() {
             .ensure_virtual_user("601", "Bob")
             .await
             .unwrap();
+        // Else the trouble would be met by the question for her space.
+        let home = Home {
+            space: Some("!space".to_owned()),
+            settled: true,
+            ..Home::nowhere(ALICE)
+        };
+        scene.store().put_home(&home).await.unwrap();
         scene.homeserver.strike(trouble, 1);
         match (trouble, call().await.map(drop)) {
             // It was not carried out for sure: it is asked for again.

@@ -140,6 +140,29 @@ async fn with_an_empty_database_homes_and_call_rooms_are_found_again_and_not_dou
 }
 
 #[tokio::test]
+async fn with_an_empty_database_a_call_that_comes_before_its_persons_home_is_found_again_gets_no_second_room()
+ {
+    let mut scene = Scene::start().await;
+    scene.keep(&[ALICE]);
+    let (space, _) = scene.home_of(ALICE).await;
+    let alice = user_id!("@alice:localtest");
+    let call = async |scene: &Scene| {
+        let service = &scene.service;
+        let room = service.ensure_call_room(alice, "600", "Echo", PATIENCE);
+        room.await.unwrap().id().to_owned()
+    };
+    let room = call(&scene).await;
+    until("the call room stands in the space", || {
+        scene.state_of(&space, "m.space.child", room.as_str()) != Value::Null
+    })
+    .await;
+    scene.database = scene._directory.path().join("another.db");
+    scene.restart().await;
+    assert_eq!(call(&scene).await, room);
+    assert_eq!(scene.rooms_there(), 3);
+}
+
+#[tokio::test]
 async fn a_room_that_was_made_though_its_answer_was_lost_is_not_made_twice() {
     let scene = Scene::start().await;
     scene.homeserver.known().answers_to_lose = 2;
