@@ -36,9 +36,9 @@ pub(crate) struct Report {
 /// How a NOTIFY is refused.
 pub(crate) type Refusal = (StatusCode, Vec<Header>);
 
-/// Whether a NOTIFY is about a REFER, whichever.
-pub(crate) fn is_report(notify: &Request) -> bool {
-    event(notify).is_some_and(|(package, _)| package.eq_ignore_ascii_case("refer"))
+/// Whether a NOTIFY or SUBSCRIBE is about a REFER, whichever.
+pub(crate) fn is_of_refer(request: &Request) -> bool {
+    event(request).is_some_and(|(package, _)| package.eq_ignore_ascii_case("refer"))
 }
 
 /// Reads a NOTIFY about the REFER with this CSeq number. Where a peer leaves something out it is read as what would
@@ -147,8 +147,8 @@ mod tests {
         assert_eq!(read("Event: refer;id=9\r\n", ""), Err(481));
         assert_eq!(read("Event: refer;id=x\r\n", ""), Err(481));
         assert_eq!(read("Event: refer\r\nRequire: gruu\r\n", ""), Err(420));
-        assert!(is_report(&notify("o: Refer;id=9\r\n", "")));
-        assert!(!is_report(&notify("Event: dialog\r\n", "")));
-        assert!(!is_report(&notify("", "")));
+        assert!(is_of_refer(&notify("o: Refer;id=9\r\n", "")));
+        assert!(!is_of_refer(&notify("Event: dialog\r\n", "")));
+        assert!(!is_of_refer(&notify("", "")));
     }
 }

@@ -270,7 +270,7 @@ impl Established {
                 break;
             };
             match *input {
-                Input::Request(tx) if referral::is_report(&tx.original) => {
+                Input::Request(tx) if referral::is_of_refer(&tx.original) => {
                     self.on_notify(*tx).await;
                 }
                 Input::Request(tx) => {

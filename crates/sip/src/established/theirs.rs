@@ -80,7 +80,8 @@ impl Established {
             Method::Invite => self.on_reinvite(tx).await,
             Method::Update => self.on_update(tx).await,
             Method::Refer => self.on_refer(tx).await,
-            Method::Notify if referral::is_report(request) => self.on_notify(tx).await,
+            Method::Notify if referral::is_of_refer(request) => self.on_notify(tx).await,
+            Method::Subscribe if referral::is_of_refer(request) => self.on_subscribe(tx).await,
             Method::Info => self.on_info(tx).await,
             _ => inbound::reply_in_dialog(&self.leg.core, tx),
         }

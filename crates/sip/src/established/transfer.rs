@@ -1,6 +1,8 @@
 //! A transfer that the peer asks for with REFER (RFC 3515): our side says how
 //! far it has come, and the peer is told in NOTIFYs, one after the other.
 
+mod subscribed;
+
 use std::collections::VecDeque;
 
 use rsipstack::sip::{Header, HeadersExt, Method, Request, Response, StatusCode, StatusCodeKind};
@@ -48,12 +50,18 @@ pub(super) struct Reports {
     /// would be refused.
     waiting: VecDeque<u16>,
     sent: Option<Sent>,
+    /// How far our side has said that the transfer is.
+    last: u16,
+    /// The peer wants to hear no more than that.
+    unsubscribed: bool,
 }
 
 /// The NOTIFY that waits for its answer.
 struct Sent {
     cseq: u32,
     status: u16,
+    /// No other will follow.
+    is_last: bool,
     authorization: Authorization,
 }
 
@@ -127,6 +135,8 @@ impl Established {
                     // RFC 3515 §2.4.4: the first one goes out at once.
                     waiting: VecDeque::from([status]),
                     sent: None,
+                    last: status,
+                    unsubscribed: false,
                 };
                 let headers = self.leg.dialog_headers();
                 // RFC 6665 lets a NOTIFY overtake it; telephones take that for somebody else's.
@@ -137,6 +147,9 @@ impl Established {
             Some(Transfer::Untold) => self.transfer = (!is_final).then_some(Transfer::Untold),
             Some(Transfer::Told(mut reports)) => {
                 if !reports.is_over() {
+                    reports.last = status;
+                }
+                if !reports.is_over() && !reports.unsubscribed {
                     reports.waiting.push_back(status);
                 }
                 self.transfer = Some(Transfer::Told(reports));
@@ -193,6 +206,7 @@ impl Established {
             reports.sent = Some(Sent {
                 cseq,
                 status,
+                is_last: status >= 200 || reports.is_unsubscribed_with_the_next(),
                 authorization,
             });
         }
@@ -206,9 +220,10 @@ impl Established {
         let sender = self.leg.core.sender(self.leg.hop);
         let mut notify = sender.in_dialog(&self.dialog, Method::Notify, cseq)?;
         // RFC 6665 §4.1.3: with the last report the subscription ends.
-        let state = match status >= 200 {
-            true => "terminated;reason=noresource".to_owned(),
-            false => format!("active;expires={SUBSCRIBED_SECONDS}"),
+        let state = match (status >= 200, reports.is_unsubscribed_with_the_next()) {
+            (true, _) => "terminated;reason=noresource".to_owned(),
+            (false, true) => "terminated;reason=timeout".to_owned(),
+            (false, false) => format!("active;expires={SUBSCRIBED_SECONDS}"),
         };
         notify
             .headers
@@ -245,8 +260,8 @@ impl Established {
         };
         match (response, auth) {
             (Some(_), _) if kind == Some(StatusCodeKind::Successful) => {
-                if sent.status >= 200 {
-                    self.transfer = None;
+                if sent.is_last {
+                    self.transfer = (reports.last < 200).then_some(Transfer::Untold);
                 }
                 self.send_report();
             }
@@ -257,7 +272,7 @@ impl Established {
                 self.send_notify(sent.status, sent.authorization);
             }
             _ => {
-                let is_over = sent.status >= 200 || reports.is_over();
+                let is_over = sent.status >= 200 || reports.last >= 200;
                 self.transfer = (!is_over).then_some(Transfer::Untold);
             }
         }
@@ -301,6 +316,11 @@ impl Established {
 }
 
 impl Reports {
+    /// Whether the peer has ended its subscription, and the report that is sent now is all that it was to be told.
+    fn is_unsubscribed_with_the_next(&self) -> bool {
+        self.unsubscribed && self.waiting.is_empty()
+    }
+
     /// Whether our side has said how the transfer ended.
     fn is_over(&self) -> bool {
         let sent = self.sent.as_ref().map(|sent| sent.status);

@@ -206,6 +206,58 @@ async fn a_peer_that_knows_of_no_subscription_is_told_no_more_and_keeps_its_call
 }
 
 #[tokio::test]
+async fn a_peer_that_ends_its_subscription_to_a_transfer_is_told_once_more_and_keeps_its_call() {
+    let mut scene = Scene::established().await;
+    scene.referred(1, BLIND).await;
+    scene.report(100);
+    scene.hear("SIP/2.0 202").await;
+    let trying = scene.hear_report("100 Trying").await;
+    let end = "Event: refer\r\nExpires: 0\r\n";
+    scene.request("SUBSCRIBE", 2, end).await;
+    let ended = scene.hear("SIP/2.0 200").await;
+    assert_eq!(ended.header("Expires"), Some("0"));
+    assert!(ended.header("Contact").is_some());
+    // Not before the last one is confirmed.
+    scene.confirm(&trying).await;
+    let last = scene.hear_report("100 Trying").await;
+    let state = last.header("Subscription-State");
+    assert_eq!(state, Some("terminated;reason=timeout"));
+    scene.confirm(&last).await;
+    scene.request("SUBSCRIBE", 3, end).await;
+    scene.hear("SIP/2.0 481").await;
+    // What becomes of the transfer it is not told any more.
+    scene.report(200);
+    scene.request("OPTIONS", 4, "").await;
+    scene.hear("SIP/2.0 200").await;
+    assert_eq!(scene.agent.agent.legs(), 1);
+    scene.referred(5, BLIND).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_refreshes_its_subscription_to_a_transfer_is_told_how_far_it_is() {
+    let mut scene = Scene::established().await;
+    scene.referred(1, BLIND).await;
+    scene.report(100);
+    scene.hear("SIP/2.0 202").await;
+    let trying = scene.hear_report("100 Trying").await;
+    scene.confirm(&trying).await;
+    let refresh = "Event: refer;id=1\r\nExpires: 3600\r\n";
+    scene.request("SUBSCRIBE", 2, refresh).await;
+    let refreshed = scene.hear("SIP/2.0 200").await;
+    assert_eq!(refreshed.header("Expires"), Some("300"));
+    let again = scene.hear_report("100 Trying").await;
+    let state = again.header("Subscription-State");
+    assert_eq!(state, Some("active;expires=300"));
+    scene.confirm(&again).await;
+    scene.report(486);
+    let last = scene.hear_report("486 Busy Here").await;
+    scene.confirm(&last).await;
+    // Anything else can be subscribed to no more than before.
+    scene.request("SUBSCRIBE", 3, "Event: dialog\r\n").await;
+    scene.hear("SIP/2.0 489").await;
+}
+
+#[tokio::test]
 async fn a_peer_that_hangs_up_after_it_asked_for_a_transfer_is_answered_both() {
     let mut scene = Scene::established().await;
     scene.referred(1, BLIND).await;
