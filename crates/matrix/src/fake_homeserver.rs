@@ -415,15 +415,26 @@ async fn redact(
 }
 
 /// The newest first, as with `dir=b`.
-async fn messages(State(known): Shared, Path(room): Path<String>) -> Response {
+async fn messages(
+    State(known): Shared,
+    Path(room): Path<String>,
+    Query(parameters): Parameters,
+) -> Response {
     let known = known.lock().unwrap();
-    let events = known.rooms[&room].events.iter().rev();
+    let number = |field: &str| parameters.get(field).and_then(|text| text.parse().ok());
+    let (from, limit) = (number("from").unwrap_or(0), number("limit").unwrap_or(10));
+    let all = &known.rooms[&room].events;
+    let events = all.iter().rev().skip(from).take(limit);
     let chunk = events.map(|(txn_id, event_type, content, sender)| {
         json!({ "event_id": format!("${txn_id}"), "type": event_type, "content": content,
                 "sender": sender, "origin_server_ts": 0, "room_id": room })
     });
     let chunk: Vec<_> = chunk.collect();
-    Json(json!({ "start": "s", "chunk": chunk })).into_response()
+    let mut page = json!({ "start": "s", "chunk": chunk });
+    if from + limit < all.len() {
+        page["end"] = json!((from + limit).to_string());
+    }
+    Json(page).into_response()
 }
 
 async fn send(

@@ -8,8 +8,10 @@ use crate::appservice::AppService;
 use crate::catalogue::Language;
 use crate::homeserver::HomeserverError;
 
-/// How far back an event is looked for whose answer was lost.
-const LOOK_BACK: u32 = 100;
+/// How many events are looked through at a time for one whose answer was lost, and how often: behind a homeserver that was
+/// away for a while there may be many.
+const PAGE: u32 = 100;
+const PAGES: usize = 5;
 
 impl AppService {
     /// What a person with a line is written to in: the language of their choice, else the line's; English where that is not
@@ -54,22 +56,35 @@ impl AppService {
         self.inner.homeserver.redact(room, event, txn_id).await
     }
 
-    /// The last messages of a room of the service account's own, newest first: event id and content.
+    /// Goes through the last messages of a room of the service account's own, newest first, by event id and content, until
+    /// `is_enough`; not through more than 500 events.
     ///
     /// # Errors
     /// As [`AppService::write_as_service`].
-    pub async fn last_messages(
+    pub async fn look_back(
         &self,
         room: &RoomId,
-    ) -> Result<Vec<(OwnedEventId, Value)>, HomeserverError> {
+        mut is_enough: impl FnMut(OwnedEventId, &Value) -> bool + Send,
+    ) -> Result<(), HomeserverError> {
         let inner = &self.inner;
         let account = inner.namespace.service_account();
-        let events = inner.homeserver.last_events(room, LOOK_BACK).await?;
-        let own = events.into_iter().filter(|(_, event)| {
-            event["type"] == "m.room.message" && event["sender"] == account.as_str()
-        });
-        let contents = own.map(|(id, mut event)| (id, event["content"].take()));
-        Ok(contents.collect())
+        let mut from = None;
+        for _ in 0..PAGES {
+            let (events, further) = inner.homeserver.last_events(room, from, PAGE).await?;
+            let own = events.into_iter().filter(|(_, event)| {
+                event["type"] == "m.room.message" && event["sender"] == account.as_str()
+            });
+            for (id, event) in own {
+                if is_enough(id, &event["content"]) {
+                    return Ok(());
+                }
+            }
+            if further.is_none() {
+                break;
+            }
+            from = further;
+        }
+        Ok(())
     }
 
     /// The homeserver does not let us write into a history room: the home is looked at anew, and mended.

@@ -130,14 +130,17 @@ impl Homeserver {
         Ok(())
     }
 
-    /// The last events of a room that the service account is in, newest first: event id and the whole event.
+    /// The last events of a room that the service account is in, newest first: event id and the whole event; `limit` at
+    /// most. Then from where there may be more.
     pub(crate) async fn last_events(
         &self,
         room: &RoomId,
+        from: Option<String>,
         limit: u32,
-    ) -> Result<Vec<(OwnedEventId, Value)>, HomeserverError> {
+    ) -> Result<(Vec<(OwnedEventId, Value)>, Option<String>), HomeserverError> {
         let mut request = get_message_events::v3::Request::backward(room.to_owned());
         request.limit = UInt::from(limit);
+        request.from = from;
         let answer = self.request(Repeat::Safe, None, request).await?;
         let read = |text: &str| {
             let event: Value = serde_json::from_str(text).ok()?;
@@ -145,9 +148,8 @@ impl Homeserver {
             Some((EventId::parse(id).ok()?, event))
         };
         let events = answer.chunk.iter();
-        Ok(events
-            .filter_map(|event| read(event.json().get()))
-            .collect())
+        let events = events.filter_map(|event| read(event.json().get()));
+        Ok((events.collect(), answer.end))
     }
 
     /// Leaves a room. One that the user is not in is success.

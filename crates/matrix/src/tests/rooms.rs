@@ -209,3 +209,31 @@ async fn a_call_finds_or_makes_its_room_while_the_database_is_locked() {
     let made = scene.service.ensure_call_room(alice, "601", "Clip", WAIT);
     assert!(made.await.is_ok());
 }
+
+/// What was more than 100 messages back was not found, and written once more.
+#[tokio::test]
+async fn a_message_is_looked_for_far_back_and_not_for_ever() {
+    let scene = Scene::start().await;
+    scene.homeserver.put_room(ROOM, &["@mxtrunk:localtest"]);
+    let room: &RoomId = room_id!("!room");
+    for n in 0..620 {
+        let content = json!({ "msgtype": "m.notice", "body": n });
+        let txn_id = n.to_string();
+        let written = scene
+            .service
+            .write_as_service(room, &txn_id, &content, None);
+        written.await.unwrap();
+    }
+    let looks_for = async |wanted: u64| {
+        let mut seen = 0;
+        let looked = scene.service.look_back(room, |_, content| {
+            seen += 1;
+            content["body"] == wanted
+        });
+        looked.await.unwrap();
+        seen
+    };
+    assert_eq!(looks_for(619).await, 1);
+    assert_eq!(looks_for(300).await, 320);
+    assert_eq!(looks_for(0).await, 500);
+}

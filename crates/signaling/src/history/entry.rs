@@ -1,5 +1,7 @@
 //! One call as its person reads it, and as a machine does.
 
+use std::time::Duration;
+
 use mxtrunk_call::Reason;
 use mxtrunk_matrix::catalogue::{Language, fill};
 use mxtrunk_store::{CallRecord, Direction, EndedBy, RecordId, Stage};
@@ -90,6 +92,15 @@ pub(super) fn stage_in(content: &Value, id: &RecordId) -> Option<Stage> {
     stages
         .into_iter()
         .find(|stage| data["state"] == word(*stage))
+}
+
+/// Whether an event tells of a call so old that it was written before this one began: each is told within `keep`, or never.
+pub(super) fn is_long_before(content: &Value, record: &CallRecord, keep: Duration) -> bool {
+    let started_at = content
+        .get(DATA)
+        .and_then(|data| data["started_at"].as_i64());
+    let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+    started_at.is_some_and(|at| at < record.started_at.0.saturating_sub(keep))
 }
 
 /// Whether the person was called and nobody took the call, here or elsewhere, nor turned it down.
@@ -410,6 +421,19 @@ mod tests {
         );
         assert_eq!(content[DATA]["number"], Value::Null);
         assert!(!content.to_string().contains("Bob"), "{content}");
+    }
+
+    #[test]
+    fn a_call_is_not_looked_for_behind_one_that_was_written_before_it_began() {
+        let mut record = call(Direction::Incoming);
+        let earlier = Entry::of(&record, &party(), Language::English).content();
+        let keep = Duration::from_secs(10);
+        assert!(!is_long_before(&earlier, &record, keep));
+        record.started_at = UnixMillis(11_000);
+        assert!(!is_long_before(&earlier, &record, keep));
+        record.started_at = UnixMillis(11_001);
+        assert!(is_long_before(&earlier, &record, keep));
+        assert!(!is_long_before(&json!({ "body": "?" }), &record, keep));
     }
 
     #[test]

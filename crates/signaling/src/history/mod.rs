@@ -186,7 +186,7 @@ async fn write(peers: &Peers, call: &Untold, in_doubt: bool) -> Result<(), Behin
         is_text: false,
     };
     if in_doubt {
-        stands.look(peers, &room, &call.record.id).await?;
+        stands.look(peers, &room, &call.record).await?;
     }
     if stands.told >= stage && stands.is_text == entry.is_missed {
         return keep(peers, call, stage, stands.event).await;
@@ -240,20 +240,30 @@ struct Stands {
 
 impl Stands {
     /// Looks into the room: an answer of the homeserver may have been lost, or we have died before we kept it.
-    async fn look(&mut self, peers: &Peers, room: &RoomId, id: &RecordId) -> Result<(), Behind> {
-        // Newest first; what was withdrawn has no content any more.
-        for (event, content) in peers.app.last_messages(room).await? {
-            let Some(told) = entry::stage_in(&content, id) else {
-                continue;
-            };
-            self.told = self.told.max(told);
-            if content.get("m.relates_to").is_none() {
-                self.event = Some(event);
-                self.is_text = content["msgtype"] == "m.text";
-                return Ok(());
-            }
+    async fn look(
+        &mut self,
+        peers: &Peers,
+        room: &RoomId,
+        call: &CallRecord,
+    ) -> Result<(), Behind> {
+        let looked = peers.app.look_back(room, |event, content| {
+            entry::is_long_before(content, call, KEEP) || self.takes(event, content, &call.id)
+        });
+        Ok(looked.await?)
+    }
+
+    /// Takes in a message, newest first; what was withdrawn has no content any more. `true`: it is the first of the call.
+    fn takes(&mut self, event: OwnedEventId, content: &serde_json::Value, id: &RecordId) -> bool {
+        let Some(told) = entry::stage_in(content, id) else {
+            return false;
+        };
+        self.told = self.told.max(told);
+        let is_first = content.get("m.relates_to").is_none();
+        if is_first {
+            self.event = Some(event);
+            self.is_text = content["msgtype"] == "m.text";
         }
-        Ok(())
+        is_first
     }
 }
 
