@@ -60,6 +60,8 @@ pub enum CallEventKind {
     Negotiate,
     /// `m.call.replaces`.
     Replaces,
+    /// `m.call.sdp_stream_metadata_changed` (MSC3077).
+    StreamMetadata,
     /// `m.call.asserted_identity`; only ever ours.
     AssertedIdentity,
 }
@@ -77,6 +79,9 @@ impl CallEventKind {
             "m.call.hangup" => Some(CallEventKind::Hangup),
             "m.call.negotiate" => Some(CallEventKind::Negotiate),
             "m.call.replaces" => Some(CallEventKind::Replaces),
+            // The prefixed one is of clients from before it was in the specification.
+            "m.call.sdp_stream_metadata_changed"
+            | "org.matrix.call.sdp_stream_metadata_changed" => Some(CallEventKind::StreamMetadata),
             _ => None,
         }
     }
@@ -93,6 +98,7 @@ impl CallEventKind {
             CallEventKind::Hangup => "m.call.hangup",
             CallEventKind::Negotiate => "m.call.negotiate",
             CallEventKind::Replaces => "m.call.replaces",
+            CallEventKind::StreamMetadata => "m.call.sdp_stream_metadata_changed",
             CallEventKind::AssertedIdentity => "m.call.asserted_identity",
         }
     }

@@ -22,7 +22,8 @@ impl Leg {
             | CallEventIn::Answer { .. }
             | CallEventIn::SelectAnswer { .. }
             | CallEventIn::Negotiate { .. }
-            | CallEventIn::Replaces { .. } => {}
+            | CallEventIn::Replaces { .. }
+            | CallEventIn::Microphone { .. } => {}
         }
     }
 
@@ -56,7 +57,8 @@ impl Leg {
             | CallEventIn::Invite(_)
             | CallEventIn::SelectAnswer { .. }
             | CallEventIn::Negotiate { .. }
-            | CallEventIn::Replaces { .. } => {}
+            | CallEventIn::Replaces { .. }
+            | CallEventIn::Microphone { .. } => {}
         }
     }
 
@@ -88,7 +90,9 @@ impl Leg {
             CallEventIn::SelectAnswer { .. }
             | CallEventIn::Invite(_)
             | CallEventIn::Answer { .. }
-            | CallEventIn::Reject { .. } => {}
+            | CallEventIn::Reject { .. }
+            // The device sends no sound by itself, and a telephone shows no such thing.
+            | CallEventIn::Microphone { .. } => {}
         }
     }
 

@@ -58,6 +58,13 @@ impl CallTracer {
                 };
                 (CallEventKind::Replaces, Some(note))
             }
+            CallEventIn::Microphone { muted, .. } => {
+                let note = match muted {
+                    true => "muted",
+                    false => "not muted",
+                };
+                (CallEventKind::StreamMetadata, Some(note.to_owned()))
+            }
         };
         self.note(Flow::FromElement, kind.to_string(), note);
     }

@@ -1,3 +1,5 @@
+use mxtrunk_matrix::call_events::CallEventIn;
+
 use super::*;
 
 fn seen(received: bool, call_id: &str, what: &str) -> Seen {
@@ -42,6 +44,26 @@ fn a_dialog_and_its_call_are_told_as_one_in_order_whichever_came_first() {
     }
     assert_eq!(traces.recent().len(), 1, "the dialog is no call of its own");
     assert_eq!(traces.find("nobody"), None);
+}
+
+#[test]
+fn a_microphone_that_is_switched_off_is_read_in_the_ladder() {
+    let traces = Arc::new(Traces::default());
+    let call = begin(&traces, "abc");
+    for muted in [true, false] {
+        call.heard(&CallEventIn::Microphone {
+            call_id: "c".into(),
+            party_id: None,
+            muted,
+        });
+    }
+    let drawn = ladder(&traces.find("abc").expect("it is known"), false);
+    let at = |word| drawn.find(word);
+    assert!(
+        at("m.call.sdp_stream_metadata_changed") < at("  muted"),
+        "{drawn}"
+    );
+    assert!(at("  muted") < at("  not muted"), "{drawn}");
 }
 
 #[test]

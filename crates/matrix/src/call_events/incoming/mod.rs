@@ -95,6 +95,15 @@ pub enum CallEventIn {
         /// Whom the other side is to talk to, and how that comes about.
         replacement: Replacement,
     },
+    /// The user switched the microphone off or on.
+    Microphone {
+        /// The call.
+        call_id: String,
+        /// The device.
+        party_id: Option<String>,
+        /// It is off.
+        muted: bool,
+    },
 }
 
 /// What comes in the place of a call (MSC2747).
@@ -216,6 +225,11 @@ impl CallEventIn {
                 party_id,
                 replacement: content.replacement()?,
             },
+            CallEventKind::StreamMetadata => CallEventIn::Microphone {
+                call_id,
+                party_id,
+                muted: content.is_muted()?,
+            },
         })
     }
 
@@ -230,7 +244,8 @@ impl CallEventIn {
             | CallEventIn::Reject { call_id, .. }
             | CallEventIn::Hangup { call_id, .. }
             | CallEventIn::Negotiate { call_id, .. }
-            | CallEventIn::Replaces { call_id, .. } => call_id,
+            | CallEventIn::Replaces { call_id, .. }
+            | CallEventIn::Microphone { call_id, .. } => call_id,
         }
     }
 
@@ -245,7 +260,8 @@ impl CallEventIn {
             | CallEventIn::Reject { party_id, .. }
             | CallEventIn::Hangup { party_id, .. }
             | CallEventIn::Negotiate { party_id, .. }
-            | CallEventIn::Replaces { party_id, .. } => party_id.as_deref(),
+            | CallEventIn::Replaces { party_id, .. }
+            | CallEventIn::Microphone { party_id, .. } => party_id.as_deref(),
         }
     }
 }
@@ -342,6 +358,16 @@ impl Content<'_> {
             .take(MAX_CANDIDATES)
             .map(str::to_owned)
             .collect())
+    }
+
+    /// Whether no stream of the user's has sound (MSC3077). A stream that says nothing of it has.
+    fn is_muted(&self) -> Result<bool, ParseError> {
+        let stable = self.0.get("sdp_stream_metadata");
+        let streams = stable.or_else(|| self.0.get("org.matrix.msc3077.sdp_stream_metadata"));
+        let streams = streams.and_then(Value::as_object);
+        let streams = streams.ok_or(ParseError::Field("sdp_stream_metadata"))?;
+        let is_muted = |stream: &Value| stream.get("audio_muted") == Some(&Value::Bool(true));
+        Ok(!streams.is_empty() && streams.values().all(is_muted))
     }
 
     fn reason(&self) -> Option<String> {

@@ -226,12 +226,13 @@ fn json_value() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn no_json_makes_the_parser_panic(values in vec(json_value(), 11)) {
+    fn no_json_makes_the_parser_panic(values in vec(json_value(), 12)) {
         let fields = ["call_id", "party_id", "version", "lifetime", "offer", "answer", "candidates",
-                      "selected_party_id", "reason", "description", "invitee"];
+                      "selected_party_id", "reason", "description", "invitee", "sdp_stream_metadata"];
         let named = fields.into_iter().map(str::to_owned).zip(values);
         let mut content: Value = named.collect();
-        for kind in ["invite", "candidates", "answer", "select_answer", "reject", "hangup", "negotiate"] {
+        for kind in ["invite", "candidates", "answer", "select_answer", "reject", "hangup", "negotiate",
+                     "sdp_stream_metadata_changed"] {
             let kind = CallEventKind::from_event_type(&format!("m.call.{kind}")).unwrap();
             let _ = CallEventIn::parse(kind, &content);
         }
@@ -272,5 +273,36 @@ fn a_call_is_handed_on_as_element_writes_it() {
         json!({"await_call": "x".repeat(300)}),
     ] {
         assert!(read(odd.clone()).is_err(), "{odd}");
+    }
+}
+
+#[test]
+fn a_microphone_that_is_switched_off_is_heard_of_under_the_stable_and_the_older_names() {
+    let kind = CallEventKind::StreamMetadata;
+    for event_type in [
+        "m.call.sdp_stream_metadata_changed",
+        "org.matrix.call.sdp_stream_metadata_changed",
+    ] {
+        assert_eq!(CallEventKind::from_event_type(event_type), Some(kind));
+    }
+    let muted = |field: &str, streams: Value| {
+        let content = json!({ "call_id": "c", "party_id": "P", "version": "1", field: streams });
+        match CallEventIn::parse(kind, &content) {
+            Ok(CallEventIn::Microphone { muted, .. }) => Some(muted),
+            _ => None,
+        }
+    };
+    let off = json!({ "purpose": "m.usermedia", "audio_muted": true, "video_muted": true });
+    let on = json!({ "purpose": "m.usermedia", "audio_muted": false, "video_muted": true });
+    for field in [
+        "sdp_stream_metadata",
+        "org.matrix.msc3077.sdp_stream_metadata",
+    ] {
+        assert_eq!(muted(field, json!({ "s": off })), Some(true));
+        assert_eq!(muted(field, json!({ "s": on })), Some(false));
+        assert_eq!(muted(field, json!({ "s": off, "t": on })), Some(false));
+        assert_eq!(muted(field, json!({})), Some(false));
+        assert_eq!(muted(field, json!({ "s": 7 })), Some(false));
+        assert_eq!(muted(field, json!("s")), None);
     }
 }
