@@ -1,8 +1,9 @@
 //! Session timers (RFC 4028) with a peer written by hand. Intervals are of
 //! 2 s, so that a refresh is due after one.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mxtrunk_sip::{Command, EndCause, Happened, LegId, Transport};
@@ -263,6 +264,43 @@ async fn a_call_in_each_direction_stands_through_the_refreshes_of_ten_minutes() 
     }
     assert!(enough(), "{} refreshes", refreshed.load(Ordering::Relaxed));
     // Nobody noticed anything of it, and each call ends as any other.
+    assert!(left.events.try_recv().is_err() && right.events.try_recv().is_err());
+    assert_eq!((left.agent.legs(), right.agent.legs()), (2, 2));
+    left.tell(out, Command::HangUp { reason: None });
+    right.tell(back, Command::HangUp { reason: None });
+    left.idle().await;
+    right.idle().await;
+}
+
+/// 45 minutes at 90 s are 60 refreshes, which come one after the other here: each as soon as the last one is answered.
+#[tokio::test]
+async fn a_call_in_each_direction_stands_through_as_many_refreshes_as_45_minutes_have() {
+    let (a, b) = (address(), address());
+    let answered_updates = Arc::new(Mutex::new(HashMap::<String, usize>::new()));
+    let count = answered_updates.clone();
+    let mut own = config(a, trunk(b, Transport::Udp));
+    own.trunks[0].session_expires = Duration::from_secs(90);
+    own.tap = Some(Arc::new(move |seen| {
+        if seen.what == "200 OK (UPDATE)" {
+            *count.lock().unwrap().entry(seen.call_id).or_default() += 1;
+        }
+    }));
+    let mut left = Peer::start(own).await;
+    let mut right = Peer::start(config(b, trunk(a, Transport::Udp))).await;
+    let (out, _) = answered(&mut left, &mut right).await;
+    let (back, _) = answered(&mut right, &mut left).await;
+    let least = || {
+        let counts = answered_updates.lock().unwrap();
+        let both = counts.len() == 2;
+        counts.values().copied().min().filter(|_| both).unwrap_or(0)
+    };
+    let end = tokio::time::Instant::now() + crate::peer::DEADLINE;
+    while least() < 60 && tokio::time::Instant::now() < end {
+        left.tell(out, Command::Check);
+        right.tell(back, Command::Check);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(least() >= 60, "{} refreshes", least());
     assert!(left.events.try_recv().is_err() && right.events.try_recv().is_err());
     assert_eq!((left.agent.legs(), right.agent.legs()), (2, 2));
     left.tell(out, Command::HangUp { reason: None });
