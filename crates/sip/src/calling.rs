@@ -2,6 +2,7 @@
 
 mod again;
 mod failover;
+mod keys;
 mod prack;
 
 use rsipstack::sip::{Header, Method, Response, StatusCode, StatusCodeKind};
@@ -15,6 +16,7 @@ use crate::established::{Beginning, Established};
 use crate::event::{Command, Happened, ReasonHeader};
 use crate::forks::{Forks, NotNow};
 use crate::inbound;
+use crate::keys::Keys;
 use crate::leg::{Leg, sleep_until};
 use crate::legs::Input;
 use crate::message;
@@ -51,6 +53,7 @@ pub(crate) struct Calling {
     /// What needed a PRACK and has it.
     heard: Heard,
     pracks: Vec<Prack>,
+    keys: Keys,
     forks: Forks,
     giving_up: GivingUp,
     deadline: Option<Instant>,
@@ -104,6 +107,7 @@ impl Calling {
             progressed: false,
             heard: Heard::default(),
             pracks: Vec::new(),
+            keys: Keys::default(),
             forks: Forks::default(),
             giving_up: GivingUp::No,
             deadline,
@@ -153,6 +157,10 @@ impl Calling {
                 self.leg.too_early_to_refer().await;
                 Next::Wait
             }
+            Input::Command(Command::Press { key }) => {
+                self.press(key);
+                Next::Wait
+            }
             Input::Command(command) => {
                 self.leg.ignore(&command);
                 Next::Wait
@@ -165,11 +173,19 @@ impl Calling {
                 self.on_prack_answered(cseq, &response);
                 Next::Wait
             }
+            Input::Response(cseq, response) if self.keys.is_key(cseq) => {
+                self.on_key_answered(&response);
+                Next::Wait
+            }
             // Of an attempt that was challenged, or given up.
             Input::Response(cseq, response) => {
                 if let Some(undone) = self.undone.iter().find(|undone| undone.cseq == cseq) {
                     undone.hear(response);
                 }
+                Next::Wait
+            }
+            Input::RequestOver(cseq) if self.keys.is_key(cseq) => {
+                self.on_key_over();
                 Next::Wait
             }
             Input::RequestOver(cseq) => {
@@ -394,12 +410,14 @@ impl Calling {
             })
             .await;
         let min_session = self.leg.core.config.timers.min_session;
+        self.keys.on_call_answered(&self.dialog);
         let beginning = Beginning {
             dialog: self.dialog,
             timer: session::settled(&response, min_session),
             said: agreed.said.unwrap_or(self.order.sdp),
             heard: sdp,
             takes_update: snapshot::takes_update(&response),
+            keys: self.keys,
         };
         let cseq = agreed.remote_cseq;
         let established = Established::outgoing(self.leg, beginning, self.invite, ack, cseq);

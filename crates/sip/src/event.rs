@@ -101,7 +101,8 @@ pub enum Command {
         /// Who asks: Referred-By (RFC 3892).
         by: Caller,
     },
-    /// Established leg: our side pressed a key, and the peer knows no telephone-event; it is told by INFO.
+    /// Our side pressed a key, and the peer knows no telephone-event: it is told by INFO, in an early dialog of an
+    /// outgoing leg too. Where there is no dialog yet it waits for the answer.
     Press {
         /// Which, and how long.
         key: Key,

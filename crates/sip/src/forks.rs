@@ -85,6 +85,15 @@ impl Forks {
         Some(fork)
     }
 
+    /// The dialog that is heard: the last one that has described early media, else the last there is.
+    pub(crate) fn heard(&self) -> Option<&DialogSnapshot> {
+        let is_dialog = |fork: &&Fork| !fork.dialog.remote_tag.is_empty();
+        let mut forks = self.all.iter().rev().filter(is_dialog).peekable();
+        let last = forks.peek().copied();
+        let heard = forks.find(|fork| fork.is_described()).or(last);
+        heard.map(|fork| &fork.dialog)
+    }
+
     fn position(&self, tag: &str) -> Option<usize> {
         self.all
             .iter()

@@ -14,6 +14,7 @@ use crate::core::Core;
 use crate::established::{Beginning, Established};
 use crate::event::{Command, EndCause, Happened, ReasonHeader};
 use crate::inbound;
+use crate::keys::Keys;
 use crate::leg::{Leg, sleep_until};
 use crate::legs::{Input, NoEntry};
 use crate::message;
@@ -287,6 +288,7 @@ impl Offered {
             said: sdp.clone(),
             heard: self.offer.clone().unwrap_or_default(),
             takes_update: snapshot::takes_update(&self.invite.request),
+            keys: Keys::default(),
         };
         self.invite.respond(StatusCode::OK, headers, Some(sdp));
         Answered {
@@ -348,6 +350,7 @@ impl Answered {
                 }
                 Input::Command(Command::Reoffer { sdp }) => self.reoffer = Some(sdp),
                 Input::Command(refer @ Command::Refer { .. }) => self.refer = Some(refer),
+                Input::Command(Command::Press { key }) => self.beginning.keys.press(&self.leg, key),
                 Input::Command(command) => self.leg.ignore(&command),
                 Input::Request(tx) if tx.original.method == Method::Bye => {
                     let reason = snapshot::reason_of(&tx.original);

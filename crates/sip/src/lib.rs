@@ -36,6 +36,7 @@ mod identity;
 mod inbound;
 mod incoming;
 mod key;
+mod keys;
 mod leg;
 mod legs;
 mod listen;

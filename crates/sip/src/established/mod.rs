@@ -12,6 +12,7 @@ use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
 
 use crate::event::{Caller, Command, EndCause, Happened, ReasonHeader};
+use crate::keys::Keys;
 use crate::leg::{Leg, sleep_until};
 use crate::legs::Input;
 use crate::message;
@@ -21,7 +22,6 @@ use crate::snapshot::DialogSnapshot;
 use crate::target::InDialog;
 use crate::transact::{self, InviteSent};
 
-use keys::Keys;
 use ours::{Ours, Wish};
 use referral::Referring;
 use theirs::{Accepted, Offer};
@@ -83,6 +83,8 @@ pub(crate) struct Beginning {
     pub(crate) heard: String,
     /// The peer's Allow has UPDATE.
     pub(crate) takes_update: bool,
+    /// Keys of our side that are not told yet.
+    pub(crate) keys: Keys,
 }
 
 /// The session timer that runs (RFC 4028 §10).
@@ -161,7 +163,7 @@ impl Established {
             was_referred: false,
             referral: None,
             asserted: None,
-            keys: Keys::default(),
+            keys: beginning.keys,
             session: Session::new(beginning.timer),
             said: beginning.said,
             heard: beginning.heard,
@@ -175,6 +177,7 @@ impl Established {
     }
 
     pub(crate) async fn run(mut self) {
+        self.send_next_key();
         loop {
             let offer_until = self.offer.as_ref().map(|offer| offer.until);
             let ack_until = self.unacknowledged.as_ref().map(|accepted| accepted.until);
@@ -228,7 +231,7 @@ impl Established {
                 self.on_report_answered(Some(&response));
                 Next::Wait
             }
-            Input::Response(cseq, response) if self.is_key(cseq) => {
+            Input::Response(cseq, response) if self.keys.is_key(cseq) => {
                 self.on_key_answered(response).await
             }
             Input::Response(cseq, response) if self.is_referring(cseq) => {
@@ -248,7 +251,7 @@ impl Established {
                 Next::Wait
             }
             Input::RequestOver(cseq) => {
-                if self.is_key(cseq) {
+                if self.keys.is_key(cseq) {
                     self.on_key_over();
                 }
                 Next::Wait

@@ -10,6 +10,7 @@ mod calls;
 mod challenges;
 mod corpora;
 mod early;
+mod early_keys;
 mod failover;
 mod fence;
 mod identified;
