@@ -68,6 +68,7 @@ async fn serve(file: &Path, config: &Config, log: log::Knob) -> anyhow::Result<(
             config.store.path.display()
         )
     })?;
+    tokio::task::spawn_blocking(mxtrunk_signaling::shown_number::prepare);
     let directory = LiveDirectory::new(config.directory().map_err(problems)?);
     if config.records.push_url().is_some() {
         store.keep_unpushed();

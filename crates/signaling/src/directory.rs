@@ -10,6 +10,7 @@ use ruma::{OwnedUserId, UserId};
 use crate::classes::{Class, Permissions};
 use crate::limits::Limits;
 use crate::numbers::{Number, NumberPlan, Permission};
+use crate::shown_number::shown;
 
 /// An account at a PBX that a line registers at, as a desk phone does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,8 +213,8 @@ impl Directory {
             .line_called(number)
             .and_then(|line| line.name.as_deref());
         match named {
-            Some(name) => format!("{name} ({number})"),
-            None => number.to_owned(),
+            Some(name) => format!("{name} ({})", shown(number)),
+            None => shown(number),
         }
     }
 

@@ -27,6 +27,7 @@ use crate::room_sender::{Address, RoomSender};
 use crate::router::{Router, contain, lease_from_now};
 use crate::routes::TrunkStanding;
 use crate::rules::TrunkRules;
+use crate::shown_number::shown;
 use crate::trace::CallTracer;
 use crate::transfer::Transfers;
 use crate::treatment::{self, Forward, Treatment};
@@ -234,7 +235,9 @@ pub(crate) fn named(directory: &Directory, rules: &TrunkRules, who: &Caller) -> 
     let caller = rules.caller(directory.plan(), &who.number);
     let number = caller.map_or_else(|| ANONYMOUS.to_owned(), |(number, _)| number.to_string());
     let display = match who.display.as_deref().map(shortened) {
-        Some(name) if !name.is_empty() && name != number => format!("{name} ({number})"),
+        Some(name) if !name.is_empty() && name != number => {
+            format!("{name} ({})", shown(&number))
+        }
         _ if number == ANONYMOUS => "Anonymous".to_owned(),
         _ => directory.display_name(&number),
     };

@@ -63,6 +63,7 @@ mod room_sender;
 mod router;
 mod routes;
 pub mod rules;
+pub mod shown_number;
 mod silence;
 mod tally;
 pub mod trace;
