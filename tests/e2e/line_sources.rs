@@ -211,10 +211,12 @@ fn an_http_directory_is_read_anew_when_it_is_asked_for_and_not_missed_at_a_start
         );
         listed.site.gateway.start().await?;
         listed.site.is_registered("2001", true).await?;
-        ensure!(
-            listed.lines().await?.contains("@bob:localtest  2002"),
-            "Bob is missed"
-        );
+        // The admin interface opens last.
+        let told = until("the admin interface to answer", PATIENCE, async || {
+            listed.lines().await.ok()
+        });
+        let told = told.await?;
+        ensure!(told.contains("@bob:localtest  2002"), "Bob is missed");
         let log = listed.site.gateway.logged();
         ensure!(
             !log.contains("t0ken") && !log.contains("desk-phone"),
