@@ -212,7 +212,7 @@ fn an_http_directory_is_read_anew_when_it_is_asked_for_and_not_missed_at_a_start
         listed.site.gateway.start().await?;
         listed.site.is_registered("2001", true).await?;
         // The admin interface opens last.
-        let told = until("the admin interface to answer", PATIENCE, async || {
+        let told = until("the admin interface to answer", SOON, async || {
             listed.lines().await.ok()
         });
         let told = told.await?;
