@@ -154,7 +154,7 @@ fn a_caller_is_explained_up_to_the_name_that_element_shows() {
         .expect("a part for callers");
     assert!(calling.contains("fits, and makes +33177000001"), "{told}");
     assert!(
-        calling.contains("shown as    Alice (+33177000001)"),
+        calling.contains("shown as    Alice (+33 1 77 00 00 01)"),
         "{told}"
     );
 }
