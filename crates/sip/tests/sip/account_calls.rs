@@ -2,28 +2,14 @@
 
 use std::time::Duration;
 
-use mxtrunk_sip::{AccountName, Caller, Command, Credentials, Happened, Key, LegId, TrunkName};
+use mxtrunk_sip::{AccountName, Caller, Command, Happened, Key, LegId, TrunkName};
 
 use crate::peer::{ANSWER, OFFER, Peer};
 use crate::phone::{Message, Phone};
-use crate::registrations::{alice, call, registered};
+use crate::registrations::{call, with_both_passwords};
 
 const CHALLENGE: &str =
     "WWW-Authenticate: Digest realm=\"pbx\", nonce=\"n1\", qop=\"auth\", algorithm=MD5\r\n";
-
-async fn with_both_passwords() -> (Phone, Peer) {
-    let (phone, agent) = Phone::with(|config| {
-        alice(config);
-        config.trunks[0].auth = Some(Credentials {
-            username: "trunk".into(),
-            password: "other".into(),
-            realm: None,
-        });
-    })
-    .await;
-    registered(&phone, &agent).await;
-    (phone, agent)
-}
 
 /// A call of Alice's that was answered.
 async fn established() -> (Phone, Peer, LegId, Message) {

@@ -93,11 +93,7 @@ async fn a_key_that_a_ringing_phone_has_not_acknowledged_is_told_the_one_that_an
 #[tokio::test]
 async fn a_key_of_ours_between_our_200_and_its_ack_is_told_after_it() {
     let (phone, mut agent) = Phone::with(|_| {}).await;
-    let invite = phone.invite("");
-    phone.say(&invite).await;
-    let leg = agent.incoming().await;
-    agent.tell(leg, Command::Answer { sdp: ANSWER.into() });
-    let ok = phone.hear_some("SIP/2.0 200").await;
+    let (invite, leg, ok) = phone.is_answered(&mut agent).await;
     press(&agent, leg, 5);
     let ack = phone.in_dialog("ACK", 1, &invite, &ok, "", "");
     phone.say(&ack).await;

@@ -50,11 +50,7 @@ async fn a_key_of_the_peer_is_heard_once_and_acknowledged() {
 #[tokio::test]
 async fn a_key_between_our_200_and_its_ack_is_heard_after_it() {
     let (phone, mut agent) = Phone::with(|_| {}).await;
-    let invite = phone.invite("");
-    phone.say(&invite).await;
-    let leg = agent.incoming().await;
-    agent.tell(leg, Command::Answer { sdp: ANSWER.into() });
-    let ok = phone.hear_some("SIP/2.0 200").await;
+    let (invite, leg, ok) = phone.is_answered(&mut agent).await;
     let body = "Signal=4\r\nDuration=200\r\n";
     let info = phone.in_dialog("INFO", 2, &invite, &ok, RELAY, body);
     phone.say(&info).await;

@@ -169,11 +169,7 @@ async fn an_offer_that_overtakes_the_ack_of_the_one_before_is_taken_after_it() {
 #[tokio::test]
 async fn an_offer_that_waits_for_an_ack_ends_with_the_call() {
     let (phone, mut agent) = Phone::with(|_| {}).await;
-    let invite = phone.invite("");
-    phone.say(&invite).await;
-    let leg = agent.incoming().await;
-    agent.tell(leg, Command::Answer { sdp: ANSWER.into() });
-    let ok = phone.hear_some("SIP/2.0 200").await;
+    let (invite, leg, ok) = phone.is_answered(&mut agent).await;
     phone
         .say(&phone.in_dialog("INVITE", 2, &invite, &ok, "", OFFER))
         .await;

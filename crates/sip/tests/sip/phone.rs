@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use mxtrunk_sip::{Happened, LegId};
+use mxtrunk_sip::{Command, Happened, LegId};
 use tokio::net::UdpSocket;
 
-use crate::peer::{self, ANSWER, DEADLINE, OFFER};
+use crate::peer::{self, ANSWER, DEADLINE, OFFER, Peer};
 
 pub(crate) struct Phone {
     pub(crate) socket: UdpSocket,
@@ -44,6 +44,16 @@ impl Message {
 }
 
 impl Phone {
+    /// Calls, and hears the answer of the agent, which waits for an ACK from now on.
+    pub(crate) async fn is_answered(&self, agent: &mut Peer) -> (String, LegId, Message) {
+        let invite = self.invite("");
+        self.say(&invite).await;
+        let leg = agent.incoming().await;
+        agent.tell(leg, Command::Answer { sdp: ANSWER.into() });
+        let ok = self.hear_some("SIP/2.0 200").await;
+        (invite, leg, ok)
+    }
+
     /// A phone at an address of its own.
     pub(crate) async fn at(address: SocketAddr, target: SocketAddr) -> Self {
         let socket = UdpSocket::bind(address).await.unwrap();

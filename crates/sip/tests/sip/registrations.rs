@@ -215,9 +215,9 @@ async fn a_register_goes_by_way_of_the_proxy_and_its_answer_is_heard() {
     until(is_registered, "the account is not registered").await;
 }
 
-#[tokio::test]
-async fn a_call_of_an_account_is_challenged_and_answered_as_that_account() {
-    let (phone, mut agent) = Phone::with(|config| {
+/// A line that has registered with its own password, at a trunk that has another.
+pub(crate) async fn with_both_passwords() -> (Phone, Peer) {
+    let (phone, agent) = Phone::with(|config| {
         alice(config);
         config.trunks[0].auth = Some(Credentials {
             username: "trunk".into(),
@@ -227,6 +227,12 @@ async fn a_call_of_an_account_is_challenged_and_answered_as_that_account() {
     })
     .await;
     registered(&phone, &agent).await;
+    (phone, agent)
+}
+
+#[tokio::test]
+async fn a_call_of_an_account_is_challenged_and_answered_as_that_account() {
+    let (phone, mut agent) = with_both_passwords().await;
     for (leg, account, user, from) in [
         (1, Some("2001"), "alice", "<sip:alice@"),
         (2, None, "trunk", "<sip:+33177000001@"),

@@ -114,11 +114,7 @@ async fn a_cancel_is_answered_487_and_carries_its_reason() {
 #[tokio::test]
 async fn a_cancel_after_the_answer_changes_nothing() {
     let (phone, mut agent) = Phone::with(|_| {}).await;
-    let invite = phone.invite("");
-    phone.say(&invite).await;
-    let leg = agent.incoming().await;
-    agent.tell(leg, Command::Answer { sdp: ANSWER.into() });
-    let ok = phone.hear_some("SIP/2.0 200").await;
+    let (invite, leg, ok) = phone.is_answered(&mut agent).await;
     let head = invite.split("Content-Type").next().unwrap();
     let cancel = head.replace("INVITE", "CANCEL");
     phone
