@@ -23,6 +23,8 @@ pub(crate) struct Forwarding {
     line: Line,
     caller: Caller,
     offer: Option<Sdp>,
+    /// How many more the call may take.
+    hops: u8,
     stage: Stage,
     /// A telephone that hears 180 again begins its ringback anew.
     told_ringing: bool,
@@ -41,12 +43,13 @@ enum Stage {
 }
 
 impl Forwarding {
-    /// Of a call that `line` got from `caller`, with their offer.
-    pub(crate) fn new(line: Line, caller: Caller, offer: Option<Sdp>) -> Self {
+    /// Of a call that `line` got from `caller`, with their offer and what is left of its hops.
+    pub(crate) fn new(line: Line, caller: Caller, offer: Option<Sdp>, hops: u8) -> Self {
         Forwarding {
             line,
             caller,
             offer,
+            hops,
             stage: Stage::Person,
             told_ringing: false,
         }
@@ -212,6 +215,7 @@ impl CallTask {
                 forwarded: Some(Forwarded {
                     by,
                     why: Some(forward.why.word().to_owned()),
+                    hops: Some(forwarding.hops),
                 }),
             }),
             trunk: way.trunk,

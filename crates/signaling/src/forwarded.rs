@@ -29,6 +29,7 @@ fn as_written(record: &OpenRecord, directory: &Directory, rules: &TrunkRules) ->
             display: None,
         },
         why: Some(why.to_owned()),
+        hops: None,
     })
 }
 

@@ -53,6 +53,8 @@ pub(crate) struct Invite {
     pub(crate) account: Option<AccountName>,
     pub(crate) sdp: Option<String>,
     pub(crate) call_id: String,
+    /// What is left of them, should the call go on from here.
+    pub(crate) hops: u8,
 }
 
 /// A call that may begin, once there is a room for it.
@@ -66,6 +68,7 @@ struct Admitted {
     trunk: TrunkName,
     profile: PhoneProfile,
     priority: Priority,
+    hops: u8,
 }
 
 /// Begins the call that an INVITE asks for, or refuses it.
@@ -227,6 +230,7 @@ fn admit(router: &Router, invite: &Invite) -> Result<Admitted, Reason> {
         trunk: invite.trunk.clone(),
         profile: router.settings.profile_of(&invite.trunk),
         priority: directory.priority_of(&invite.to),
+        hops: invite.hops,
     })
 }
 
@@ -429,6 +433,7 @@ fn assemble(
             admitted.line.clone(),
             admitted.caller.clone(),
             admitted.offer.clone(),
+            admitted.hops,
         ))),
         priority: admitted.priority,
         record,

@@ -272,6 +272,7 @@ impl Router {
                 sdp,
                 call_id,
                 replaces,
+                hops,
             } => {
                 let invite = incoming::Invite {
                     trunk,
@@ -281,6 +282,7 @@ impl Router {
                     account,
                     sdp,
                     call_id,
+                    hops,
                 };
                 match replaces {
                     Some(replaced) => self.on_replacing(leg, LegId(replaced.0), invite),

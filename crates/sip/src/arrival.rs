@@ -31,6 +31,7 @@ pub(crate) struct Arrival {
     pub(crate) session: Negotiated,
     /// The leg of ours whose place it is to take.
     pub(crate) replaces: Option<LegId>,
+    pub(crate) hops: u8,
 }
 
 /// How it is refused otherwise.
@@ -66,13 +67,8 @@ pub(crate) fn examine(
         // that is a proxy, one of our accounts calls another one so.
         return Err(plain(StatusCode::LoopDetected));
     }
-    if request
-        .max_forwards_header()
-        .is_ok_and(|max| max.value().trim() == "0")
-    {
-        // We are where the request ends, but the call goes on behind us.
-        return Err(plain(StatusCode::TooManyHops));
-    }
+    // We are where the request ends, but the call goes on behind us.
+    let hops = hops_left(request).ok_or(plain(StatusCode::TooManyHops))?;
     if !accepts_sdp(request) {
         // §21.4.7: whatever we answered with would be SDP.
         return Err(plain(StatusCode::NotAcceptable));
@@ -113,7 +109,17 @@ pub(crate) fn examine(
         offer,
         session,
         replaces,
+        hops,
     })
+}
+
+/// What Max-Forwards leaves to the call behind us (§16.6, RFC 7332): one hop less; `None` where there was none left.
+fn hops_left(request: &Request) -> Option<u8> {
+    let max = request.max_forwards_header();
+    let Ok(max) = max else {
+        return Some(message::MAX_FORWARDS);
+    };
+    max.value().trim().parse::<u8>().ok()?.checked_sub(1)
 }
 
 /// The leg of ours whose place an INVITE is to take (RFC 3891 §3).
@@ -194,6 +200,18 @@ mod tests {
         let request = invite("Require: timer, precondition\r\nRequire: gruu\r\n");
         assert_eq!(unsupported(&request).as_deref(), Some("precondition, gruu"));
         assert_eq!(unsupported(&invite("Require: timer, 100rel\r\n")), None);
+    }
+
+    #[test]
+    fn a_call_that_goes_on_behind_us_has_one_hop_less() {
+        for (max, left) in [
+            ("", Some(70)),
+            ("Max-Forwards: 70\r\n", Some(69)),
+            ("Max-Forwards: 1\r\n", Some(0)),
+            ("Max-Forwards: 0\r\n", None),
+        ] {
+            assert_eq!(hops_left(&invite(max)), left, "{max}");
+        }
     }
 
     #[test]

@@ -134,6 +134,9 @@ pub struct Forwarded {
     pub by: Caller,
     /// Why, in the words of RFC 5806: `no-answer`, `user-busy`, …
     pub why: Option<String>,
+    /// What is left of its Max-Forwards, where it has come a way already
+    /// ([`Happened::Incoming`]); `None`: as much as a new call has.
+    pub hops: Option<u8>,
 }
 
 /// Something that happened on a leg.
@@ -167,6 +170,9 @@ pub enum Happened {
         sdp: Option<String>,
         /// Call-ID, for records and logs.
         call_id: String,
+        /// What Max-Forwards leaves to a call that goes on from here: one less than this one came with (RFC 7332), or
+        /// two lines that forward to each other would never tire.
+        hops: u8,
         /// An established leg of ours, of the same trunk, whose place it is to take (RFC 3891): it is answered at once,
         /// and that one hung up.
         replaces: Option<LegId>,

@@ -45,6 +45,7 @@ fn by_diversion(values: &[&str]) -> Option<Forwarded> {
     Some(Forwarded {
         by: known(&party, is("full") || is("uri"), is("name")),
         why: why.filter(|why| !why.is_empty()),
+        hops: None,
     })
 }
 
@@ -83,6 +84,7 @@ fn by_history(values: &[&str]) -> Option<Forwarded> {
     Some(Forwarded {
         by: known(from, is_withheld, false),
         why: why.as_deref().and_then(named),
+        hops: None,
     })
 }
 

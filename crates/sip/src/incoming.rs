@@ -86,6 +86,7 @@ async fn answer_call(leg: Leg, arrived: Arrival, tx: Transaction) {
         sdp: arrived.offer.clone(),
         call_id: arrived.dialog.call_id.clone(),
         replaces: arrived.replaces,
+        hops: arrived.hops,
     })
     .await;
     let reliable = Reliable::new(Wanted::by(&invite.request), &leg.core.config.timers);

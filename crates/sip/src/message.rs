@@ -17,6 +17,9 @@ pub(crate) const ALLOW: &str =
 /// The one body type we take, by itself or in a multipart.
 pub(crate) const SDP: &str = "application/sdp";
 
+/// What a request of ours has that comes from nowhere else (RFC 3261 §8.1.1.6).
+pub(crate) const MAX_FORWARDS: u8 = 70;
+
 /// The parts of a request that differ from one to the next.
 pub(crate) struct Head<'a> {
     pub(crate) method: Method,
@@ -43,7 +46,7 @@ impl Sender<'_> {
     pub(crate) fn request(&self, head: Head<'_>) -> Request {
         let headers: Headers = vec![
             Header::Via(self.via().into()),
-            Header::MaxForwards(70.into()),
+            Header::MaxForwards(u32::from(MAX_FORWARDS).into()),
             Header::From(head.from.into()),
             Header::To(head.to.into()),
             Header::CallId(head.call_id.into()),

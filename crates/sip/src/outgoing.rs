@@ -244,6 +244,11 @@ pub(crate) fn send_invite(
         call_id: &dialog.call_id,
         cseq,
     });
+    if let Some(hops) = order.forwarded.as_ref().and_then(|before| before.hops) {
+        // RFC 7332: a call that circles between us and a PBX comes to its end.
+        let left = Header::MaxForwards(u32::from(hops).into());
+        request.headers.unique_push(left);
+    }
     for route in &dialog.route_set {
         request.headers.push(Header::Route(route.as_str().into()));
     }

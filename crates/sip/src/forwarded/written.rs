@@ -42,7 +42,7 @@ pub(crate) fn headers(
 }
 
 fn diversion(forwarded: &Forwarded, host: &str) -> String {
-    let Forwarded { by, why } = forwarded;
+    let Forwarded { by, why, .. } = forwarded;
     let privacy = match by.number.is_empty() {
         true => "full",
         false => "off",
@@ -100,6 +100,7 @@ mod tests {
                 display: (!by.is_empty()).then(|| "Zoé".into()),
             },
             why: why.map(Into::into),
+            hops: None,
         };
         let headers = headers(kind, &forwarded, "192.0.2.9", "sip:1003@192.0.2.1:5060");
         let lines = headers.iter().map(|header| format!("{header}\r\n"));

@@ -22,6 +22,7 @@ async fn a_call_is_set_up_and_ended(transport: Transport) {
         sdp,
         call_id,
         replaces: None,
+        hops: 69,
     } = event.what
     else {
         panic!("{event:?}");

@@ -1,9 +1,9 @@
 //! The ways of messages: through NAT, out of the socket that they came in by, in circles, and into dialogs that are over.
 
-use mxtrunk_sip::{Command, Happened, Listener, Transport};
+use mxtrunk_sip::{Caller, Command, Forwarded, Happened, LegId, Listener, Transport, TrunkName};
 use tokio::net::UdpSocket;
 
-use crate::peer::{ANSWER, DEADLINE, Peer, address, config, trunk};
+use crate::peer::{ANSWER, DEADLINE, OFFER, Peer, address, config, trunk};
 use crate::phone::{Message, Phone};
 use crate::wire_out::invited;
 
@@ -70,6 +70,36 @@ async fn an_invite_of_ours_that_comes_back_is_a_loop() {
         matches!(what, Happened::Refused { status: 482, .. }),
         "{what:?}"
     );
+}
+
+#[tokio::test]
+async fn a_call_that_is_forwarded_goes_on_with_one_hop_less_than_it_came_with() {
+    let (phone, mut agent) = Phone::with(|_| {}).await;
+    let invite = phone.invite("");
+    let late = invite.replace("Max-Forwards: 70", "Max-Forwards: 5");
+    phone.say(&late).await;
+    let event = agent.next().await;
+    let Happened::Incoming { hops, .. } = event.what else {
+        panic!("{event:?}");
+    };
+    let forwarded = Forwarded {
+        by: Caller::default(),
+        why: None,
+        hops: Some(hops),
+    };
+    let on = Command::Invite {
+        trunk: TrunkName("peer".into()),
+        to: "1002".into(),
+        from: Caller::default(),
+        account: None,
+        sdp: OFFER.into(),
+        replaces: None,
+        referred_by: None,
+        forwarded: Some(Box::new(forwarded)),
+    };
+    agent.agent.send(LegId(1), on).unwrap();
+    let invite = phone.hear_some("INVITE ").await;
+    assert_eq!(invite.header("Max-Forwards"), Some("4"));
 }
 
 #[tokio::test]
