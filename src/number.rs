@@ -167,7 +167,7 @@ fn way_out<'a>(
     permission: Permission<'_>,
     line: Option<&Line>,
 ) -> anyhow::Result<Option<&'a Trunk>> {
-    let routes = run::routes(config);
+    let routes = config.routes();
     let for_help = matches!(permission, Permission::Emergency);
     let account = line.and_then(|line| line.account.as_ref());
     let ways = routes.ways(account, number.as_str(), for_help);
@@ -211,7 +211,10 @@ fn sent(
 ) -> anyhow::Result<()> {
     let plan = directory.plan();
     let to = rules.dialled(plan, number);
-    let uri = run::trunk_config(trunk)?.request_uri(&to);
+    let config = trunk
+        .for_sip()
+        .map_err(|problem| run::problems(vec![problem]))?;
+    let uri = config.request_uri(&to);
     let uri = uri.context("the trunk has no target")?;
     fact(told, "sent", format!("INVITE {uri}"))?;
     if plan.is_emergency(&to) && !plan.is_emergency(number.as_str()) {

@@ -1,5 +1,5 @@
 //! What changes while the gateway runs. Lines do because the CSV file is another one, or because the HTTP directory says
-//! otherwise; these, and limits, how much is logged and our certificate, because a person asks for it (SIGHUP, `mxtrunk
+//! otherwise; these, and trunks, limits, how much is logged and our certificate, because a person asks for it (SIGHUP, `mxtrunk
 //! reload`). What is new is checked as a whole first; where anything is wrong, all stays as it was.
 //!
 //! [`sources`]: where lines stand; [`knobs`]: what is turned beside them; [`asked`]: who asks, and what they are told.
@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use mxtrunk_signaling::{Change, Peers, lines};
+use mxtrunk_sip::TrunkConfig;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -176,6 +177,7 @@ impl Reloader {
             .map_err(|problems| told(&problems))?;
         let (now, later): (Vec<_>, Vec<_>) = differences.into_iter().partition(|d| d.at_once);
         let directory = next.directory().map_err(|problems| told(&problems))?;
+        let trunks = next.sip_trunks().map_err(|problems| told(&problems))?;
         let change = Change::between(&self.peers.directory.now(), &directory);
         let mut report = Report {
             only_checked: only_check,
@@ -185,11 +187,12 @@ impl Reloader {
         if change.is_any() {
             report.now.push(format!("lines: {change}"));
         }
+        report.now.extend(self.config.other_order(&next));
         if only_check {
             return Ok(report);
         }
         (self.read, self.seen) = (look, look);
-        self.put_in_place(&next, Cause::Asked)
+        self.put_in_place(&next, Cause::Asked, Some(&trunks))
             .await
             .map_err(|error| vec![format!("{error:#}")])?;
         report.now.extend(self.knobs.turn(&next));
@@ -254,7 +257,7 @@ impl Reloader {
                 return false;
             }
         };
-        match self.put_in_place(&next, cause).await {
+        match self.put_in_place(&next, cause, None).await {
             Ok(()) => {
                 self.take_over(next, sources);
                 true
@@ -278,8 +281,15 @@ impl Reloader {
         self.sources = sources;
     }
 
-    async fn put_in_place(&self, next: &Config, cause: Cause) -> anyhow::Result<()> {
+    /// `sip_trunks`: those of `next`, where they may be others than those that there are.
+    async fn put_in_place(
+        &self,
+        next: &Config,
+        cause: Cause,
+        sip_trunks: Option<&[TrunkConfig]>,
+    ) -> anyhow::Result<()> {
         let directory = next.directory().map_err(run::problems)?;
+        let trunks = next.signaling_trunks().map_err(run::problems)?;
         let registrations = next.registrations().map_err(run::problems)?;
         let subscriptions = next.subscriptions().map_err(run::problems)?;
         let change = Change::between(&self.peers.directory.now(), &directory);
@@ -289,10 +299,21 @@ impl Reloader {
             change.removed.len(),
             change.before
         );
-        self.peers
-            .phones
-            .replace_accounts(&registrations, &subscriptions)
-            .context("the accounts cannot be registered so")?;
+        let phones = &self.peers.phones;
+        match sip_trunks {
+            None => phones
+                .replace_accounts(&registrations, &subscriptions)
+                .context("the accounts cannot be registered so")?,
+            Some(sip_trunks) => {
+                let change = phones
+                    .replace(sip_trunks, &registrations, &subscriptions)
+                    .context("the trunks and the accounts at them cannot be so")?;
+                self.knobs.trunks.replace(trunks);
+                if change.is_any() {
+                    info!(%change, "the trunks were read anew: calls over those that were go on");
+                }
+            }
+        }
         self.peers.directory.replace(directory);
         self.peers.app.keep_homes(next.residents());
         info!(

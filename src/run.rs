@@ -6,18 +6,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use mxtrunk_ami::Ami;
-use mxtrunk_call::EarlyMedia;
 use mxtrunk_matrix::{AppService, MatrixConfig, Secret};
-use mxtrunk_media_io::{
-    Codec, CodecPolicy, Fec, IceMode, MediaIo, MediaIoConfig, OpusSettings, PhoneProfile, Ringback,
-    SrtpPolicy,
-};
+use mxtrunk_media_io::{CodecPolicy, Fec, IceMode, MediaIo, MediaIoConfig, OpusSettings, Ringback};
 use mxtrunk_signaling::limits::recall;
 use mxtrunk_signaling::{
-    AtPbx, Inbox, LegIds, LiveDirectory, Numbering, Peers, PresenceSettings, Router, Routes,
-    Settings, Traces, TransferPolicy, keep_history, line_settings, lines, recover, show_presence,
+    AtPbx, Inbox, LegIds, LiveDirectory, LiveTrunks, Numbering, Peers, PresenceSettings, Router,
+    Settings, Traces, keep_history, line_settings, lines, recover, show_presence,
 };
-use mxtrunk_sip::{Credentials, LegId, Listener, SipConfig, TrunkConfig, TrunkName, UserAgent};
+use mxtrunk_sip::{LegId, Listener, SipConfig, UserAgent};
 use mxtrunk_store::Store;
 use mxtrunk_widget::{GatewayLines, Widget, WidgetConfig};
 use tokio::sync::mpsc;
@@ -26,7 +22,6 @@ use tracing::{info, warn};
 
 use crate::admin::{self, Admin};
 use crate::config::media::{self, CodecChoice, Ice};
-use crate::config::sip::{self, Transport};
 use crate::config::{Config, Problem};
 use crate::drain::Drain;
 use crate::log;
@@ -70,6 +65,7 @@ async fn serve(file: &Path, config: &Config, log: log::Knob) -> anyhow::Result<(
     })?;
     tokio::task::spawn_blocking(mxtrunk_signaling::shown_number::prepare);
     let directory = LiveDirectory::new(config.directory().map_err(problems)?);
+    let trunks = LiveTrunks::new(config.signaling_trunks().map_err(problems)?);
     if config.records.push_url().is_some() {
         store.keep_unpushed();
     }
@@ -118,7 +114,7 @@ async fn serve(file: &Path, config: &Config, log: log::Knob) -> anyhow::Result<(
     };
     lines::tell_languages(&peers.app, &peers.line_settings);
     peers.app.keep_homes(config.residents());
-    let settings = settings(config)?;
+    let settings = settings(config, trunks.clone());
     let widget = serve_widget(config, &peers, &stop).await;
     let orphans = recover(&peers, &settings.instance).await;
     info!(
@@ -153,6 +149,7 @@ async fn serve(file: &Path, config: &Config, log: log::Knob) -> anyhow::Result<(
         log,
         phones: peers.phones.clone(),
         admission: admission.clone(),
+        trunks: trunks.clone(),
     };
     let reloader = Reloader::new(file, config.clone(), sources, peers.clone(), knobs);
     let reload = reloader.asks();
@@ -166,7 +163,7 @@ async fn serve(file: &Path, config: &Config, log: log::Knob) -> anyhow::Result<(
         Some(ami) => {
             let at_pbx = AtPbx {
                 ami: Ami::start(ami, ami_stop.child_token()),
-                settings: config.at_pbx().map_err(problems)?,
+                settings: config.at_pbx(trunks.clone()),
                 peers: peers.clone(),
             };
             Some(tokio::spawn(
@@ -174,7 +171,7 @@ async fn serve(file: &Path, config: &Config, log: log::Knob) -> anyhow::Result<(
             ))
         }
     };
-    let codes = config.feature_codes().map_err(problems)?;
+    let codes = config.feature_codes(trunks.clone());
     let codes = (!codes.is_empty()).then(|| {
         let dialling = codes.keep(peers.clone(), router.occupancy(), leg_ids, telling.clone());
         tokio::spawn(dialling)
@@ -252,9 +249,7 @@ async fn serve_widget(config: &Config, peers: &Peers, stop: &CancellationToken) 
         proxies: config.widget.proxies.clone(),
         requests_per_second: config.widget.requests_per_second,
     };
-    let trunks = config.trunks.iter();
-    let trunks = trunks.map(|trunk| TrunkName(trunk.name.clone()));
-    let lines = GatewayLines::new(peers.clone(), trunks.collect());
+    let lines = GatewayLines::new(peers.clone());
     match Widget::start(widget, Arc::new(lines), stop.clone()).await {
         Ok(served) => Some(served),
         Err(error) => {
@@ -305,43 +300,14 @@ impl Signals {
     }
 }
 
-fn settings(config: &Config) -> anyhow::Result<Settings> {
-    Ok(Settings {
-        routes: routes(config),
-        profiles: config
-            .trunks
-            .iter()
-            .map(|trunk| (TrunkName(trunk.name.clone()), profile(trunk)))
-            .collect(),
-        early_media: config
-            .trunks
-            .iter()
-            .map(|trunk| (TrunkName(trunk.name.clone()), early_media(trunk)))
-            .collect(),
-        transfers: config
-            .trunks
-            .iter()
-            .map(|trunk| (TrunkName(trunk.name.clone()), transfers(trunk)))
-            .collect(),
-        rules: config
-            .trunks
-            .iter()
-            .map(|trunk| {
-                let rules = trunk.rules().map_err(problems)?;
-                Ok((TrunkName(trunk.name.clone()), rules))
-            })
-            .collect::<anyhow::Result<_>>()?,
-        shows_line: config
-            .trunks
-            .iter()
-            .filter(|trunk| trunk.forwarded_caller == sip::ForwardedCaller::Line)
-            .map(|trunk| TrunkName(trunk.name.clone()))
-            .collect(),
+fn settings(config: &Config, trunks: LiveTrunks) -> Settings {
+    Settings {
+        trunks,
         timings: config.calls.timings(),
         max_calls: config.media.max_calls,
         join_wait: Duration::from_secs(config.matrix.join_seconds),
         instance: config.store.instance.clone(),
-    })
+    }
 }
 
 fn presence(config: &Config) -> PresenceSettings {
@@ -349,11 +315,6 @@ fn presence(config: &Config) -> PresenceSettings {
         language: config.matrix.language.into(),
         again_every: config.presence.again_every(),
     }
-}
-
-/// Which trunks outgoing calls take.
-pub(crate) fn routes(config: &Config) -> Routes {
-    Routes(config.trunks.iter().map(sip::Trunk::route).collect())
 }
 
 fn matrix_config(config: &Config) -> anyhow::Result<MatrixConfig> {
@@ -393,16 +354,12 @@ fn sip_config(
         .listen
         .iter()
         .map(|listen| Listener {
-            transport: transport(listen.transport),
+            transport: listen.transport.into(),
             bind: listen.address,
             advertise: config.sip.advertise,
         })
         .collect();
-    let trunks = config
-        .trunks
-        .iter()
-        .map(trunk_config)
-        .collect::<Result<_, _>>()?;
+    let trunks = config.sip_trunks().map_err(problems)?;
     let ids = leg_ids.clone();
     let mut sip = SipConfig::new(listeners, trunks, Arc::new(move || LegId(ids.next().0)));
     sip.user_agent.clone_from(&config.sip.user_agent);
@@ -421,87 +378,6 @@ fn sip_config(
     let traces = traces.clone();
     sip.tap = Some(Arc::new(move |seen| traces.sip(seen)));
     Ok(sip)
-}
-
-pub(crate) fn trunk_config(trunk: &sip::Trunk) -> anyhow::Result<TrunkConfig> {
-    let password = trunk
-        .password()
-        .map_err(|problem| problems(vec![problem]))?;
-    let mut config = TrunkConfig::nowhere(&trunk.name);
-    (config.targets, config.names) = trunk.targets();
-    config.tls = trunk.tls().map_err(|problem| problems(vec![problem]))?;
-    config.transport = transport(trunk.transport);
-    if !trunk.allow.is_empty() {
-        config.allow.clone_from(&trunk.allow);
-    }
-    config.auth = trunk
-        .username
-        .clone()
-        .zip(password)
-        .map(|(username, password)| Credentials {
-            username,
-            password: password.reveal().to_owned(),
-            realm: trunk.realm.clone(),
-        });
-    config.require_auth = trunk
-        .required_auth()
-        .map_err(|problem| problems(vec![problem]))?;
-    config.from_domain.clone_from(&trunk.domain);
-    config.options_every = Duration::from_secs(trunk.options_seconds);
-    config.options_down_after = trunk.options_down_after;
-    config.options_up_after = trunk.options_up_after;
-    config.max_calls = trunk.max_calls;
-    config.new_calls_per_second = trunk.new_calls_per_second;
-    config.headers = trunk.headers().map_err(|problem| problems(vec![problem]))?;
-    config.answer_within = Duration::from_secs(trunk.answer_within_seconds);
-    config.session_expires = Duration::from_secs(trunk.session_seconds);
-    config.trust_identity = trunk.trust_identity;
-    config.identity = trunk.identity;
-    config.forwarded = trunk.forwarded;
-    Ok(config)
-}
-
-fn profile(trunk: &sip::Trunk) -> PhoneProfile {
-    let codec = |codec: &sip::Codec| match codec {
-        sip::Codec::Opus => Codec::Opus,
-        sip::Codec::G722 => Codec::G722,
-        sip::Codec::Pcmu => Codec::Pcmu,
-        sip::Codec::Pcma => Codec::Pcma,
-    };
-    PhoneProfile {
-        codecs: trunk.codecs.iter().map(codec).collect(),
-        srtp: match trunk.srtp {
-            sip::Srtp::Off => SrtpPolicy::Off,
-            sip::Srtp::Offered => SrtpPolicy::Offered,
-            sip::Srtp::Required => SrtpPolicy::Required,
-        },
-        nat: match trunk.nat {
-            true => trunk.addresses(),
-            false => Vec::new(),
-        },
-    }
-}
-
-fn early_media(trunk: &sip::Trunk) -> EarlyMedia {
-    match trunk.early_media {
-        sip::EarlyMedia::Connect => EarlyMedia::Connect,
-        sip::EarlyMedia::Ignore => EarlyMedia::Ignore,
-    }
-}
-
-fn transfers(trunk: &sip::Trunk) -> TransferPolicy {
-    match trunk.transfer {
-        sip::Transfer::Refer => TransferPolicy::Refer,
-        sip::Transfer::Bridge => TransferPolicy::Bridge,
-    }
-}
-
-fn transport(transport: Transport) -> mxtrunk_sip::Transport {
-    match transport {
-        Transport::Udp => mxtrunk_sip::Transport::Udp,
-        Transport::Tcp => mxtrunk_sip::Transport::Tcp,
-        Transport::Tls => mxtrunk_sip::Transport::Tls,
-    }
 }
 
 pub(crate) fn problems(problems: Vec<Problem>) -> anyhow::Error {

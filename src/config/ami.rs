@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mxtrunk_ami::{AmiConfig, AmiTls, Secret};
-use mxtrunk_signaling::{AtPbxSettings, Families, is_on};
+use mxtrunk_signaling::{AtPbxSettings, Families, LiveTrunks, is_on};
 use mxtrunk_sip::TrunkName;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -232,18 +232,11 @@ impl Ami {
 }
 
 impl Config {
-    /// What stands where at the PBX.
-    ///
-    /// # Errors
-    /// What is wrong with the rules of a trunk.
-    pub(crate) fn at_pbx(&self) -> Result<AtPbxSettings, Vec<Problem>> {
+    /// What stands where at the PBX, which writes numbers as its trunk does.
+    pub(crate) fn at_pbx(&self, trunks: LiveTrunks) -> AtPbxSettings {
         let set = |text: &String| (!text.is_empty()).then(|| text.clone());
         let ami = &self.ami;
-        let rules = self.trunks.iter().map(|trunk| {
-            let name = TrunkName(trunk.name.clone());
-            Ok::<_, Vec<Problem>>((name, trunk.rules()?))
-        });
-        Ok(AtPbxSettings {
+        AtPbxSettings {
             trunk: ami.trunk.clone().map(TrunkName),
             families: Families {
                 do_not_disturb: set(&ami.do_not_disturb),
@@ -254,8 +247,8 @@ impl Config {
             do_not_disturb_on: ami.do_not_disturb_on.clone(),
             do_not_disturb_state: set(&ami.do_not_disturb_state),
             busy_state: set(&ami.busy_state),
-            rules: rules.collect::<Result<_, _>>()?,
-        })
+            trunks,
+        }
     }
 }
 

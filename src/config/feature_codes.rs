@@ -1,6 +1,6 @@
 //! `[feature_codes]`: what is dialled at a PBX that has no manager interface for us.
 
-use mxtrunk_signaling::{FeatureCodes as Codes, Switch};
+use mxtrunk_signaling::{FeatureCodes as Codes, LiveTrunks, Switch};
 use mxtrunk_sip::TrunkName;
 use serde::Deserialize;
 
@@ -104,25 +104,18 @@ impl FeatureCodes {
 }
 
 impl Config {
-    /// What is dialled at the PBX.
-    ///
-    /// # Errors
-    /// What is wrong with the rules of a trunk.
-    pub(crate) fn feature_codes(&self) -> Result<Codes, Vec<Problem>> {
+    /// What is dialled at the PBX, which writes numbers as its trunk does.
+    pub(crate) fn feature_codes(&self, trunks: LiveTrunks) -> Codes {
         let codes = &self.feature_codes;
         let switch = |pair: &Option<Pair>| pair.as_ref().map(Pair::switch);
-        let rules = self.trunks.iter().map(|trunk| {
-            let name = TrunkName(trunk.name.clone());
-            Ok::<_, Vec<Problem>>((name, trunk.rules()?))
-        });
-        Ok(Codes {
+        Codes {
             trunk: codes.trunk.clone().map(TrunkName),
             do_not_disturb: switch(&codes.do_not_disturb),
             forward_always: switch(&codes.forward_always),
             forward_busy: switch(&codes.forward_busy),
             forward_no_answer: switch(&codes.forward_no_answer),
-            rules: rules.collect::<Result<_, _>>()?,
-        })
+            trunks,
+        }
     }
 }
 
@@ -142,9 +135,10 @@ mod tests {
     #[test]
     fn nothing_is_dialled_unless_codes_are_given() {
         let config = Config::parse(SHIPPED).expect("sound");
-        assert!(config.feature_codes().expect("sound").is_empty());
+        let codes = |config: Config| config.feature_codes(LiveTrunks::default());
+        assert!(codes(config).is_empty());
         let config = Config::parse(&with("do_not_disturb = { on = \"*78\", off = \"*79\" }"));
-        let codes = config.expect("sound").feature_codes().expect("sound");
+        let codes = codes(config.expect("sound"));
         assert!(!codes.is_empty());
         let switch = codes.do_not_disturb.expect("set");
         assert_eq!((&*switch.on, &*switch.off), ("*78", "*79"));

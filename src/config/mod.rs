@@ -22,6 +22,7 @@ pub(crate) mod sources;
 mod subscribe;
 mod targets;
 mod tls;
+mod trunks;
 mod widget;
 mod written;
 
@@ -311,7 +312,7 @@ impl Config {
     }
 
     /// The same with what of another one holds at once (and `written::Written::holds_at_once` says so): its lines and
-    /// sources, its way to write numbers, limits, how much is logged, and our certificate.
+    /// sources, its trunks, its way to write numbers, limits, how much is logged, and our certificate.
     ///
     /// # Errors
     /// With every problem found.
@@ -325,15 +326,10 @@ impl Config {
         config.log.level = other.log.level;
         config.media.max_calls = other.media.max_calls;
         config.sip.take_over(&other.sip);
-        for trunk in &mut config.trunks {
-            let mut others = other.trunks.iter();
-            if let Some(other) = others.find(|other| other.name == trunk.name) {
-                trunk.max_calls = other.max_calls;
-                trunk.new_calls_per_second = other.new_calls_per_second;
-            }
-        }
+        config.trunks.clone_from(&other.trunks);
         config.written.take_over(&other.written);
-        let problems = config.line_problems();
+        let mut problems = config.line_problems();
+        problems.extend(config.unheard_trunks());
         match problems.is_empty() {
             true => Ok(config),
             false => Err(problems),

@@ -21,6 +21,26 @@ pub(crate) struct Difference {
     pub(crate) is_of_a_line: bool,
 }
 
+/// What of a trunk can be told to whoever reads what has changed. The rest has passwords in it, or headers that serve as such.
+const SHOWN: [&str; 16] = [
+    "target",
+    "targets",
+    "prefixes",
+    "transport",
+    "allow",
+    "domain",
+    "options_seconds",
+    "max_calls",
+    "new_calls_per_second",
+    "answer_within_seconds",
+    "session_seconds",
+    "codecs",
+    "srtp",
+    "nat",
+    "early_media",
+    "transfer",
+];
+
 /// What is the same in each entry of a list of tables, and tells them apart.
 const NAMES: [&str; 2] = ["user", "name"];
 
@@ -40,22 +60,33 @@ impl Written {
     /// What another one says otherwise, in the order of the keys.
     pub(crate) fn differences(&self, other: &Written) -> Vec<Difference> {
         let all: BTreeSet<_> = self.0.keys().chain(other.0.keys()).collect();
+        // A trunk that comes or goes is one thing, and has a name.
+        let is_of_one_file = |path: &Vec<String>| match &path[..] {
+            [section, name, _, ..] if section == "trunk" => {
+                self.has_trunk(name) != other.has_trunk(name)
+            }
+            _ => false,
+        };
+        let is_its_name = |path: &Vec<String>| path.len() == 3 && path[2] == "name";
         let differing = all
             .into_iter()
-            .filter(|path| self.0.get(*path) != other.0.get(*path));
+            .filter(|path| self.0.get(*path) != other.0.get(*path))
+            .filter(|path| !is_of_one_file(path) || is_its_name(path));
         let difference = |path: &Vec<String>| {
             let keys: Vec<&str> = path.iter().map(String::as_str).collect();
             let at_once = self.holds_at_once(&keys) && other.holds_at_once(&keys);
-            let shows = at_once && matches!(keys[0], "log" | "sip" | "media" | "trunk" | "limits");
+            let shows = at_once && shows_itself(&keys);
             let value = |written: &Written| match written.0.get(path) {
                 Some(value) => value.clone(),
                 None => "not set".to_owned(),
             };
             let name = keys.join(".");
             Difference {
-                told: match shows {
-                    true => format!("{name}: {} → {}", value(self), value(other)),
-                    false => name,
+                told: match (is_of_one_file(path), self.0.contains_key(path), shows) {
+                    (true, true, _) => format!("trunk.{}: removed", keys[1]),
+                    (true, false, _) => format!("trunk.{}: added", keys[1]),
+                    (false, _, true) => format!("{name}: {} → {}", value(self), value(other)),
+                    (false, _, false) => name,
                 },
                 at_once,
                 is_of_a_line: keys[0] == "line",
@@ -82,14 +113,13 @@ impl Written {
     /// [`super::Config::taking_over`] says what does.
     fn holds_at_once(&self, keys: &[&str]) -> bool {
         match keys {
-            ["line" | "directory" | "numbers" | "limits", ..] | ["log", "level"] => true,
+            ["line" | "trunk" | "directory" | "numbers" | "limits", ..] | ["log", "level"] => true,
             ["sip", "ban", ..]
             | [
                 "sip",
                 "messages_per_second" | "max_calls" | "tls_certificate" | "tls_key",
             ]
             | ["media", "max_calls"] => true,
-            ["trunk", name, "max_calls" | "new_calls_per_second"] => self.has_trunk(name),
             _ => false,
         }
     }
@@ -118,6 +148,15 @@ impl Written {
             }
             value => _ = self.0.insert(path, value.to_string()),
         }
+    }
+}
+
+/// Whether the value of a key can be told: it is no secret, and nobody's number.
+fn shows_itself(keys: &[&str]) -> bool {
+    match keys {
+        ["log" | "sip" | "media" | "limits", ..] => true,
+        ["trunk", _, key] => SHOWN.contains(key),
+        _ => false,
     }
 }
 
@@ -173,7 +212,7 @@ mod tests {
             .replace("2001", "2002")
             .replace("07:00", "08:00");
         let (now, later) = told(&after);
-        assert_eq!(now.len(), 4, "{now:?}");
+        assert_eq!(now.len(), 6, "{now:?}");
         let night = &now[0];
         assert!(night.starts_with("limits.night: [{"), "{night}");
         assert!(
@@ -182,18 +221,23 @@ mod tests {
         );
         assert_eq!(now[1], "line.@alice:x.extension");
         assert_eq!(now[2], "log.level: \"info\" → \"debug\"");
-        assert_eq!(now[3], "trunk.pbx.max_calls: 10 → 20");
-        let expected = ["matrix.as_token", "trunk.pbx.codecs", "trunk.pbx.password"];
-        assert_eq!(later, expected);
+        let codecs = "trunk.pbx.codecs: not set → [\"pcmu\"]";
+        let expected = [codecs, "trunk.pbx.max_calls: 10 → 20", "trunk.pbx.password"];
+        assert_eq!(now[3..], expected);
+        assert_eq!(later, ["matrix.as_token"]);
         assert_eq!(told(BEFORE), (Vec::new(), Vec::new()));
     }
 
     #[test]
-    fn a_trunk_that_comes_or_goes_does_so_with_the_next_start_and_its_order_is_nothing() {
+    fn a_trunk_that_comes_or_goes_is_told_in_a_word_and_its_order_is_nothing() {
         let another = "[[trunk]]\nname = \"carrier\"\nmax_calls = 5\n";
-        let (now, later) = told(&format!("{BEFORE}\n{another}"));
-        assert!(now.is_empty(), "{now:?}");
-        assert_eq!(later, ["trunk.carrier.max_calls", "trunk.carrier.name"]);
+        let both = format!("{BEFORE}\n{another}");
+        let (now, later) = told(&both);
+        assert!(later.is_empty(), "{later:?}");
+        assert_eq!(now, ["trunk.carrier: added"]);
+        let gone = written(&both).differences(&written(BEFORE));
+        assert_eq!(gone.len(), 1, "{gone:?}");
+        assert_eq!(gone[0].told, "trunk.carrier: removed");
         let own = "[[trunk]]\n        name = \"pbx\"";
         let first = BEFORE.replace(own, &format!("{another}{own}"));
         let last = format!("{BEFORE}\n{another}");
@@ -209,7 +253,7 @@ mod tests {
         held.take_over(&written(&after));
         let left = held.differences(&written(&after));
         let left: Vec<_> = left.iter().map(|found| found.told.as_str()).collect();
-        assert_eq!(left, ["matrix.as_token", "trunk.pbx.password"]);
+        assert_eq!(left, ["matrix.as_token"]);
         held.take_over(&written(&BEFORE.replace("level = \"info\"", "")));
         assert_eq!(
             held.differences(&written(BEFORE))[0].told,

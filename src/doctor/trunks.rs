@@ -8,7 +8,6 @@ use mxtrunk_sip::{Answered, ProbeError, probe};
 use super::report::Report;
 use crate::config::Config;
 use crate::config::sip::{Codec, Trunk};
-use crate::run::trunk_config;
 
 /// A certificate that holds for less is to be told of, in days.
 const SOON: i64 = 21;
@@ -16,10 +15,10 @@ const SOON: i64 = 21;
 pub(super) async fn check(config: &Config, report: &mut Report) {
     for trunk in &config.trunks {
         let what = format!("trunk {:?}", trunk.name);
-        let ready = match trunk_config(trunk) {
+        let ready = match trunk.for_sip() {
             Ok(ready) => ready,
             Err(error) => {
-                report.fail(&what, format!("{error:#}"), "mend its [[trunk]]");
+                report.fail(&what, error.to_string(), "mend its [[trunk]]");
                 continue;
             }
         };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mxtrunk_signaling::Admission;
+use mxtrunk_signaling::{Admission, LiveTrunks};
 use mxtrunk_sip::{SipLimits, TrunkLimits, TrunkName, UserAgent};
 use tracing::warn;
 
@@ -14,6 +14,7 @@ pub(crate) struct Knobs {
     pub(crate) log: log::Knob,
     pub(crate) phones: UserAgent,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) trunks: LiveTrunks,
 }
 
 impl Knobs {

@@ -189,22 +189,22 @@ impl CallTask {
         let charge = way.charge(router, &directory)?;
         let settings = self.peers.line_settings.of(&line.user);
         let by = caller_of(line, &settings, Priority::Normal);
-        let from = match router.settings.shows_line.contains(&way.trunk) {
+        let trunk = router.settings.trunks.now().of(&way.trunk);
+        let from = match trunk.shows_line {
             true => by.clone(),
             false => forwarding.caller.clone(),
         };
         // As the trunk writes numbers.
-        let rules = router.settings.rules_of(&way.trunk);
         let plan = directory.plan();
         let number = plan.normalise(&by.number);
-        let number = number.map(|number| rules.dialled(plan, &number));
+        let number = number.map(|number| trunk.rules.dialled(plan, &number));
         let by = Caller {
             number: number.unwrap_or_default(),
             display: by.display,
         };
         let phone = PhoneLeg {
             id: router.leg_ids.next(),
-            profile: router.settings.profile_of(&way.trunk),
+            profile: trunk.profile,
             target: Some(SipTarget {
                 trunk: way.trunk.clone(),
                 to: way.sent,

@@ -26,7 +26,7 @@
 //! - [`limits`]: what keeps a line from costing a fortune;
 //! - [`commands`]: how people set it in a chat; [`own_line`]: what a person sees of their line;
 //! - [`lines`]: what a new directory changes; [`overview`]: how each line stands;
-//! - [`routes`]: which trunk a call takes on its way out;
+//! - [`trunks`]: what is known of each; [`routes`]: which one a call takes on its way out;
 //! - [`rules`]: how a trunk writes numbers, where it is not as the site does.
 
 mod admission;
@@ -69,9 +69,9 @@ mod tally;
 pub mod trace;
 mod transfer;
 pub mod treatment;
+mod trunks;
 mod unheard;
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,6 +98,7 @@ pub use routes::{Route, Routes};
 pub use rules::{Rule, Rules, TrunkRules};
 pub use tally::Tally;
 pub use trace::Traces;
+pub use trunks::{LiveTrunks, TransferPolicy, TrunkSettings, Trunks};
 
 /// The other sides of the house, as signaling calls them.
 #[derive(Clone)]
@@ -125,18 +126,8 @@ pub struct Peers {
 /// What signaling can be told.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The trunks that outgoing calls take.
-    pub routes: Routes,
-    /// What the phones behind each trunk can do; the default for one that is not named.
-    pub profiles: HashMap<TrunkName, PhoneProfile>,
-    /// What becomes of sound that each trunk sends before the answer; it is heard on one that is not named.
-    pub early_media: HashMap<TrunkName, EarlyMedia>,
-    /// Who transfers a person's calls on each trunk; its PBX on one that is not named.
-    pub transfers: HashMap<TrunkName, TransferPolicy>,
-    /// How each trunk writes numbers; as the site does for one that is not named.
-    pub rules: HashMap<TrunkName, TrunkRules>,
-    /// Those over which a forwarded call shows the number of the line that forwards it, and not the caller's.
-    pub shows_line: HashSet<TrunkName>,
+    /// The trunks.
+    pub trunks: LiveTrunks,
     /// How long a call waits for what.
     pub timings: mxtrunk_call::Timings,
     /// Calls at once; emergency calls come on top.
@@ -148,35 +139,21 @@ pub struct Settings {
     pub instance: String,
 }
 
-/// Who puts another party in the place of a person that hands a call on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TransferPolicy {
-    /// The PBX, asked by REFER: its telephones then talk without us, and it knows who talks to whom. The gateway, where
-    /// the PBX will not.
-    #[default]
-    Refer,
-    /// The gateway, which stays between the two telephones.
-    Bridge,
-}
-
 impl Settings {
     fn profile_of(&self, trunk: &TrunkName) -> PhoneProfile {
-        self.profiles.get(trunk).cloned().unwrap_or_default()
+        self.trunks.now().of(trunk).profile
     }
 
     fn early_media_of(&self, trunk: &TrunkName) -> EarlyMedia {
-        self.early_media
-            .get(trunk)
-            .copied()
-            .unwrap_or(EarlyMedia::Connect)
+        self.trunks.now().of(trunk).early_media
     }
 
     fn transfers_of(&self, trunk: &TrunkName) -> TransferPolicy {
-        self.transfers.get(trunk).copied().unwrap_or_default()
+        self.trunks.now().of(trunk).transfers
     }
 
     fn rules_of(&self, trunk: &TrunkName) -> TrunkRules {
-        self.rules.get(trunk).cloned().unwrap_or_default()
+        self.trunks.now().of(trunk).rules
     }
 }
 

@@ -161,11 +161,12 @@ pub(crate) fn ways(
     let number = directory.dialled_by(line, dialled)?;
     let for_help = plan.is_emergency(number.as_str());
     let own = line.account.as_ref();
-    let trunks = settings.routes.ways(own, number.as_str(), for_help);
-    let mut ways: Vec<(Chosen, TrunkStanding)> = trunks
+    let trunks = settings.trunks.now();
+    let names = trunks.routes.ways(own, number.as_str(), for_help);
+    let mut ways: Vec<(Chosen, TrunkStanding)> = names
         .into_iter()
         .map(|trunk| {
-            let sent = settings.rules_of(trunk).dialled(plan, &number);
+            let sent = trunks.of(trunk).rules.dialled(plan, &number);
             let chosen = Chosen {
                 line: line.clone(),
                 number: number.clone(),
@@ -329,10 +330,8 @@ impl Invited {
         let directory = router.peers.directory.now();
         let line = directory.line_of(&self.event.sender);
         let account = line.and_then(|line| line.account.as_ref());
-        let ways = router
-            .settings
-            .routes
-            .ways(account, &self.event.number, false);
+        let trunks = router.settings.trunks.now();
+        let ways = trunks.routes.ways(account, &self.event.number, false);
         let first = ways.first().map(|trunk| (*trunk).clone());
         first.unwrap_or_else(|| TrunkName("-".to_owned()))
     }

@@ -1,7 +1,7 @@
 //! What a person sees of their own line, for the widget: how it stands, what is set, the last calls.
 
 use mxtrunk_matrix::catalogue::Language;
-use mxtrunk_sip::{Standing, TrunkName};
+use mxtrunk_sip::Standing;
 use mxtrunk_store::{CallRecord, Direction, LineSettings, Stage, StoreError};
 use serde::Serialize;
 
@@ -106,15 +106,11 @@ pub struct OwnLine {
     pub calls: Vec<RecentCall>,
 }
 
-/// How a line stands now. `trunks` are all that there are.
+/// How a line stands now.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn own_line(
-    peers: &Peers,
-    line: &Line,
-    trunks: &[TrunkName],
-) -> Result<OwnLine, StoreError> {
+pub async fn own_line(peers: &Peers, line: &Line) -> Result<OwnLine, StoreError> {
     let language = peers.app.language_of(&line.user);
     let mut calls = Vec::new();
     for record in peers.store.records_of(line.user.as_str(), CALLS).await? {
@@ -124,17 +120,16 @@ pub async fn own_line(
         extension: line.extension.to_string(),
         did: line.did.as_ref().map(ToString::to_string),
         name: line.name.clone(),
-        reached: reached(peers, line, trunks),
+        reached: reached(peers, line),
         in_call: peers.store.is_in_call(line.user.as_str()).await?,
         settings: Held::of(peers.line_settings.of(&line.user), language),
         calls,
     })
 }
 
-fn reached(peers: &Peers, line: &Line, trunks: &[TrunkName]) -> Reached {
+fn reached(peers: &Peers, line: &Line) -> Reached {
     let Some(account) = &line.account else {
-        let is_up = |trunk| peers.phones.trunk_is_up(trunk);
-        return match trunks.iter().any(is_up) {
+        return match peers.phones.trunks().iter().any(|trunk| trunk.is_up) {
             true => Reached::Trunk,
             false => Reached::Down,
         };

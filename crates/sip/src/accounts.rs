@@ -1,4 +1,5 @@
-//! The accounts and subscriptions of a user agent as a whole: whether they can be, and others in their place while it runs.
+//! The trunks, accounts and subscriptions of a user agent as a whole: whether they can be, and others in their place while it
+//! runs.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
@@ -6,47 +7,63 @@ use std::sync::Arc;
 
 use crate::config::{AccountName, TrunkConfig, TrunkName};
 use crate::core::Core;
+use crate::names::Resolver;
 use crate::refused::StartError;
 use crate::registration::{self, Account, RegistrationConfig};
 use crate::subscription::{self, Interest, SubscriptionConfig};
 use crate::target::Hop;
+use crate::trunk::Trunk;
+use crate::trunks::{self, TrunkChange};
 use crate::user_agent::UserAgent;
 
 impl UserAgent {
-    /// Puts other accounts and subscriptions in the place of those that there
-    /// are. One whose configuration is the same stays as it is, registered and
-    /// undisturbed; one that is no more is taken back politely, and a changed
-    /// one is registered anew after that. Calls that are up go on.
+    /// Puts other trunks, accounts and subscriptions in the place of those
+    /// that there are. One whose configuration is the same stays as it is,
+    /// undisturbed; an account that is no more is taken back politely, and a
+    /// changed one, or one at a changed trunk, is registered anew after that.
+    /// Calls that are up go on, over trunks that are no more, too. Limits of
+    /// trunks are [`UserAgent::limit`]'s.
     ///
     /// # Errors
-    /// As [`UserAgent::start`] has for accounts and subscriptions; all stays as
-    /// it was then.
-    pub fn replace_accounts(
+    /// As [`UserAgent::start`] has; all stays as it was then.
+    pub fn replace(
         &self,
+        trunks: &[TrunkConfig],
         registrations: &[RegistrationConfig],
         subscriptions: &[SubscriptionConfig],
-    ) -> Result<(), StartError> {
+    ) -> Result<TrunkChange, StartError> {
         let core = &self.core;
-        let trunks = &core.config.trunks;
         let is_served = |trunk: &TrunkConfig, address: SocketAddr| {
             let transport = trunk.transport;
             let hop = Hop { transport, address };
             core.listeners.iter().any(|listener| listener.serves(hop))
         };
-        check(trunks, registrations, subscriptions, is_served)?;
-        for (name, trunk) in &core.trunks {
-            trunk.move_behind(proxies(name, registrations));
+        let has_listener = |transport| {
+            let mut listeners = core.listeners.iter();
+            listeners.any(|listener| listener.transport == transport)
+        };
+        trunks::check(trunks, &is_served, has_listener)?;
+        check(trunks, registrations, subscriptions, &is_served)?;
+        let resolver = Resolver::of(trunks, &core.config.nameservers)?;
+        let make = |config: &TrunkConfig| Arc::new(Trunk::behind(Vec::new(), config.clone()));
+        let (change, new) = core.trunks.replace(trunks, make);
+        for trunk in core.trunks.configured() {
+            trunk.move_behind(proxies(&trunk.config.name, registrations));
         }
         core.admission.learn_addresses();
-        let changed = core.accounts.replace(registrations);
-        let has_new_account = |config: &SubscriptionConfig| {
+        for trunk in new {
+            trunks::keep(core, &trunk, resolver.as_ref());
+        }
+        let is_elsewhere = |trunk: &TrunkName| change.concerns(trunk);
+        let changed = core.accounts.replace(registrations, is_elsewhere);
+        let is_made_anew = |config: &SubscriptionConfig| {
             let name = config.account.as_ref();
             let is_new = |account: &Account| {
                 account.config.trunk == config.trunk && Some(&account.config.contact) == name
             };
-            changed.come.iter().any(|(account, _)| is_new(account))
+            is_elsewhere(&config.trunk) || changed.come.iter().any(|(account, _)| is_new(account))
         };
-        let told = core.subscriptions.replace(subscriptions, has_new_account);
+        let told = core.subscriptions.replace(subscriptions, is_made_anew);
         for gone in changed.gone {
             gone.leaving.cancel();
         }
@@ -56,6 +73,21 @@ impl UserAgent {
         for interest in told {
             keep_told(core, interest);
         }
+        Ok(change)
+    }
+
+    /// The same, with the trunks as they are.
+    ///
+    /// # Errors
+    /// As [`UserAgent::replace`] has.
+    pub fn replace_accounts(
+        &self,
+        registrations: &[RegistrationConfig],
+        subscriptions: &[SubscriptionConfig],
+    ) -> Result<(), StartError> {
+        let trunks = self.core.trunks.configured();
+        let trunks: Vec<_> = trunks.iter().map(|trunk| trunk.config.clone()).collect();
+        self.replace(&trunks, registrations, subscriptions)?;
         Ok(())
     }
 }
@@ -90,7 +122,7 @@ pub(crate) fn check(
     trunks: &[TrunkConfig],
     registrations: &[RegistrationConfig],
     subscriptions: &[SubscriptionConfig],
-    is_served: impl Fn(&TrunkConfig, SocketAddr) -> bool,
+    is_served: &impl Fn(&TrunkConfig, SocketAddr) -> bool,
 ) -> Result<(), StartError> {
     let mut users = HashSet::new();
     for account in registrations {

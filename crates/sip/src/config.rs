@@ -376,6 +376,16 @@ impl TrunkConfig {
         }
     }
 
+    /// Whether it is as another one, whatever the limits of both say.
+    pub(crate) fn is_same_but_for_limits(&self, other: &Self) -> bool {
+        let limited_alike = Self {
+            max_calls: self.max_calls,
+            new_calls_per_second: self.new_calls_per_second,
+            ..other.clone()
+        };
+        *self == limited_alike
+    }
+
     /// What its accounts belong to: where nothing else is set, the one name
     /// that it is known by.
     pub(crate) fn domain(&self) -> Option<&str> {

@@ -1,6 +1,5 @@
 //! What every leg shares: the endpoint, the trunks, the register of legs.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use tracing::debug;
 
-use crate::config::{Credentials, SipConfig, Transport, TrunkName};
+use crate::config::{Credentials, SipConfig, Transport};
 use crate::event::Event;
 use crate::fence::Admission;
 use crate::legs::Legs;
@@ -26,6 +25,7 @@ use crate::subscription::Subscriptions;
 use crate::tap;
 use crate::target::Hop;
 use crate::trunk::Trunk;
+use crate::trunks::Trunks;
 
 /// A listener that is bound.
 pub(crate) struct Bound {
@@ -61,7 +61,7 @@ pub(crate) struct Core {
     pub(crate) endpoint: EndpointInnerRef,
     pub(crate) listeners: Vec<Bound>,
     pub(crate) streams: Arc<Streams>,
-    pub(crate) trunks: HashMap<TrunkName, Arc<Trunk>>,
+    pub(crate) trunks: Arc<Trunks>,
     pub(crate) accounts: Accounts,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) legs: Arc<Legs>,

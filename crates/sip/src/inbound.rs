@@ -34,7 +34,7 @@ fn take(core: &Arc<Core>, mut tx: Transaction) {
         return;
     };
     let source = hop.address;
-    let Some(trunk) = core.admission.trunk_of(hop).cloned() else {
+    let Some(trunk) = core.admission.trunk_of(hop) else {
         return;
     };
     // Answers go where the request came from (RFC 3581), whatever its Via

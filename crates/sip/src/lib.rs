@@ -61,6 +61,7 @@ mod target;
 mod tls;
 mod transact;
 mod trunk;
+mod trunks;
 mod undo;
 mod user_agent;
 
@@ -87,6 +88,7 @@ pub use subscription::{
 pub use tap::{Seen, Tap};
 pub use tls::{Fingerprint, TlsError, TlsIdentity, TlsPeer, Trust};
 pub use trunk::{TargetState, TrunkState};
+pub use trunks::TrunkChange;
 pub use user_agent::UserAgent;
 
 /// The `tracing` filter directive that a binary must add to its own: the

@@ -36,6 +36,13 @@ pub(crate) struct Socket {
     bound: BoundSocket,
 }
 
+impl Socket {
+    /// Whether messages to there can leave from here.
+    pub(crate) fn serves(&self, transport: Transport, address: SocketAddr) -> bool {
+        self.transport == transport && self.local.is_ipv4() == address.is_ipv4()
+    }
+}
+
 enum BoundSocket {
     Udp(UdpSocket),
     Tcp(TcpListener),

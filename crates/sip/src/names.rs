@@ -26,14 +26,14 @@ const RETRY: Duration = Duration::from_secs(5);
 /// The longest that this doubles to.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
-/// Keeps the targets of a trunk those that its names lead to.
+/// Keeps the targets of a trunk those that its names lead to, while it is configured.
 pub(crate) async fn keep(core: Arc<Core>, trunk: Arc<Trunk>, resolver: Resolver) {
     let names = trunk.config.names.iter();
     let mut known: Vec<_> = names.cloned().map(Known::new).collect();
     if known.is_empty() {
         return;
     }
-    loop {
+    while !trunk.is_retired() {
         for name in &mut known {
             if name.due <= Instant::now() {
                 let transport = trunk.config.transport;

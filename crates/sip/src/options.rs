@@ -23,7 +23,8 @@ use crate::trunk::Trunk;
 /// How many probes in a row without an answer may be followed by a quick one.
 const QUICK_TRIES: u32 = 5;
 
-/// Sends OPTIONS to a target of a trunk for as long as the user agent lives.
+/// Sends OPTIONS to a target of a trunk for as long as that is configured, or has
+/// calls.
 pub(crate) async fn watch(core: Arc<Core>, trunk: Arc<Trunk>, target: Arc<Target>) {
     if trunk.config.options_every.is_zero() {
         return;
@@ -34,7 +35,7 @@ pub(crate) async fn watch(core: Arc<Core>, trunk: Arc<Trunk>, target: Arc<Target
         trunk.config.options_up_after,
     );
     loop {
-        if target.is_left() {
+        if target.is_left() || trunk.has_gone() {
             return;
         }
         let asked = Instant::now();

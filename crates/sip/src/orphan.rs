@@ -23,9 +23,9 @@ pub(crate) async fn end(core: &Core, dialog: &DialogSnapshot) -> Result<u16, Orp
         ..dialog.clone()
     };
     if let Some(refusal) = &dialog.refusal {
-        refuse(core, trunk, &dialog, refusal).await;
+        refuse(core, &trunk, &dialog, refusal).await;
     }
-    match transact::bye(core, trunk, &dialog, None).await {
+    match transact::bye(core, &trunk, &dialog, None).await {
         Outcome::Final(response) => Ok(response.status_code.code()),
         Outcome::Silence => Err(OrphanError::NoAnswer),
         Outcome::Unreachable => Err(OrphanError::Unreachable),

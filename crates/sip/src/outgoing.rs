@@ -43,7 +43,7 @@ pub(crate) struct Order {
 
 /// Starts an outgoing leg.
 pub(crate) fn start(core: &Arc<Core>, id: LegId, order: Order) -> Result<(), Refused> {
-    let Some(trunk) = core.trunks.get(&order.trunk).cloned() else {
+    let Some(trunk) = core.trunks.get(&order.trunk) else {
         return Err(Refused::UnknownTrunk(order.trunk));
     };
     if order.to.is_empty() {

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Instant;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -37,6 +37,8 @@ pub(crate) struct Trunk {
     registrations: Mutex<Pace>,
     /// How often it has come back, or one of its targets has gone.
     back: watch::Sender<u64>,
+    /// Since when it is configured no more.
+    retired: OnceLock<Instant>,
 }
 
 /// How a trunk stands.
@@ -66,6 +68,10 @@ pub struct TargetState {
 /// Refusals each second, for each call that may come in it.
 const REFUSALS: u32 = 10;
 
+/// What a trunk that is no more says after its last call, and so long after it went, is heard: an answer to our BYE, or to the
+/// REGISTER that takes an account back. RFC 3261 has no transaction that lasts longer (64*T1).
+const LINGERS: Duration = Duration::from_secs(32);
+
 impl Trunk {
     #[cfg(test)]
     pub(crate) fn new(config: TrunkConfig) -> Self {
@@ -93,6 +99,7 @@ impl Trunk {
             registrations: Mutex::new(Pace::new(now)),
             back: watch::Sender::new(0),
             proxies: RwLock::new(proxies),
+            retired: OnceLock::new(),
             config,
         }
     }
@@ -106,6 +113,27 @@ impl Trunk {
             lock(bucket).set_rate(rate, now);
         }
         lock(&self.refusals).set_rate(rate.saturating_mul(REFUSALS), now);
+    }
+
+    /// It is configured no more: its calls go on, and it gets no new ones.
+    pub(crate) fn retire(&self) {
+        self.retired.get_or_init(Instant::now);
+    }
+
+    /// Whether it is configured no more.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.get().is_some()
+    }
+
+    /// Whether it is configured no more, and its last call is over.
+    pub(crate) fn has_gone(&self) -> bool {
+        self.is_retired() && self.calls.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether there is anything that it could still have to say to us.
+    pub(crate) fn is_here(&self) -> bool {
+        let retired = self.retired.get();
+        !self.has_gone() || retired.is_some_and(|since| since.elapsed() < LINGERS)
     }
 
     fn max_calls(&self) -> usize {

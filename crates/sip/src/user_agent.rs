@@ -1,6 +1,5 @@
 //! The user agent: the public face of the crate.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +10,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::config::{SipConfig, SipLimits, Target, Transport, TrunkConfig, TrunkName};
+use crate::config::{SipConfig, SipLimits, Transport, TrunkConfig, TrunkName};
 use crate::core::Core;
 use crate::event::{Command, Event, LegId};
 use crate::fence::{Admission, CounterValues};
 use crate::legs::{Input, Legs};
-use crate::listen::{self, Socket};
-use crate::names::{self, Resolver};
+use crate::listen;
+use crate::names::Resolver;
 use crate::outgoing::Order;
 use crate::refused::{OrphanError, Refused, StartError};
 use crate::registration::{Accounts, RegistrationState};
@@ -25,7 +24,8 @@ use crate::snapshot::DialogSnapshot;
 use crate::subscription::{SubscriptionState, Subscriptions};
 use crate::tls::TlsIdentity;
 use crate::trunk::{Trunk, TrunkState};
-use crate::{accounts, inbound, options, orphan, outgoing};
+use crate::trunks::{self, Trunks};
+use crate::{accounts, inbound, orphan, outgoing};
 
 /// How long a shutdown waits for BYEs and CANCELs to be answered.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -55,17 +55,20 @@ impl UserAgent {
             }
             sockets.push(listen::bind(listener, config.dscp).await?);
         }
-        let trunks = trunks(&config, &sockets)?;
-        // A site without names needs no DNS, and may have none.
-        let has_names = trunks.iter().any(|trunk| !trunk.config.names.is_empty());
-        let resolver = has_names.then(|| Resolver::new(&config.nameservers));
-        let resolver = resolver.transpose()?;
         let is_served = |trunk: &TrunkConfig, address: SocketAddr| {
             let mut sockets = sockets.iter();
-            sockets.any(|socket| serves(socket, trunk, &address.into()))
+            sockets.any(|socket| socket.serves(trunk.transport, address))
         };
+        let has_listener = |transport| sockets.iter().any(|socket| socket.transport == transport);
+        trunks::check(&config.trunks, &is_served, has_listener)?;
+        let resolver = Resolver::of(&config.trunks, &config.nameservers)?;
         let (registrations, interests) = (&config.registrations, &config.subscriptions);
-        accounts::check(&config.trunks, registrations, interests, is_served)?;
+        accounts::check(&config.trunks, registrations, interests, &is_served)?;
+        let all = config.trunks.iter().map(|trunk| {
+            let proxies = accounts::proxies(&trunk.name, registrations);
+            Arc::new(Trunk::behind(proxies, trunk.clone()))
+        });
+        let trunks = Arc::new(Trunks::new(all.collect()));
         let leaving = CancellationToken::new();
         let accounts = Accounts::new(registrations, &leaving);
         let subscriptions = Subscriptions::new(interests, &leaving);
@@ -79,11 +82,8 @@ impl UserAgent {
         admission.ban(config.bans);
         let admission = Arc::new(admission);
         let open = listen::open(&config, sockets, &admission, &stop).await?;
-        let by_name = trunks
-            .iter()
-            .map(|trunk| (trunk.config.name.clone(), trunk.clone()));
         let core = Arc::new(Core {
-            trunks: by_name.collect(),
+            trunks,
             config,
             endpoint: open.endpoint,
             listeners: open.listeners,
@@ -104,13 +104,8 @@ impl UserAgent {
                     .await
             }
         });
-        for trunk in trunks {
-            for target in trunk.targets.all().iter().cloned() {
-                core.spawn(options::watch(core.clone(), trunk.clone(), target));
-            }
-            if let Some(resolver) = &resolver {
-                core.spawn(names::keep(core.clone(), trunk.clone(), resolver.clone()));
-            }
+        for trunk in core.trunks.configured() {
+            trunks::keep(&core, &trunk, resolver.as_ref());
         }
         for account in core.accounts.all() {
             accounts::keep(&core, account, None);
@@ -203,7 +198,13 @@ impl UserAgent {
 
     /// How each trunk stands, by name.
     pub fn trunks(&self) -> Vec<TrunkState> {
-        let mut states: Vec<_> = self.core.trunks.values().map(|t| t.state()).collect();
+        let mut states: Vec<_> = self
+            .core
+            .trunks
+            .configured()
+            .iter()
+            .map(|t| t.state())
+            .collect();
         states.sort_by(|one, other| one.trunk.0.cmp(&other.trunk.0));
         states
     }
@@ -294,31 +295,4 @@ impl UserAgent {
         }
         self.core.stop.cancel();
     }
-}
-
-/// Sees to it that each trunk has its listeners.
-fn trunks(config: &SipConfig, sockets: &[Socket]) -> Result<Vec<Arc<Trunk>>, StartError> {
-    let mut trunks: HashMap<TrunkName, ()> = HashMap::new();
-    let mut made = Vec::new();
-    for trunk in &config.trunks {
-        if trunks.insert(trunk.name.clone(), ()).is_some() {
-            return Err(StartError::DuplicateTrunk(trunk.name.clone()));
-        }
-        let is_served = |target| sockets.iter().any(|socket| serves(socket, trunk, target));
-        let has_targets = !trunk.targets.is_empty() || !trunk.names.is_empty();
-        let names_are_served = trunk.names.is_empty()
-            || sockets
-                .iter()
-                .any(|socket| socket.transport == trunk.transport);
-        if !has_targets || !names_are_served || !trunk.targets.iter().all(is_served) {
-            return Err(StartError::NoListener(trunk.name.clone()));
-        }
-        let proxies = accounts::proxies(&trunk.name, &config.registrations);
-        made.push(Arc::new(Trunk::behind(proxies, trunk.clone())));
-    }
-    Ok(made)
-}
-
-fn serves(socket: &Socket, trunk: &TrunkConfig, target: &Target) -> bool {
-    socket.transport == trunk.transport && socket.local.is_ipv4() == target.address.is_ipv4()
 }

@@ -7,7 +7,6 @@ use mxtrunk_signaling::Peers;
 use mxtrunk_signaling::commands::refusal;
 use mxtrunk_signaling::line_settings::setting::{NotSet, Setting, set};
 use mxtrunk_signaling::own_line::{OwnLine, own_line};
-use mxtrunk_sip::TrunkName;
 use ruma::{OwnedUserId, UserId};
 use tracing::{debug, warn};
 
@@ -54,18 +53,16 @@ pub trait Lines: Send + Sync + 'static {
 /// The running gateway.
 pub struct GatewayLines {
     peers: Peers,
-    trunks: Vec<TrunkName>,
     /// The homeserver's trouble is told once, however many ask meanwhile.
     told: AtomicBool,
 }
 
 impl GatewayLines {
-    /// `trunks` are all that there are.
+    /// Those of this gateway.
     #[must_use]
-    pub fn new(peers: Peers, trunks: Vec<TrunkName>) -> Self {
+    pub fn new(peers: Peers) -> Self {
         GatewayLines {
             peers,
-            trunks,
             told: AtomicBool::new(false),
         }
     }
@@ -104,7 +101,7 @@ impl Lines for GatewayLines {
 
     async fn line(&self, user: &UserId) -> Option<OwnLine> {
         let line = self.peers.directory.now().line_of(user).cloned()?;
-        match own_line(&self.peers, &line, &self.trunks).await {
+        match own_line(&self.peers, &line).await {
             Ok(line) => Some(line),
             Err(error) => {
                 warn!(%error, "a line could not be looked up for the widget");

@@ -18,7 +18,7 @@ use super::{as_pbx_writes, is_at};
 use crate::directory::{Account, Directory, Line};
 use crate::inbox::{CallInbox, CallMail, Told};
 use crate::legs;
-use crate::rules::TrunkRules;
+use crate::trunks::LiveTrunks;
 use crate::{LegIds, Occupancy, Peers};
 
 /// How often all lines are looked at: what could not be dialled is dialled later.
@@ -61,7 +61,7 @@ pub struct FeatureCodes {
     /// Where calls go that nobody answers.
     pub forward_no_answer: Option<Switch>,
     /// How each trunk writes numbers.
-    pub rules: HashMap<TrunkName, TrunkRules>,
+    pub trunks: LiveTrunks,
 }
 
 impl FeatureCodes {
@@ -118,7 +118,7 @@ impl FeatureCodes {
         if setting == Setting::DoNotDisturb {
             return Some(switch.on.clone());
         }
-        let number = as_pbx_writes(directory, line, &self.rules, wanted)?;
+        let number = as_pbx_writes(directory, line, &self.trunks, wanted)?;
         let is_dialable = |sign: char| sign.is_ascii_digit() || "+*#".contains(sign);
         if !number.chars().all(is_dialable) {
             return None;

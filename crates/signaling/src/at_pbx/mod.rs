@@ -8,7 +8,7 @@ mod merge;
 mod settings;
 mod settle;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use mxtrunk_ami::{Ami, AskError};
 use mxtrunk_sip::TrunkName;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::directory::{Directory, Line};
-use crate::rules::TrunkRules;
+use crate::trunks::LiveTrunks;
 use crate::{Occupancy, Peers};
 
 pub use codes::{FeatureCodes, Switch};
@@ -50,7 +50,7 @@ pub struct AtPbxSettings {
     /// The device that shows that a line is in a call, with `{extension}` in it.
     pub busy_state: Option<String>,
     /// How each trunk writes numbers.
-    pub rules: HashMap<TrunkName, TrunkRules>,
+    pub trunks: LiveTrunks,
 }
 
 impl AtPbxSettings {
@@ -70,13 +70,13 @@ fn is_at(line: &Line, trunk: Option<&TrunkName>) -> bool {
 fn as_pbx_writes(
     directory: &Directory,
     line: &Line,
-    rules: &HashMap<TrunkName, TrunkRules>,
+    trunks: &LiveTrunks,
     number: &str,
 ) -> Option<String> {
     let plan = directory.plan();
     let number = plan.normalise(number)?;
     let account = line.account.as_ref();
-    let rules = account.and_then(|account| rules.get(&account.trunk));
+    let rules = account.map(|account| trunks.now().of(&account.trunk).rules);
     Some(rules.map_or_else(|| number.to_string(), |rules| rules.dialled(plan, &number)))
 }
 

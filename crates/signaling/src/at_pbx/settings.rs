@@ -234,6 +234,7 @@ fn within<'a>(pattern: &str, device: &'a str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trunks::LiveTrunks;
 
     #[test]
     fn a_device_is_heard_by_its_pattern_and_our_own_word_that_a_line_is_in_a_call_is_not() {
@@ -249,7 +250,7 @@ mod tests {
             do_not_disturb_on: "YES".into(),
             do_not_disturb_state: Some(before.into()),
             busy_state: Some("Custom:MXTRUNK{extension}".into()),
-            rules: std::collections::HashMap::new(),
+            trunks: LiveTrunks::default(),
         };
         for (device, expected) in [
             ("Custom:2001-DND", Some("2001")),

@@ -165,7 +165,7 @@ impl Sides<'_> {
         if setting == Setting::DoNotDisturb {
             return Some(self.settings.do_not_disturb_on.clone());
         }
-        as_pbx_writes(directory, line, &self.settings.rules, here)
+        as_pbx_writes(directory, line, &self.settings.trunks, here)
     }
 
     /// What stands here for what is written at the PBX. A number that the line may not call stays the PBX's own matter.
@@ -183,7 +183,7 @@ impl Sides<'_> {
         let rules = line
             .account
             .as_ref()
-            .and_then(|account| self.settings.rules.get(&account.trunk));
+            .map(|account| self.settings.trunks.now().of(&account.trunk).rules);
         let plan = directory.plan();
         let number = rules.and_then(|rules| rules.caller(plan, there));
         let number = number.map_or_else(|| there.to_owned(), |(number, _)| number.to_string());

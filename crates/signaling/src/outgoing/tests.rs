@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::*;
 use crate::admission::tests::standing;
@@ -7,6 +7,7 @@ use crate::directory::Account;
 use crate::numbers::NumberPlan;
 use crate::routes::{Route, Routes};
 use crate::rules::{Rule, Rules, TrunkRules};
+use crate::trunks::{LiveTrunks, TrunkSettings, Trunks};
 
 /// Alice has a line, and may dial extensions that begin with 2 or 9.
 fn directory() -> Directory {
@@ -35,24 +36,26 @@ fn settings() -> Settings {
         trunk: TrunkName(name.into()),
         prefixes: vec![prefix.into()],
     };
-    let rules = |from: &str, to: &str| TrunkRules {
-        dial: Rules(vec![Rule::new(from, None, to).expect("a sound rule")]),
-        ..TrunkRules::default()
+    let rules = |from: &str, to: &str| TrunkSettings {
+        rules: TrunkRules {
+            dial: Rules(vec![Rule::new(from, None, to).expect("a sound rule")]),
+            ..TrunkRules::default()
+        },
+        ..TrunkSettings::default()
     };
-    Settings {
+    let trunks = Trunks {
         routes: Routes(vec![
             route("first", ""),
             route("second", ""),
             route("third", "21"),
         ]),
-        profiles: HashMap::new(),
-        early_media: HashMap::new(),
-        transfers: HashMap::new(),
-        rules: HashMap::from([
+        settings: HashMap::from([
             (TrunkName("first".into()), rules("9", "$1")),
             (TrunkName("second".into()), rules("2", "92$1")),
         ]),
-        shows_line: HashSet::new(),
+    };
+    Settings {
+        trunks: LiveTrunks::new(trunks),
         timings: mxtrunk_call::Timings::default(),
         max_calls: 2,
         join_wait: Duration::from_secs(1),

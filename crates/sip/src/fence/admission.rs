@@ -18,6 +18,7 @@ use crate::legs::{Legs, Priority};
 use crate::streams::OpenStreams;
 use crate::target::Hop;
 use crate::trunk::Trunk;
+use crate::trunks::Trunks;
 
 /// How often the log says that calls are refused.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
@@ -30,7 +31,7 @@ type IsEmergency = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// The trunks, their limits, and what was counted at the door.
 pub(crate) struct Admission {
-    trunks: Vec<Arc<Trunk>>,
+    trunks: Arc<Trunks>,
     pub(super) legs: Arc<Legs>,
     /// Message rates of the known addresses, and of no other: it cannot grow.
     rates: RwLock<HashMap<IpAddr, Arc<Mutex<Bucket>>>>,
@@ -55,7 +56,7 @@ struct Refusals {
 
 impl Admission {
     pub(crate) fn new(
-        trunks: Vec<Arc<Trunk>>,
+        trunks: Arc<Trunks>,
         legs: Arc<Legs>,
         messages_per_second: u32,
         is_emergency: IsEmergency,
@@ -91,7 +92,8 @@ impl Admission {
     /// Counts what comes from an address that no trunk has over this transport.
     pub(super) fn turn_away(&self, ip: IpAddr, said: &[u8]) {
         // Who has it over another one may be who is meant: it is never banned.
-        let met = match self.trunks.iter().any(|trunk| trunk.allows(ip)) {
+        let is_of = |trunk: &Arc<Trunk>| trunk.is_here() && trunk.allows(ip);
+        let met = match self.trunks.all().iter().any(is_of) {
             true => Met::Stranger,
             false => self.strangers().meet(ip, said, Instant::now()),
         };
@@ -135,7 +137,7 @@ impl Admission {
         let mut rates = self.rates.write().unwrap_or_else(PoisonError::into_inner);
         let known = std::mem::take(&mut *rates);
         let now = Instant::now();
-        for ip in self.trunks.iter().flat_map(|trunk| trunk.allowed()) {
+        for ip in self.trunks.all().iter().flat_map(|trunk| trunk.allowed()) {
             let rate = self.messages_per_second.load(Ordering::Relaxed);
             let new = || Arc::new(Mutex::new(Bucket::new(rate, now)));
             rates.insert(ip, known.get(&ip).cloned().unwrap_or_else(new));
@@ -156,15 +158,17 @@ impl Admission {
     /// Whether requests from this address, over this transport, are any
     /// trunk's.
     pub(crate) fn knows(&self, ip: IpAddr, transport: Transport) -> bool {
-        let mut trunks = self.trunks.iter();
-        trunks.any(|trunk| trunk.takes(transport) && trunk.allows(ip))
+        let trunks = self.trunks.all();
+        let is_of = |trunk: &Arc<Trunk>| trunk.takes(transport) && trunk.allows(ip);
+        trunks.iter().any(|trunk| trunk.is_here() && is_of(trunk))
     }
 
     /// The trunks that a peer at this address may be who comes over TLS.
     pub(crate) fn trunks_over_tls(&self, ip: IpAddr) -> Vec<Arc<Trunk>> {
-        let trunks = self.trunks.iter();
-        let theirs = trunks.filter(|trunk| trunk.takes(Transport::Tls) && trunk.allows(ip));
-        theirs.cloned().collect()
+        let trunks = self.trunks.all();
+        let is_of = |trunk: &&Arc<Trunk>| trunk.takes(Transport::Tls) && trunk.allows(ip);
+        let theirs = trunks.iter().filter(is_of);
+        theirs.filter(|trunk| trunk.is_here()).cloned().collect()
     }
 
     /// Whether a stream from this address is accepted; counts it if not.
@@ -192,16 +196,22 @@ impl Admission {
 
     /// The trunk of a source: over TLS the one that the peer has shown to be;
     /// else the one that has a target at exactly this address and port, else
-    /// the first that allows the address.
-    pub(crate) fn trunk_of(&self, source: Hop) -> Option<&Arc<Trunk>> {
-        let mut trunks = self.trunks.iter().filter(|trunk| trunk.is_from(source));
-        if source.transport == Transport::Tls {
-            let shown = self.streams.trunk_at(source)?;
-            return trunks.find(|trunk| trunk.config.name == shown);
-        }
-        let first = trunks.clone().next()?;
-        let at = |trunk: &&Arc<Trunk>| trunk.is_at(source.address);
-        Some(trunks.find(at).unwrap_or(first))
+    /// the first that allows the address. One that is configured no more, where
+    /// no other is.
+    pub(crate) fn trunk_of(&self, source: Hop) -> Option<Arc<Trunk>> {
+        let all = self.trunks.all();
+        let of = |are_retired: bool| {
+            let trunks = all.iter().filter(|trunk| trunk.is_retired() == are_retired);
+            let mut trunks = trunks.filter(|trunk| trunk.is_here() && trunk.is_from(source));
+            if source.transport == Transport::Tls {
+                let shown = self.streams.trunk_at(source)?;
+                return trunks.find(|trunk| trunk.config.name == shown);
+            }
+            let first = trunks.clone().next()?;
+            let at = |trunk: &&Arc<Trunk>| trunk.is_at(source.address);
+            Some(trunks.find(at).unwrap_or(first))
+        };
+        of(false).or_else(|| of(true)).cloned()
     }
 
     /// Counts an outgoing call.
@@ -332,7 +342,7 @@ mod tests {
             let target = ([192, 0, 2, 1], port).into();
             Arc::new(Trunk::new(TrunkConfig::new(name, target)))
         };
-        let trunks = vec![trunk("a", 5060), trunk("b", 5070)];
+        let trunks = Arc::new(Trunks::new(vec![trunk("a", 5060), trunk("b", 5070)]));
         let legs = Arc::new(Legs::new(9));
         Admission::new(
             trunks,
@@ -366,8 +376,9 @@ mod tests {
         listed.transport = Transport::Tls;
         listed.allow = vec![[192, 0, 2, 5].into()];
         let trunks = [over_tls, listed].map(|config| Arc::new(Trunk::new(config)));
+        let trunks = Arc::new(Trunks::new(trunks.to_vec()));
         let legs = Arc::new(Legs::new(9));
-        let admission = Admission::new(trunks.to_vec(), legs, 1, Arc::new(|_| false));
+        let admission = Admission::new(trunks, legs, 1, Arc::new(|_| false));
         admission.ban(Bans {
             after: 2,
             ..Bans::default()

@@ -55,7 +55,7 @@ impl Gate {
         if connection.is_reliable() && self.settles(request, connection, from) {
             return false;
         }
-        if request.method != Method::Invite {
+        if request.method != Method::Invite && !trunk.is_retired() {
             return true;
         }
         let Some((call_id, local_tag, from_tag)) = request_tags(request) else {
@@ -64,6 +64,14 @@ impl Gate {
         let cseq = request.cseq_header().and_then(|cseq| cseq.seq());
         let arrival = (call_id, from_tag, cseq.unwrap_or_default());
         if local_tag.is_some() || self.admission.legs.has_arrived(&arrival) {
+            return true;
+        }
+        if trunk.is_retired() && !matches!(request.method, Method::Ack | Method::Cancel) {
+            // Its calls go on; beyond them it is a stranger.
+            self.admission.turn_away(source.ip(), b"");
+            return false;
+        }
+        if request.method != Method::Invite {
             return true;
         }
         let shows_nothing = request.authorization_header().is_none();
@@ -77,10 +85,10 @@ impl Gate {
         }
         let called = address::user_of(&address::raw_text(&request.uri));
         let priority = self.admission.priority_of(&called);
-        if !self.admission.over_limit(trunk, priority) {
+        if !self.admission.over_limit(&trunk, priority) {
             return true;
         }
-        self.refuse(trunk, request, connection, from);
+        self.refuse(&trunk, request, connection, from);
         false
     }
 

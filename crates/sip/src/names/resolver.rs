@@ -12,7 +12,7 @@ use hickory_resolver::proto::rr::{RData, RecordType};
 use tracing::debug;
 
 use super::place;
-use crate::config::{NamedTarget, Transport};
+use crate::config::{NamedTarget, Transport, TrunkConfig};
 use crate::refused::StartError;
 use crate::target::Place;
 
@@ -53,6 +53,16 @@ struct Records {
 }
 
 impl Resolver {
+    /// For the names of these trunks. A site without names needs no DNS, and
+    /// may have none.
+    pub(crate) fn of(
+        trunks: &[TrunkConfig],
+        nameservers: &[SocketAddr],
+    ) -> Result<Option<Self>, StartError> {
+        let has_names = trunks.iter().any(|trunk| !trunk.names.is_empty());
+        has_names.then(|| Self::new(nameservers)).transpose()
+    }
+
     /// Asks these servers; the system's where there are none.
     pub(crate) fn new(nameservers: &[SocketAddr]) -> Result<Self, StartError> {
         let failed = |error: NetError| StartError::NoResolver(error.to_string());

@@ -145,14 +145,20 @@ impl Accounts {
     }
 
     /// Puts the accounts of `configs` in the place of those that there are.
-    /// One whose configuration is the same stays as it is.
-    pub(crate) fn replace(&self, configs: &[RegistrationConfig]) -> Changed {
+    /// One whose configuration is the same stays as it is, unless its trunk
+    /// is somewhere else (`is_elsewhere`).
+    pub(crate) fn replace(
+        &self,
+        configs: &[RegistrationConfig],
+        is_elsewhere: impl Fn(&TrunkName) -> bool,
+    ) -> Changed {
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::take(&mut now.all);
         let mut changed = Changed::default();
         let mut all = Vec::with_capacity(configs.len());
         for config in configs {
-            if let Some(same) = before.iter().find(|account| account.config == *config) {
+            let same = before.iter().find(|account| account.config == *config);
+            if let Some(same) = same.filter(|_| !is_elsewhere(&config.trunk)) {
                 all.push(same.clone());
                 continue;
             }
@@ -237,7 +243,7 @@ pub(crate) mod tests {
         let mut changed = bob.clone();
         changed.credentials.password = "another".into();
         let carol = config("2003", "carol");
-        let what = accounts.replace(&[alice, changed, carol]);
+        let what = accounts.replace(&[alice, changed, carol], |_| false);
         assert!(Arc::ptr_eq(&accounts.all()[0], &before[0]));
         let come: Vec<_> = what
             .come
@@ -248,7 +254,7 @@ pub(crate) mod tests {
         assert!(what.gone.len() == 1 && Arc::ptr_eq(&what.gone[0], &before[1]));
         let pbx = TrunkName("pbx".into());
         assert!(accounts.called(&pbx, "carol").is_some());
-        accounts.replace(&[]);
+        accounts.replace(&[], |_| false);
         assert!(accounts.called(&pbx, "alice").is_none());
     }
 

@@ -9,6 +9,7 @@ use super::*;
 use crate::config::TrunkConfig;
 use crate::legs::Legs;
 use crate::trunk::Trunk;
+use crate::trunks::Trunks;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -20,7 +21,7 @@ async fn with_two_places(idle: Duration) -> (Arc<Streams>, SocketAddr) {
         allow: vec![PEER, OTHER_PEER],
         ..TrunkConfig::new("pbx", (PEER, 5060).into())
     };
-    let trunks = vec![Arc::new(Trunk::new(trunk))];
+    let trunks = Arc::new(Trunks::new(vec![Arc::new(Trunk::new(trunk))]));
     let none = Arc::new(|_: &str| false);
     let admission = Admission::new(trunks, Arc::new(Legs::new(9)), 10, none);
     let limits = Limits {

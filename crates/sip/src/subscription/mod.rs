@@ -157,12 +157,12 @@ impl Subscriptions {
 
     /// Puts the subscriptions of `configs` in the place of those that there
     /// are, and ends the others. One whose configuration is the same stays,
-    /// unless its account is not the same any more (`has_new_account`). Returns
+    /// unless its account or its trunk is not the same any more (`is_made_anew`). Returns
     /// those that are new.
     pub(crate) fn replace(
         &self,
         configs: &[SubscriptionConfig],
-        has_new_account: impl Fn(&SubscriptionConfig) -> bool,
+        is_made_anew: impl Fn(&SubscriptionConfig) -> bool,
     ) -> Vec<Arc<Interest>> {
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
         let mut before = std::mem::take(&mut *all);
@@ -171,7 +171,7 @@ impl Subscriptions {
             let same = before
                 .iter()
                 .position(|interest| interest.config == *config);
-            let interest = match same.filter(|_| !has_new_account(config)) {
+            let interest = match same.filter(|_| !is_made_anew(config)) {
                 Some(at) => before.swap_remove(at),
                 None => {
                     let interest = Interest::new(config, &self.leaving, &self.changes);

@@ -35,6 +35,7 @@ mod subscriptions;
 mod tls;
 mod torture;
 mod transfers;
+mod trunks;
 mod ways;
 mod wire_in;
 mod wire_out;

@@ -14,6 +14,7 @@ use super::super::Families;
 use super::*;
 use crate::directory::Account;
 use crate::numbers::NumberPlan;
+use crate::trunks::LiveTrunks;
 
 #[derive(Debug, Default)]
 struct Held {
@@ -150,7 +151,7 @@ impl Site {
                 do_not_disturb_on: "YES".into(),
                 do_not_disturb_state: Some("Custom:DND{extension}".into()),
                 busy_state: None,
-                rules: HashMap::new(),
+                trunks: LiveTrunks::default(),
             },
             line_settings: Settings::load(&store).await.expect("loaded"),
             store,
