@@ -1,7 +1,8 @@
-//! `cargo xtask setup | demo | load | quality | dist | test | ci`: the project's one door.
+//! `cargo xtask setup | demo | load | quality | dist | guards | test | ci`: the project's one door.
 
 mod ci;
 mod demo;
+mod guards;
 mod load;
 mod ship;
 mod test;
@@ -18,6 +19,7 @@ const USAGE: &str = "cargo xtask COMMAND
   load [ARG...]   calls under load, and a whole site with faults; --help lists what can be set
   quality [ARG...] calls in bad weather, beside rtpengine; --help lists what can be set
   dist [--debug]  the Debian package, in target/dist; --debug packs the unoptimised build
+  guards [WORD...] takes each guard away in a copy of the source, and looks whether its test goes red; an hour
   test [ARG...]   all tests, the calls between real peers too; arguments go to cargo test
   ci [CHECK...]   formatting, purity, clippy, cargo-deny, tests; or only those named
 ";
@@ -42,6 +44,7 @@ fn run(command: &str, rest: &[String]) -> Result<ExitCode, Failure> {
         "load" => return load::run(&load::LOAD, rest),
         "quality" => return load::run(&load::QUALITY, rest),
         "dist" => ship::run(rest)?,
+        "guards" => guards::run(rest)?,
         "test" => test::run(rest)?,
         "ci" => ci::run(rest)?,
         "" | "help" | "--help" | "-h" => print!("{USAGE}"),

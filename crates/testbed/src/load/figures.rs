@@ -228,3 +228,57 @@ pub(super) fn percentile(values: &[f64], share: f64) -> f64 {
     let at = (last as f64 * share).round() as usize;
     sorted.get(at).copied().unwrap_or(f64::NAN)
 }
+
+#[cfg(test)]
+impl Figures {
+    /// A run that reaches every goal that needs no other system.
+    pub(super) fn sample() -> Self {
+        let direction = Direction {
+            sent: 25_000,
+            came: 25_000,
+            lost: 0,
+            missing: Some(0),
+            never_came: None,
+            delay_ms: [0.5, 1.0, 1.5],
+            recognised: 1.0,
+            pesq: Some(4.25),
+            bare_pesq: Some(4.26),
+        };
+        Self {
+            cpu_ms: 5.0,
+            core: 0.25,
+            generator_core: 0.1,
+            memory_kb: 190.0,
+            handshake_ms: 10.0,
+            srtp_tag: Some(16),
+            payload_kbps: 20.0,
+            set_up_ms: [10.0, 20.0],
+            to_browser: direction.clone(),
+            to_phone: direction,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_one_of_the_values_and_none_of_nothing() {
+        let values = Vec::from_iter((0..=100).rev().map(f64::from));
+        assert_eq!(percentile(&values, 0.5), 50.0);
+        assert_eq!(percentile(&values, 0.99), 99.0);
+        assert_eq!(percentile(&[3.0], 0.99), 3.0);
+        assert!(percentile(&[], 0.5).is_nan());
+    }
+
+    #[test]
+    fn lost_is_what_any_of_the_three_counts_says() {
+        let mut direction = Figures::sample().to_browser;
+        assert_eq!(direction.all_lost(), 0);
+        (direction.lost, direction.missing, direction.never_came) = (1, Some(2), Some(4));
+        assert_eq!(direction.all_lost(), 7);
+        direction.missing = None;
+        assert_eq!(direction.all_lost(), 5);
+    }
+}

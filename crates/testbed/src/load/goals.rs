@@ -170,3 +170,121 @@ fn falls_short(direction: &Direction) -> f64 {
         _ => f64::INFINITY,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Arguments;
+    use super::*;
+
+    /// Three runs of a system, of which the first is the given one, and the others took less and more.
+    fn series(report: &mut Report, kind: Kind, calls: usize, cpu_ms: f64) {
+        for times in [1.0, 0.5, 2.0] {
+            report.add(
+                kind,
+                calls,
+                Figures {
+                    cpu_ms: cpu_ms * times,
+                    ..Figures::sample()
+                },
+            );
+        }
+    }
+
+    fn report(words: &[&str]) -> Report {
+        let words = words.iter().map(|word| (*word).to_owned());
+        Report::new(&Arguments::read(words).unwrap())
+    }
+
+    fn limits(report: &Report, what: &str) -> Vec<(f64, f64)> {
+        let goals = goals(report).into_iter();
+        let named = goals.filter(|goal| goal.what.ends_with(what));
+        named.map(|goal| (goal.value, goal.limit)).collect()
+    }
+
+    #[test]
+    fn medians_are_held_against_rtpengine_and_the_floor_each_at_as_many_calls() {
+        let mut report = report(&[]);
+        for (calls, ours) in [(50, 7.0), (120, 7.5)] {
+            series(&mut report, Kind::Gateway, calls, ours);
+            series(&mut report, Kind::Rtpengine, calls, 10.0);
+            series(&mut report, Kind::Floor, calls, 5.0);
+        }
+        assert_eq!(
+            limits(&report, "times rtpengine's"),
+            [(0.7, 0.7), (0.75, 0.7)]
+        );
+        assert_eq!(
+            limits(&report, "times the floor's"),
+            [(1.4, 1.2), (1.5, 1.2)]
+        );
+        let more = limits(&report, "times that at N=50");
+        assert_eq!(more, [(7.5 / 7.0, 1.1)]);
+    }
+
+    #[test]
+    fn a_conversation_and_what_passes_straight_through_have_limits_of_their_own() {
+        for (words, limit) in [(&["--conversation"], 0.45), (&["--relay"], 0.9)] {
+            let mut report = report(words);
+            series(&mut report, Kind::Gateway, 50, 4.0);
+            series(&mut report, Kind::Rtpengine, 50, 10.0);
+            assert_eq!(limits(&report, "times rtpengine's"), [(0.4, limit)]);
+        }
+    }
+
+    #[test]
+    fn too_few_calls_are_not_held_against_others() {
+        let mut report = report(&[]);
+        series(&mut report, Kind::Gateway, 10, 4.0);
+        series(&mut report, Kind::Rtpengine, 10, 10.0);
+        assert_eq!(limits(&report, "times rtpengine's"), []);
+        assert_eq!(limits(&report, "packets lost"), [(0.0, 0.0)]);
+    }
+
+    #[test]
+    fn a_system_that_lets_speech_fall_reaches_no_goal_and_serves_as_no_measure() {
+        for silent in [Kind::Gateway, Kind::Rtpengine] {
+            let mut report = report(&[]);
+            series(&mut report, Kind::Gateway, 50, 1.0);
+            series(&mut report, Kind::Rtpengine, 50, 10.0);
+            let mut mute = Figures::sample();
+            mute.to_phone.pesq = None;
+            report.add(silent, 50, mute);
+
+            let goals = goals(&report);
+            let beside = goals.iter().find(|goal| goal.what.contains("rtpengine's"));
+            assert!(!beside.unwrap().passed(), "{beside:?}");
+            let speech = format!("speech through {}", silent.name());
+            let speech = goals.iter().find(|goal| goal.what.contains(&speech));
+            assert!(!speech.unwrap().passed(), "{speech:?}");
+        }
+    }
+
+    #[test]
+    fn one_packet_lost_in_one_run_is_a_goal_missed_unless_the_core_was_full() {
+        for (core, held) in [(0.5, true), (0.9, false)] {
+            let mut report = report(&[]);
+            let run = Figures {
+                core,
+                ..Figures::sample()
+            };
+            report.add(Kind::Gateway, 50, run.clone());
+            let mut lossy = run;
+            lossy.to_browser.lost = 1;
+            report.add(Kind::Gateway, 50, lossy);
+            let lost = limits(&report, "packets lost");
+            assert_eq!(lost, Vec::from_iter(held.then_some((1.0, 0.0))));
+        }
+    }
+
+    #[test]
+    fn the_last_line_counts_and_what_is_no_number_is_missed() {
+        let goal = |value| Goal {
+            what: "sound".to_owned(),
+            value,
+            limit: 1.0,
+        };
+        let told = verdict(&[goal(1.0), goal(1.01), goal(f64::NAN)]);
+        assert!(told.starts_with("passed  sound: 1.00 (at most 1.00)\nFAILED"));
+        assert!(told.ends_with("\n1 passed, 2 failed"), "{told}");
+    }
+}

@@ -269,3 +269,50 @@ fn row(series: &Series) -> String {
     ];
     format!("| {} |\n", columns.join(" | "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let mut report = Report::new(&Arguments::default());
+        for cpu_ms in [6.0, 5.0, 8.0] {
+            for kind in [Kind::Gateway, Kind::Floor] {
+                let figures = Figures {
+                    cpu_ms,
+                    ..Figures::sample()
+                };
+                report.add(kind, 50, figures);
+            }
+        }
+        report
+    }
+
+    #[test]
+    fn each_system_has_a_row_with_median_least_and_greatest_of_its_runs() {
+        let table = report().table();
+        assert!(table.contains("of 3 runs that took turns"), "{table}");
+        let rows = Vec::from_iter(table.lines().filter(|line| line.contains("| 50 |")));
+        let [gateway, floor] = rows[..] else {
+            panic!("{table}")
+        };
+        assert!(gateway.starts_with("| mxtrunk | 50 | 6.00 (5.00 to 8.00) |"));
+        assert!(floor.starts_with("| floor | 50 | 6.00 (5.00 to 8.00) |"));
+        let columns = |line: &str| line.matches('|').count();
+        let heading = table.lines().find(|line| line.starts_with("| system"));
+        assert_eq!(columns(gateway), columns(heading.unwrap()), "{table}");
+    }
+
+    #[test]
+    fn the_json_has_every_run_and_every_goal_and_the_page_the_floor_s_source() {
+        let pages = report().pages();
+        let series = &pages.json["series"][0];
+        assert_eq!(series["system"], "mxtrunk");
+        assert_eq!(series["runs"].as_array().map(Vec::len), Some(3));
+        assert_eq!(series["cpu_ms"]["median"], 6.0);
+        assert!(!pages.json["goals"].as_array().unwrap().is_empty());
+        assert!(pages.appendix.unwrap().contains("fn main"));
+        let chart = pages.svg.unwrap();
+        assert_eq!(chart.matches("<rect").count(), 1 + 2, "{chart}");
+    }
+}
