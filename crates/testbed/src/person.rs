@@ -3,6 +3,7 @@
 
 pub(crate) mod browser;
 mod chat;
+mod network;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,8 @@ pub use chat::Chat;
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an invite stands, as Element's do.
+const LIFETIME: Duration = Duration::from_secs(60);
 /// The device that everybody has.
 pub const DEVICE: &str = "BROWSER";
 
@@ -63,24 +66,55 @@ impl People {
     /// # Errors
     /// When the browser finds no socket.
     pub async fn dial(&self, user: &str, number: &str) -> anyhow::Result<Call> {
+        let room = self.room_with(user, number);
+        self.dial_in(&room, user, number, LIFETIME).await
+    }
+
+    /// A new room of a person and a number.
+    #[must_use]
+    pub fn room_with(&self, user: &str, number: &str) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(1);
-        let call = NEXT.fetch_add(1, Ordering::Relaxed);
+        let server = synapse::SERVER_NAME;
+        let room = format!("!dialled{}:{server}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let members = [
+            format!("@{user}:{server}"),
+            format!("@tel_{number}:{server}"),
+        ];
+        self.homeserver
+            .put_room(&room, &members.each_ref().map(String::as_str));
+        room
+    }
+
+    /// A person dials in a room that is there, and gives up after `lifetime`.
+    ///
+    /// # Errors
+    /// When the browser finds no socket.
+    pub async fn dial_in(
+        &self,
+        room: &str,
+        user: &str,
+        number: &str,
+        lifetime: Duration,
+    ) -> anyhow::Result<Call> {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
         let server = synapse::SERVER_NAME;
         let call = Call {
             people: self.clone(),
             user: format!("@{user}:{server}"),
-            room: format!("!dialled{call}:{server}"),
+            room: room.to_owned(),
             virtual_user: format!("@tel_{number}:{server}"),
-            id: format!("dialled{call}"),
+            id: format!("dialled{}", NEXT.fetch_add(1, Ordering::Relaxed)),
             device: DEVICE,
             browser: Browser::new().await?,
             offer: None,
         };
-        let members = [call.user.as_str(), call.virtual_user.as_str()];
-        self.homeserver.put_room(&call.room, &members);
-        let offer = call.browser.change(WebRtc::offer)?;
-        let offer = json!({"type": "offer", "sdp": offer});
-        call.say("m.call.invite", json!({"lifetime": 60_000, "offer": offer}));
+        let sdp = call.browser.change(WebRtc::offer)?;
+        let offer = json!({"type": "offer", "sdp": sdp});
+        let lifetime = lifetime.as_millis() as u64;
+        call.say(
+            "m.call.invite",
+            json!({"lifetime": lifetime, "offer": offer}),
+        );
         Ok(call)
     }
 
@@ -89,10 +123,18 @@ impl People {
     /// # Errors
     /// When it does not in time.
     pub async fn rung(&self, user: &str) -> anyhow::Result<Call> {
+        self.rung_within(user, PATIENCE).await
+    }
+
+    /// The same within this time.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn rung_within(&self, user: &str, within: Duration) -> anyhow::Result<Call> {
         let user = format!("@{user}:{}", synapse::SERVER_NAME);
         let homeserver = &self.homeserver;
         let what = format!("an invite to {user}");
-        let invite = self.read(&what, |sent| {
+        let invite = self.read_within(&what, within, |sent| {
             sent.event_type == "m.call.invite" && homeserver.members(&sent.room).contains(&user)
         });
         let invite = invite.await?;
@@ -129,7 +171,16 @@ impl People {
 
     /// Waits for the first unread event like this, and takes it out.
     async fn read(&self, what: &str, is_it: impl Fn(&Sent) -> bool) -> anyhow::Result<Sent> {
-        until(what, PATIENCE, async || {
+        self.read_within(what, PATIENCE, is_it).await
+    }
+
+    async fn read_within(
+        &self,
+        what: &str,
+        within: Duration,
+        is_it: impl Fn(&Sent) -> bool,
+    ) -> anyhow::Result<Sent> {
+        until(what, within, async || {
             let mut unread = self.locked();
             let at = unread.iter().position(&is_it)?;
             Some(unread.remove(at))
@@ -165,8 +216,16 @@ impl Call {
     /// # Errors
     /// When none comes in time.
     pub async fn hears(&self, event_type: &str) -> anyhow::Result<Value> {
+        self.hears_within(event_type, PATIENCE).await
+    }
+
+    /// The same within this time.
+    ///
+    /// # Errors
+    /// When none comes in time.
+    pub async fn hears_within(&self, event_type: &str, within: Duration) -> anyhow::Result<Value> {
         let what = format!("{event_type} to {}", self.user);
-        let read = self.people.read(&what, |sent| {
+        let read = self.people.read_within(&what, within, |sent| {
             sent.event_type == event_type && sent.content["call_id"] == self.id.as_str()
         });
         Ok(read.await?.content)
@@ -216,6 +275,20 @@ impl Call {
         self.say("m.call.reject", json!({}));
     }
 
+    /// The client is in another call.
+    pub fn is_busy(&self) {
+        self.say("m.call.reject", json!({"reason": "user_busy"}));
+    }
+
+    /// Switches the microphone off, or on again.
+    pub fn mute(&self, muted: bool) {
+        let stream = json!({"purpose": "m.usermedia", "audio_muted": muted, "video_muted": true});
+        self.say(
+            "m.call.sdp_stream_metadata_changed",
+            json!({"sdp_stream_metadata": {"stream": stream}}),
+        );
+    }
+
     /// Hands the call on to a number, as Element does: nothing follows.
     pub fn transfer_to(&self, number: &str) {
         self.replace(&format!("@tel_{number}:{}", synapse::SERVER_NAME), "next");
@@ -263,6 +336,11 @@ impl Call {
 
     async fn reoffer(&self, direction: Direction) -> anyhow::Result<()> {
         let sdp = self.browser.change(|webrtc| webrtc.reoffer(direction))?;
+        self.negotiate(sdp).await
+    }
+
+    /// Offers anew, and hears that the gateway agrees.
+    async fn negotiate(&self, sdp: String) -> anyhow::Result<()> {
         let description = json!({"type": "offer", "sdp": sdp});
         let negotiate = json!({"description": description, "lifetime": 10_000});
         self.say("m.call.negotiate", negotiate);

@@ -124,6 +124,30 @@ impl WebRtc {
         Ok(offer.to_sdp_string())
     }
 
+    /// Its new offer (SDP) in a call that is up: ICE begins anew, with no address of its own until [`Self::is_at`].
+    ///
+    /// # Errors
+    /// When there is nothing to offer.
+    pub(crate) fn restart_ice(&mut self) -> anyhow::Result<String> {
+        let mut api = self.rtc.sdp_api();
+        api.ice_restart(false);
+        let (offer, pending) = api.apply().context("there is nothing to offer")?;
+        self.pending = Some(pending);
+        Ok(offer.to_sdp_string())
+    }
+
+    /// It has this address now: the candidate, as it is trickled.
+    ///
+    /// # Errors
+    /// When that is no address to be reached at.
+    pub(crate) fn is_at(&mut self, address: SocketAddr) -> anyhow::Result<String> {
+        let candidate = Candidate::host(address, Protocol::Udp)?;
+        let line = candidate.to_sdp_string();
+        self.address = address;
+        self.rtc.add_local_candidate(candidate);
+        Ok(line)
+    }
+
     /// Takes an offer (SDP), and answers it; poll afterwards.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::{Sent, Shared, timeline};
+use super::{Sent, Shared, timeline, trouble};
 
 pub(super) type Here = State<Arc<Shared>>;
 pub(super) type Parameters = Query<BTreeMap<String, String>>;
@@ -70,15 +70,8 @@ async fn gate(State(shared): Here, request: Request, next: Next) -> Response {
     if !is_public && shown.is_none_or(|shown| shown.as_bytes() != expected.as_bytes()) {
         return refusal(StatusCode::UNAUTHORIZED, "M_UNKNOWN_TOKEN");
     }
-    if let Some((part, status, left)) = &mut shared.known().trouble
-        && *left > 0
-        && path.contains(part.as_str())
-    {
-        *left -= 1;
-        let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY);
-        return refusal(status, "M_UNKNOWN");
-    }
-    next.run(request).await
+    let fate = trouble::fate(&mut shared.known(), path);
+    trouble::meet(fate, request, next).await
 }
 
 pub(super) fn refusal(status: StatusCode, errcode: &str) -> Response {

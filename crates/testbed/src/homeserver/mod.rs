@@ -4,6 +4,7 @@
 
 mod client_api;
 mod timeline;
+mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -19,6 +20,8 @@ use tokio::sync::{broadcast, mpsc};
 use crate::{gateway, synapse};
 
 pub use timeline::Shown;
+pub use trouble::Late;
+use trouble::Troubles;
 
 /// Synapse's own limit (its `MAX_PERSISTENT_EVENTS_PER_TRANSACTION`).
 const EVENTS_A_TRANSACTION: usize = 100;
@@ -121,8 +124,7 @@ struct Known {
     has_no_presence: bool,
     /// Whose each OpenID token is.
     vouched: BTreeMap<String, String>,
-    /// What the next requests with this in their path are answered with, and how many of them.
-    trouble: Option<(String, u16, u32)>,
+    troubles: Troubles,
 }
 
 impl Homeserver {
@@ -211,15 +213,22 @@ impl Homeserver {
         members.map(|(user, _)| user.clone()).collect()
     }
 
+    /// The rooms in which these are, and nobody else.
+    #[must_use]
+    pub fn rooms_of(&self, members: &[&str]) -> Vec<String> {
+        let wanted: BTreeSet<&str> = members.iter().copied().collect();
+        let known = self.shared.known();
+        let theirs = known.rooms.iter().filter(|(_, members)| {
+            let members: BTreeSet<&str> = members.keys().map(String::as_str).collect();
+            members == wanted
+        });
+        theirs.map(|(room, _)| room.clone()).collect()
+    }
+
     /// Every name that the gateway gave: of users, rooms, and their topics.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         self.shared.known().names.clone()
-    }
-
-    /// The next `times` requests whose paths hold this are answered with a status of trouble.
-    pub fn trouble(&self, path: &str, status: u16, times: u32) {
-        self.shared.known().trouble = Some((path.to_owned(), status, times));
     }
 
     /// Whoever shows this OpenID token is this person.
@@ -246,14 +255,27 @@ impl Shared {
     }
 
     fn event(&self, room: &str, sender: &str, event_type: &str, content: Value) -> Value {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
         json!({
             "type": event_type, "room_id": room, "sender": sender, "content": content,
             "event_id": format!("$pushed{}", self.next_number()),
-            "origin_server_ts": now.unwrap_or_default().as_millis() as u64,
-            "unsigned": {"age": 0},
+            "origin_server_ts": now_ms(), "unsigned": {},
         })
     }
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_millis() as u64
+}
+
+/// A transaction as Synapse writes it at each attempt: with the age that each event has by then.
+fn transaction(events: &mut [Value]) -> String {
+    let now = now_ms();
+    for event in &mut *events {
+        let sent = event["origin_server_ts"].as_u64().unwrap_or(now);
+        event["unsigned"]["age"] = json!(now.saturating_sub(sent));
+    }
+    json!({ "events": events }).to_string()
 }
 
 /// One transaction at a time, as the specification wants it (Application Service API, "Pushing events").
@@ -272,16 +294,17 @@ async fn push_all(shared: Arc<Shared>, mut waiting: mpsc::UnboundedReceiver<Valu
     while waiting.recv_many(&mut events, EVENTS_A_TRANSACTION).await > 0 {
         number += 1;
         let url = format!("{gateway}/_matrix/app/v1/transactions/{transactions}{number}");
-        let body = json!({ "events": std::mem::take(&mut events) }).to_string();
         loop {
+            trouble::is_there(&shared, PAUSE).await;
             let request = client.put(&url).bearer_auth(hs_token);
             let request = request.header("content-type", "application/json");
-            let answer = request.body(body.clone()).send().await;
+            let answer = request.body(transaction(&mut events)).send().await;
             if answer.is_ok_and(|answer| answer.status().is_success()) {
                 break;
             }
             tokio::time::sleep(PAUSE).await;
         }
+        events.clear();
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::process::until;
 
 const ROOM: &str = "!room:localtest";
 const TEL: &str = "@tel_1:localtest";
@@ -51,4 +52,28 @@ async fn who_is_not_in_the_room_or_has_no_token_sends_nothing() {
     assert_eq!(put(&stranger, "as").await, 403);
     let member = format!("{rooms}/{ROOM}/send/m.call.answer/1?user_id={TEL}");
     assert_eq!(put(&member, "another").await, 401);
+}
+
+#[tokio::test]
+async fn what_is_carried_out_late_and_repeated_in_time_stands_once() {
+    let (homeserver, rooms) = homeserver().await;
+    let mut sent = homeserver.subscribe();
+    let late = Duration::from_millis(200);
+    homeserver.late("/send/", Late::Everything, late, 1);
+    let url = format!("{rooms}/{ROOM}/send/m.call.answer/one?user_id={TEL}");
+    let first = tokio::spawn({
+        let url = url.clone();
+        async move { put(&url, "as").await }
+    });
+    // Its fate is known once it has come.
+    until("the first one", Duration::from_secs(10), async || {
+        let is_met = homeserver.shared.known().troubles == Troubles::default();
+        is_met.then_some(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(put(&url, "as").await, 200);
+    sent.recv().await.unwrap();
+    assert_eq!(first.await.unwrap(), 200);
+    assert!(sent.try_recv().is_err());
 }

@@ -2,10 +2,11 @@
 
 mod ear;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use mxtrunk_media::TelephoneEvent;
+use opus::{Application, Channels, Encoder};
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -18,6 +19,7 @@ use ear::Ear;
 const PRESSED: u16 = 4_800;
 /// Those of a frame of 20 ms.
 const SPOKEN: u32 = 960;
+const FRAME: Duration = Duration::from_millis(20);
 
 /// Driven by a task that ends with it.
 pub(crate) struct Browser {
@@ -28,6 +30,9 @@ pub(crate) struct Browser {
 
 struct Shared {
     webrtc: WebRtc,
+    socket: Arc<UdpSocket>,
+    /// Nothing leaves it, and nothing reaches it.
+    is_cut_off: bool,
     is_connected: bool,
     /// The last packet was of a key that still sounded.
     sounds: bool,
@@ -54,10 +59,12 @@ impl Drop for Browser {
 
 impl Browser {
     pub(crate) async fn new() -> anyhow::Result<Self> {
-        let socket = UdpSocket::bind("127.0.0.1:0").await?;
+        let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await?);
         let webrtc = WebRtc::with_keys(Instant::now(), socket.local_addr()?, Voice::Opus)?;
         let shared = Arc::new(Mutex::new(Shared {
             webrtc,
+            socket,
+            is_cut_off: false,
             is_connected: false,
             sounds: false,
             keys: Vec::new(),
@@ -67,7 +74,7 @@ impl Browser {
             timestamp: 77_000,
         }));
         let changed = Arc::new(Notify::new());
-        let task = tokio::spawn(drive(socket, Arc::clone(&shared), Arc::clone(&changed)));
+        let task = tokio::spawn(drive(Arc::clone(&shared), Arc::clone(&changed)));
         Ok(Self {
             shared,
             changed,
@@ -132,6 +139,42 @@ impl Browser {
         let shared = lock(&self.shared);
         let ear = shared.ear.as_ref();
         ear.is_some_and(|ear| ear.sounds(Instant::now()))
+    }
+
+    /// Its network is gone.
+    pub(super) fn is_cut_off(&self) {
+        lock(&self.shared).is_cut_off = true;
+    }
+
+    /// It is in another network, at another address: the candidate, as it is trickled.
+    ///
+    /// # Errors
+    /// When there is no socket.
+    pub(super) async fn moves(&self) -> anyhow::Result<String> {
+        let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await?);
+        let candidate = {
+            let mut shared = lock(&self.shared);
+            shared.is_cut_off = false;
+            let candidate = shared.webrtc.is_at(socket.local_addr()?)?;
+            shared.socket = socket;
+            candidate
+        };
+        self.changed.notify_one();
+        Ok(candidate)
+    }
+
+    /// Says a tone from now on, all the time.
+    ///
+    /// # Errors
+    /// When there is no encoder.
+    pub(super) fn hums(&self) -> anyhow::Result<()> {
+        let wave = |sample: u16| f32::from(sample) * std::f32::consts::TAU * 440.0 / 8_000.0;
+        let pcm: Vec<f32> = (0..160).map(|sample| wave(sample).sin() / 4.0).collect();
+        let mut encoder = Encoder::new(8_000, Channels::Mono, Application::Voip)?;
+        let frame = encoder.encode_vec_float(&pcm, 1_500)?;
+        let shared = Arc::downgrade(&self.shared);
+        tokio::spawn(hum(shared, Arc::clone(&self.changed), frame));
+        Ok(())
     }
 
     /// Says a frame of 20 ms.
@@ -199,12 +242,27 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn drive(socket: UdpSocket, shared: Arc<Mutex<Shared>>, changed: Arc<Notify>) {
+/// Until the browser is gone.
+async fn hum(shared: Weak<Mutex<Shared>>, changed: Arc<Notify>, frame: Vec<u8>) {
+    let mut due = tokio::time::interval(FRAME);
+    while let Some(shared) = shared.upgrade() {
+        lock(&shared).say(&frame);
+        changed.notify_one();
+        drop(shared);
+        due.tick().await;
+    }
+}
+
+async fn drive(shared: Arc<Mutex<Shared>>, changed: Arc<Notify>) {
     let mut buffer = [0; 2_048];
     loop {
-        let (out, timeout) = {
+        let (out, timeout, socket) = {
             let mut shared = lock(&shared);
-            (shared.poll(), shared.webrtc.timeout())
+            let mut out = shared.poll();
+            if shared.is_cut_off {
+                out.clear();
+            }
+            (out, shared.webrtc.timeout(), Arc::clone(&shared.socket))
         };
         for transmit in out {
             // What is lost is sent again.
@@ -216,7 +274,10 @@ async fn drive(socket: UdpSocket, shared: Arc<Mutex<Shared>>, changed: Arc<Notif
         tokio::select! {
             received = socket.recv_from(&mut buffer) => {
                 if let Ok((length, from)) = received {
-                    lock(&shared).webrtc.receive(Instant::now(), from, &buffer[..length]);
+                    let mut shared = lock(&shared);
+                    if !shared.is_cut_off {
+                        shared.webrtc.receive(Instant::now(), from, &buffer[..length]);
+                    }
                 }
             }
             () = changed.notified() => {}
