@@ -35,6 +35,7 @@ impl Leg {
             reoffered: false,
             offered: false,
             yields: true,
+            has_answer: false,
         };
         self.sends.push_back(CallEventOut::Answer {
             call: self.call.clone(),

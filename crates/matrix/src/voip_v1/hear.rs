@@ -64,6 +64,7 @@ impl Leg {
 
     /// Both sides have answered; the event is of the device in the call.
     pub(super) fn while_connected(&mut self, event: CallEventIn) {
+        self.note_answer(&event);
         match event {
             CallEventIn::Candidates { candidates, .. } => self.candidates(candidates),
             CallEventIn::Hangup { reason, .. } => {
@@ -87,12 +88,26 @@ impl Leg {
                 }
             }
             CallEventIn::Replaces { replacement, .. } => self.replacement = Some(replacement),
+            // The device sends no sound by itself, and a telephone shows no such thing.
+            CallEventIn::Microphone { muted, .. } => self.is_muted = muted,
             CallEventIn::SelectAnswer { .. }
             | CallEventIn::Invite(_)
             | CallEventIn::Answer { .. }
-            | CallEventIn::Reject { .. }
-            // The device sends no sound by itself, and a telephone shows no such thing.
-            | CallEventIn::Microphone { .. } => {}
+            | CallEventIn::Reject { .. } => {}
+        }
+    }
+
+    /// What a device says only once it has our answer shows that the answer stands in the room, even where a homeserver
+    /// that took it never said so.
+    fn note_answer(&mut self, event: &CallEventIn) {
+        let needs_answer = matches!(
+            event,
+            CallEventIn::SelectAnswer { .. }
+                | CallEventIn::Negotiate { .. }
+                | CallEventIn::Replaces { .. }
+        );
+        if let State::Connected { has_answer, .. } = &mut self.state {
+            *has_answer |= needs_answer;
         }
     }
 
@@ -139,6 +154,7 @@ impl Leg {
             reoffered: false,
             offered: false,
             yields: false,
+            has_answer: true,
         };
         self.tell_identity_late();
     }

@@ -73,6 +73,8 @@ pub struct Leg {
     replacement: Option<Replacement>,
     /// Who is at the other end now, which is still to be told.
     asserted: Option<(OwnedUserId, String)>,
+    /// The device that we talk to has switched its microphone off.
+    is_muted: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +104,8 @@ enum State {
         offered: bool,
         /// Whether ours gives way when two offers cross. In matrix-js-sdk the caller's never does.
         yields: bool,
+        /// Whether that device is known to have our answer, should it have waited for one.
+        has_answer: bool,
     },
     /// Over.
     Ended,
@@ -155,6 +159,7 @@ impl Leg {
             sends: VecDeque::new(),
             replacement: None,
             asserted: None,
+            is_muted: false,
         }
     }
 
@@ -174,6 +179,12 @@ impl Leg {
     #[must_use]
     pub fn is_ended(&self) -> bool {
         self.state == State::Ended
+    }
+
+    /// Whether the person has switched the microphone off, on the device that we talk to.
+    #[must_use]
+    pub fn is_muted(&self) -> bool {
+        self.is_muted
     }
 
     /// Whether `sender` may still say something that the leg would have to hear.
@@ -221,7 +232,10 @@ impl Leg {
             }
             (SendOutcome::Failed(CallEventKind::Invite), State::Inviting { .. })
             // The user's client waits for an answer that will not come.
-            | (SendOutcome::Failed(CallEventKind::Answer), State::Connected { .. }) => {
+            | (
+                SendOutcome::Failed(CallEventKind::Answer),
+                State::Connected { has_answer: false, .. },
+            ) => {
                 // It may stand in the room all the same, only its receipt was lost: then this ends it there.
                 self.send_hangup(Reason::Unreachable);
                 self.gone(Reason::Unreachable);

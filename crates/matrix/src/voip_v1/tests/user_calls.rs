@@ -113,13 +113,16 @@ fn another_device_of_the_caller_cannot_hang_up() {
     assert_eq!(scene.hear(hangup(Some(PHONE), None)), nothing());
 }
 
-#[test]
-fn a_selection_of_our_answer_changes_nothing_and_of_another_one_ends_the_leg() {
-    let selection = |selected: &str| CallEventIn::SelectAnswer {
+fn selection(selected: &str) -> CallEventIn {
+    CallEventIn::SelectAnswer {
         call_id: "c".to_owned(),
         party_id: Some(LAPTOP.to_owned()),
         selected_party_id: selected.to_owned(),
-    };
+    }
+}
+
+#[test]
+fn a_selection_of_our_answer_changes_nothing_and_of_another_one_ends_the_leg() {
     let mut scene = Scene::invited();
     scene.act(LegAction::Answer { sdp: "a".into() });
     assert_eq!(scene.hear(selection("GW")), nothing());
@@ -140,4 +143,42 @@ fn an_answer_that_cannot_be_sent_ends_the_leg() {
         matches!(sends.as_slice(), [CallEventOut::Hangup { .. }]),
         "{sends:?}"
     );
+}
+
+/// The homeserver took it at once and said so too late: both talked when the call was ended as one that nobody had heard of.
+#[test]
+fn an_answer_that_the_client_has_taken_stands_whatever_became_of_its_receipt() {
+    let taken = [
+        selection("GW"),
+        negotiate(LAPTOP, Description::Offer("hold".into())),
+    ];
+    for event in taken {
+        let mut scene = Scene::invited();
+        scene.act(LegAction::Answer { sdp: "a".into() });
+        // Those it may well have sent before.
+        scene.hear(candidates(LAPTOP, &["candidate:1"]));
+        scene.hear(event);
+        assert_eq!(scene.failed(CallEventKind::Answer), nothing());
+        assert!(!scene.leg.is_ended());
+    }
+}
+
+#[test]
+fn whether_the_microphone_is_off_is_what_the_device_in_the_call_says_last() {
+    let microphone = |party: &str, muted| CallEventIn::Microphone {
+        call_id: "c".to_owned(),
+        party_id: Some(party.to_owned()),
+        muted,
+    };
+    let mut scene = Scene::talking();
+    assert!(!scene.leg.is_muted());
+    for (party, muted, is_muted) in [
+        (LAPTOP, true, true),
+        (PHONE, false, true),
+        (LAPTOP, false, false),
+        (PHONE, true, false),
+    ] {
+        assert_eq!(scene.hear(microphone(party, muted)), nothing());
+        assert_eq!(scene.leg.is_muted(), is_muted, "{party}: {muted}");
+    }
 }
