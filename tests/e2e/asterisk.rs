@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use mxtrunk_store::{CallRecord, Store};
 use mxtrunk_testbed::asterisk::{Asterisk, extension};
 use mxtrunk_testbed::gateway::Gateway;
 use mxtrunk_testbed::person::People;
 use mxtrunk_testbed::process::until;
 use mxtrunk_testbed::run::Run;
+use mxtrunk_testbed::synapse;
 
-use super::site::PATIENCE;
+use super::site::{PATIENCE, command};
 
 pub(super) struct AsteriskSite {
     pub(super) run: Run,
@@ -77,6 +78,40 @@ impl AsteriskSite {
             newest.ended_at.is_some().then_some(newest)
         })
         .await
+    }
+
+    /// The records of a person's calls, the newest first, once all are complete.
+    pub(super) async fn records_of(&self, user: &str) -> anyhow::Result<Vec<CallRecord>> {
+        let user = format!("@{user}:{}", synapse::SERVER_NAME);
+        let store = Store::open(&self.gateway.database()).await?;
+        let what = format!("the records of {user} to be complete");
+        until(&what, PATIENCE, async || {
+            let mut records = store.records(100).await.ok()?;
+            records.retain(|record| record.user == user);
+            let complete = records.iter().all(|record| record.ended_at.is_some());
+            (complete && !records.is_empty()).then_some(records)
+        })
+        .await
+    }
+
+    /// The call that a person has now, by its name in the log.
+    pub(super) async fn call_of(&self, user: &str) -> anyhow::Result<String> {
+        let calls = command(&self.gateway, &["calls"]).await?;
+        let person = format!(" @{user}:{} ", synapse::SERVER_NAME);
+        let line = calls.lines().find(|line| line.contains(&person));
+        let call = line.and_then(|line| line.split_whitespace().next());
+        Ok(call.with_context(|| calls.clone())?.to_owned())
+    }
+
+    /// What has passed in a call, as `mxtrunk trace` draws it.
+    pub(super) async fn ladder(&self, call: &str) -> anyhow::Result<String> {
+        command(&self.gateway, &["trace", call]).await
+    }
+
+    /// What Asterisk has written down: every SIP message, and what its extensions did.
+    pub(super) fn pbx_log(&self) -> String {
+        let log = std::fs::read(self.run.path("asterisk.log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     /// Asterisk calls this line at its contact, and the person picks up and hangs up.

@@ -33,7 +33,7 @@ async fn start(run: &Run) -> anyhow::Result<(AsteriskSite, DeskPhone)> {
 }
 
 /// A chat that has greeted its person.
-async fn chat(site: &AsteriskSite, user: &str) -> anyhow::Result<Chat> {
+pub(super) async fn chat(site: &AsteriskSite, user: &str) -> anyhow::Result<Chat> {
     let chat = site.people.chat(user);
     let greeting = chat.reads().await?;
     ensure!(greeting.contains("write help"), "{greeting}");
@@ -42,7 +42,7 @@ async fn chat(site: &AsteriskSite, user: &str) -> anyhow::Result<Chat> {
     Ok(chat)
 }
 
-async fn done(chat: &Chat, command: &str) -> anyhow::Result<()> {
+pub(super) async fn done(chat: &Chat, command: &str) -> anyhow::Result<()> {
     let answer = chat.asks(command).await?;
     ensure!(answer.starts_with("Done."), "{command}: {answer}");
     Ok(())
