@@ -1,12 +1,18 @@
 //! A person with several devices, called through a real Asterisk: who answers first has the call. Their Matrix side is
-//! simulated, so that two answer in the same moment.
+//! simulated where two answer in the same moment, and two Chromiums with matrix-js-sdk at a real Synapse at last.
+
+use std::time::Duration;
 
 use anyhow::ensure;
 use mxtrunk_testbed::asterisk::extension;
+use mxtrunk_testbed::browser::{Browser, CallState, Family, Softphone};
+use mxtrunk_testbed::demo::site::PASSWORD;
 use mxtrunk_testbed::namespace;
 use mxtrunk_testbed::person::{Call, DEVICE};
+use mxtrunk_testbed::synapse;
 
 use super::asterisk::AsteriskSite;
+use super::site::{PATIENCE, Site};
 
 const CONFIG: &str = r#"
 [[trunk]]
@@ -85,5 +91,39 @@ fn a_device_that_cannot_take_the_call_leaves_it_to_the_other() {
         let record = site.record().await?;
         ensure!(record.reason.as_deref() == Some("hung_up"), "{record:?}");
         Ok(())
+    });
+}
+
+#[test]
+fn of_two_browsers_of_a_person_the_one_that_picks_up_talks_and_the_other_stops_ringing() {
+    namespace::test_beside_others(async |run| {
+        let mut site = Site::start(&run, "").await?;
+        let browser = Browser::start(&run, "browser-alice-2", Family::Chromium).await?;
+        let url = site.peers.page.url();
+        let other = Softphone::sign_in(browser, &url, synapse::URL, "alice", PASSWORD).await?;
+
+        site.peers.phone.dial("2001").await?;
+        site.alice.reach(&[CallState::Incoming], PATIENCE).await?;
+        other.reach(&[CallState::Incoming], PATIENCE).await?;
+        other.answer().await?;
+        other.reach(&[CallState::Connected], PATIENCE).await?;
+        site.peers.phone.established(PATIENCE).await?;
+        let state = site.alice.reach(&[CallState::Ended], PATIENCE).await?;
+        let reason = state.ended.reason.as_deref();
+        ensure!(reason == Some("answered_elsewhere"), "{state:?}");
+        // That it has stopped ends nobody's call.
+        other.record().await?;
+        other.recorded(Duration::from_secs(3)).await?;
+        other.hangup().await?;
+        site.peers.phone.closed(PATIENCE).await?;
+
+        // Whoever gives up is heard by both.
+        site.peers.phone.dial("2001").await?;
+        site.alice.reach(&[CallState::Incoming], PATIENCE).await?;
+        other.reach(&[CallState::Incoming], PATIENCE).await?;
+        site.peers.phone.hang_up().await?;
+        site.ended_by_them(PATIENCE).await?;
+        other.reach(&[CallState::Ended], PATIENCE).await?;
+        site.pbx_is_quiet(PATIENCE).await
     });
 }

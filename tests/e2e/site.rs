@@ -115,15 +115,25 @@ impl Site {
 
     /// Alice and this phone hear each other's tones now, by what is recorded on each side; `when` names the recording.
     pub(super) async fn both_hear(&self, run: &Run, phone: &str, when: &str) -> anyhow::Result<()> {
+        self.phone_hears(run, phone, when).await?;
+        self.alice_hears(when).await
+    }
+
+    /// This phone is sent a tone now, by what its PBX records.
+    pub(super) async fn phone_hears(
+        &self,
+        run: &Run,
+        phone: &str,
+        when: &str,
+    ) -> anyhow::Result<()> {
         let recording = run.path(&format!("{phone}-{when}"));
         let heard = self.peers.asterisk.listen(phone, &recording)?;
-        let what = format!("{phone} to be sent Alice's tone ({when})");
+        let what = format!("{phone} to be sent a tone ({when})");
         until(&what, PATIENCE, async || {
             let last = heard.last(Duration::from_secs(1)).ok()?;
             (last.level_db() > LOUD).then_some(())
         })
-        .await?;
-        self.alice_hears(when).await
+        .await
     }
 
     /// Alice hears something for a second, by her recording.

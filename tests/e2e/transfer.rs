@@ -8,6 +8,7 @@ use anyhow::ensure;
 use mxtrunk_store::Store;
 use mxtrunk_testbed::asterisk::{Asterisk, PHONES, extension};
 use mxtrunk_testbed::baresip::{Answering, DeskPhone};
+use mxtrunk_testbed::browser::CallState;
 use mxtrunk_testbed::demo::site::write_spoken;
 use mxtrunk_testbed::gateway::Gateway;
 use mxtrunk_testbed::judge::Sound;
@@ -154,6 +155,43 @@ fn two_desk_phones_that_a_person_joins_are_joined_by_their_pbx_and_hear_each_oth
         ensure!(!ours && channels.len() == 2, "{channels:?}");
         hears_to_the_end(&mut one).await?;
         heard_to_the_end(&mut other).await
+    });
+}
+
+/// The same by matrix-js-sdk, which holds the first telephone while the second is asked.
+#[test]
+fn two_desk_phones_that_a_person_in_chromium_joins_after_a_consultation_hear_each_other() {
+    namespace::test(async |run| {
+        let mut site = Site::start_saying(&run, "", &hum_of(ALL_THE_TIME)).await?;
+        let says = write_spoken(&run, "1002-says", &hum_of(ALL_THE_TIME))?;
+        let asterisk = &site.peers.asterisk;
+        let colleague = DeskPhone::start(&run, asterisk, PHONES[1], Answering::Auto, &says);
+        let mut colleague = colleague.await?;
+        site.answers_the_desk_phone("2001").await?;
+        site.peers.phone.established(PATIENCE).await?;
+        site.alice.consult(PHONES[1]).await?;
+        colleague.established(PATIENCE).await?;
+        told(&run, "a=sendonly", 1).await?;
+        site.alice.join().await?;
+        let state = site.alice.reach(&[CallState::Ended], PATIENCE).await?;
+        let reason = state.ended.reason.as_deref();
+        ensure!(reason == Some("transferred"), "{state:?}");
+        until("the PBX to do it without us", PATIENCE, async || {
+            let channels = site.peers.asterisk.channel_names().ok()?;
+            let ours = channels.iter().any(|name| name.contains("gateway"));
+            (!ours && channels.len() == 2).then_some(())
+        })
+        .await?;
+        for phone in PHONES {
+            site.phone_hears(&run, phone, "after-the-join").await?;
+        }
+        site.peers.phone.hang_up().await?;
+        colleague.closed(PATIENCE).await?;
+        let store = Store::open(&site.peers.gateway.database()).await?;
+        let records = store.records(10).await?;
+        let joined = records.iter().filter(|r| r.transferred_to.is_some());
+        ensure!(joined.count() == 1 && records.len() == 2, "{records:?}");
+        Ok(())
     });
 }
 

@@ -47,6 +47,7 @@ const INCOMING = {
 export class Phone extends EventTarget {
     #client = null;
     #call = null;
+    #consulted = null;
     #roomId = null;
     #heard;
     #history = [];
@@ -149,6 +150,25 @@ export class Phone extends EventTarget {
     async transfer(number) {
         if (!this.#call?.opponentCanBeTransferred()) throw new Error("it cannot be transferred");
         await this.#call.transfer(await this.#lookUp(number));
+    }
+
+    /** Holds the call and calls somebody else, to ask them first; resolves once they have picked up. */
+    async consult(number) {
+        const roomId = await roomWith(this.#client, await this.#lookUp(number));
+        this.#call.setRemoteOnHold(true);
+        const call = createNewMatrixCall(this.#client, roomId);
+        this.#consulted = call;
+        const connected = new Promise((resolve, reject) => {
+            call.on(CallEvent.State, (state) => state === CallState.Connected && resolve());
+            call.on(CallEvent.Hangup, () => reject(new Error(call.hangupReason)));
+        });
+        await call.placeVoiceCall();
+        await connected;
+    }
+
+    /** Leaves the two to each other, as Element does after a consultation. */
+    async join() {
+        await this.#call.transferToCall(this.#consulted);
     }
 
     /** Writes to somebody in a direct chat; resolves with the first answer that holds `words`. */

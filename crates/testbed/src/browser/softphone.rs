@@ -184,6 +184,15 @@ impl Softphone {
         self.run("phone.hold(args);", Value::from(held)).await
     }
 
+    /// Switches the microphone off, or on again.
+    ///
+    /// # Errors
+    /// When there is no call.
+    pub async fn mute(&self, muted: bool) -> anyhow::Result<()> {
+        self.run("await phone.mute(args);", Value::from(muted))
+            .await
+    }
+
     /// Hands the call on to a number, as Element's transfer button does: matrix-js-sdk then leaves it.
     ///
     /// # Errors
@@ -191,6 +200,23 @@ impl Softphone {
     pub async fn transfer(&self, number: &str) -> anyhow::Result<()> {
         let script = "await phone.transfer(args);";
         self.run(script, Value::from(number)).await
+    }
+
+    /// Holds the call and calls this number, to ask there first, until that is answered.
+    ///
+    /// # Errors
+    /// When there is no call, the number is not known, or does not answer.
+    pub async fn consult(&self, number: &str) -> anyhow::Result<()> {
+        let script = "await phone.consult(args);";
+        self.run(script, Value::from(number)).await
+    }
+
+    /// Leaves the two to each other, as Element does after a consultation.
+    ///
+    /// # Errors
+    /// When there are no two.
+    pub async fn join(&self) -> anyhow::Result<()> {
+        self.run("await phone.join();", Value::Null).await
     }
 
     /// Writes to somebody in a direct chat, and waits for an answer that holds these words.
