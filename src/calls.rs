@@ -49,6 +49,9 @@ fn table(calls: &[OngoingCall], now_ms: i64) -> String {
             "{}  {} {arrow} {} over {}: {state} for {seconds} s",
             call.call, call.user, call.number, call.trunk
         );
+        if call.muted {
+            told.push_str(", muted by the person");
+        }
         if let Some(audio) = &call.audio {
             let score = |mos: Option<&f32>| mos.map_or("?".to_owned(), |mos| format!("{mos:.1}"));
             let (phone, browser) = (call.to_phone.mos.back(), call.to_browser.mos.back());
@@ -85,6 +88,7 @@ mod tests {
             trunk: "pbx".into(),
             began_ms: 1_000,
             answered_ms: None,
+            muted: false,
             to_phone: Default::default(),
             to_browser: Default::default(),
             audio: None,
@@ -97,9 +101,17 @@ mod tests {
         call.answered_ms = Some(3_000);
         call.audio = Some("both".into());
         call.to_phone.mos.push_back(4.31);
+        let sounds = "sound flows both (MOS to phone 4.3, to browser ?)";
+        assert_eq!(
+            table(&[call.clone()], 8_000),
+            format!("abc  @alice:x <-- 1001 over pbx: talking for 5 s, {sounds}\n")
+        );
+        call.muted = true;
         assert_eq!(
             table(&[call], 8_000),
-            "abc  @alice:x <-- 1001 over pbx: talking for 5 s, sound flows both (MOS to phone 4.3, to browser ?)\n"
+            format!(
+                "abc  @alice:x <-- 1001 over pbx: talking for 5 s, muted by the person, {sounds}\n"
+            )
         );
         assert_eq!(table(&[], 0), "There is no call now.\n");
     }

@@ -9,7 +9,7 @@ use mxtrunk_testbed::process::until;
 use mxtrunk_testbed::run::Run;
 use mxtrunk_testbed::{gateway, namespace};
 
-use super::site::{PATIENCE, Site, hum_of};
+use super::site::{PATIENCE, Site, command, hum_of};
 
 /// Longer than the desk phone speaks in any of these.
 const ALL_THE_TIME: Duration = Duration::from_secs(60);
@@ -75,6 +75,26 @@ pub(super) async fn told(run: &Run, direction: &str, times: usize) -> anyhow::Re
         (from_us.count() >= times).then_some(())
     })
     .await
+}
+
+/// matrix-js-sdk says so by `m.call.sdp_stream_metadata_changed`.
+#[test]
+fn an_operator_sees_that_a_person_has_muted() {
+    namespace::test_beside_others(async |run| {
+        let site = Site::start(&run, "").await?;
+        site.connect(asterisk::extension::ECHO).await?;
+        for muted in [true, false] {
+            site.alice.mute(muted).await?;
+            until("the list of calls to tell of it", PATIENCE, async || {
+                let calls = command(&site.peers.gateway, &["calls"]).await.ok()?;
+                let shown = calls.contains("muted by the person");
+                (calls.contains("talking") && shown == muted).then_some(())
+            })
+            .await?;
+        }
+        site.alice.hangup().await?;
+        site.pbx_is_quiet(PATIENCE).await
+    });
 }
 
 /// 90 s is the shortest session that RFC 4028 and Asterisk know, so this takes its time.

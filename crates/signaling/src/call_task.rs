@@ -200,6 +200,7 @@ impl CallTask {
                 self.trace.heard(&event.event);
                 let leg = &mut self.matrix.leg;
                 leg.handle_event(now, &event.sender, event.event);
+                self.ongoing.muted(leg.is_muted());
                 if let Some(replacement) = leg.poll_replacement() {
                     self.on_replacement(now, replacement).await;
                 }

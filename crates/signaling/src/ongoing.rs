@@ -35,6 +35,9 @@ pub struct OngoingCall {
     pub began_ms: i64,
     /// When it was answered; `None` while it rings.
     pub answered_ms: Option<i64>,
+    /// The person has switched the microphone off: the telephone hears nothing, and nothing is broken.
+    #[serde(default)]
+    pub muted: bool,
     /// What the telephone hears.
     pub to_phone: Sounding,
     /// What the browser hears.
@@ -142,6 +145,7 @@ impl Ongoing {
             trunk: trunk.to_owned(),
             began_ms: record.started_at.0,
             answered_ms: None,
+            muted: false,
             to_phone: Sounding::default(),
             to_browser: Sounding::default(),
             audio: None,
@@ -208,6 +212,11 @@ impl Entry {
             true => call.to_phone.silent = silent,
             false => call.to_browser.silent = silent,
         });
+    }
+
+    /// The person's microphone is off, or not.
+    pub(crate) fn muted(&self, muted: bool) {
+        self.change(|call| call.muted = muted);
     }
 
     /// What a leg says of itself. The phone is asked second: with its word the look is whole.

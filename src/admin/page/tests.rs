@@ -32,6 +32,7 @@ fn call() -> OngoingCall {
         trunk: "pbx".into(),
         began_ms: 0,
         answered_ms: Some(1_000),
+        muted: false,
         to_phone,
         to_browser: Sounding::default(),
         audio: Some("to-phone only".into()),
@@ -61,6 +62,15 @@ fn a_live_call_shows_both_legs_its_codec_scores_and_verdict() {
     ] {
         assert!(page.contains(part), "{part} is missing in {page}");
     }
+}
+
+#[test]
+fn a_person_who_has_muted_is_shown_so_beside_the_silence_that_comes_of_it() {
+    let told = "<span class=\"waits\">muted</span>";
+    let mut muted = call();
+    assert!(!status(muted.clone(), Vec::new()).contains(told));
+    muted.muted = true;
+    assert!(status(muted, Vec::new()).contains(told));
 }
 
 #[test]

@@ -149,7 +149,7 @@ fn calls(calls: &[OngoingCall], now: UnixMillis) -> Markup {
             tbody { @for call in calls {
                 tr {
                     td { a href={ "/calls/" (call.call) } { code { (call.call.chars().take(8).collect::<String>()) } } }
-                    td { (call.user) }
+                    td { (call.user) @if call.muted { " " span.waits { "muted" } } }
                     td.arrow { @if call.direction == "incoming" { "←" } @else { "→" } }
                     td { (call.number) " " small { "over " (call.trunk) } }
                     td { @match call.answered_ms {
