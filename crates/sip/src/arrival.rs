@@ -114,7 +114,7 @@ pub(crate) fn examine(
 }
 
 /// What Max-Forwards leaves to the call behind us (§16.6, RFC 7332): one hop less; `None` where there was none left.
-fn hops_left(request: &Request) -> Option<u8> {
+pub(crate) fn hops_left(request: &Request) -> Option<u8> {
     let max = request.max_forwards_header();
     let Ok(max) = max else {
         return Some(message::MAX_FORWARDS);

@@ -1,16 +1,18 @@
 //! What the fuzz targets in `fuzz/` feed with bytes of anybody's making. No part
 //! of the crate's interface.
 
-use std::time::Duration;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
-use rsipstack::sip::{Header, SipMessage};
+use rsipstack::sip::{Header, Request, SipMessage};
 
 use crate::address::{self, NameAddr};
+use crate::challenge::{Challenger, Shown};
 use crate::digest::{self, Authorization};
 use crate::event::ReasonHeader;
 use crate::refer::Replaces;
 use crate::{arrival, body, fence, forwarded, identity, key, message, refer, session, shown_name};
-use crate::{config, snapshot, subscription};
+use crate::{config, referral, reliable, snapshot, subscription};
 
 pub use crate::subscription::fuzzing::{dialog_info, message_summary};
 
@@ -47,6 +49,11 @@ pub fn sip_message(bytes: &[u8]) {
             let _ = session::accept(&request, MIN_SESSION);
             let _ = refer::Asked::by(&request);
             let _ = key::told(&request);
+            let _ = arrival::hops_left(&request);
+            let _ = reliable::rack(&request);
+            let _ = referral::is_of_refer(&request);
+            let _ = referral::report(&request, &[1]);
+            shows_a_password(&request);
             subscription::fuzzing::notify(&request);
             let _ = snapshot::request_tags(&request);
             let _ = snapshot::record_route(&request);
@@ -60,6 +67,11 @@ pub fn sip_message(bytes: &[u8]) {
             let _ = snapshot::record_route(&response);
             let _ = snapshot::contact_uri(&response);
             let _ = snapshot::reason_of(&response);
+            let _ = snapshot::warning_of(&response);
+            let _ = snapshot::takes_update(&response);
+            let _ = referral::is_without_reports(&response.headers);
+            let _ = reliable::Heard::default().take(&response);
+            let _ = session::Asked::new(10 * MIN_SESSION, MIN_SESSION).widen(&response);
             let credentials = config::Credentials {
                 username: "u".into(),
                 password: "p".into(),
@@ -69,6 +81,20 @@ pub fn sip_message(bytes: &[u8]) {
         }
         Err(_) => {}
     }
+}
+
+/// Whatever it is that a request shows, it is not the password: nobody has been told a nonce yet.
+fn shows_a_password(request: &Request) {
+    let required = config::RequiredAuth {
+        username: "u".into(),
+        password: "p".into(),
+        realm: "r".into(),
+        algorithm: config::DigestAlgorithm::Md5,
+    };
+    let now = Instant::now();
+    let challenger = Challenger::new(required, now);
+    let shown = challenger.judge(request, Ipv4Addr::LOCALHOST.into(), now);
+    assert_ne!(shown, Shown::Right);
 }
 
 /// A stream: it is cut into the same messages in whatever pieces it comes.

@@ -207,7 +207,7 @@ impl Reliable {
 }
 
 /// RSeq and CSeq number of `RAck: 1 2 INVITE`.
-fn rack(prack: &Request) -> Option<(u32, u32)> {
+pub(crate) fn rack(prack: &Request) -> Option<(u32, u32)> {
     let value = prack.headers().iter().find_map(|header| match header {
         Header::RAck(value) => Some(value.value()),
         _ => None,
