@@ -330,6 +330,7 @@ fn matrix_config(config: &Config) -> anyhow::Result<MatrixConfig> {
         sender_localpart: matrix.sender.clone(),
         user_prefix: matrix.user_prefix.clone(),
         telephony_rooms: matrix.telephony_rooms,
+        messages_in_call_rooms: matrix.messages_in_call_rooms,
         pictures: matrix.pictures,
         widget: config.widget.url(),
         lookups_per_second: matrix.lookups_per_second,

@@ -29,6 +29,8 @@ pub(crate) struct Matrix {
     pub(crate) join_seconds: u64,
     #[serde(default = "default_telephony_rooms")]
     pub(crate) telephony_rooms: bool,
+    #[serde(default = "default_messages")]
+    pub(crate) messages_in_call_rooms: bool,
     #[serde(default = "default_pictures")]
     pub(crate) pictures: bool,
     #[serde(default)]
@@ -58,6 +60,10 @@ fn default_lookups() -> u32 {
 }
 
 fn default_telephony_rooms() -> bool {
+    true
+}
+
+fn default_messages() -> bool {
     true
 }
 

@@ -65,6 +65,8 @@ pub(crate) struct Inner {
     pub(crate) homes: Homes,
     /// Whether people have homes at all.
     pub(crate) keeps_homes: bool,
+    /// Whether they may write in call rooms.
+    pub(crate) lets_people_write: bool,
     pub(crate) pictures: Pictures,
     /// Where the widget of every history leads; `None`: there is none.
     pub(crate) widget: Option<String>,
@@ -148,6 +150,7 @@ impl AppService {
             occupied: OccupiedRooms::default(),
             homes: Homes::default(),
             keeps_homes: config.telephony_rooms,
+            lets_people_write: config.messages_in_call_rooms,
             pictures: Pictures::default(),
             widget: config.widget.clone(),
             alias_key: config.as_token.clone(),

@@ -46,6 +46,8 @@ pub struct MatrixConfig {
     pub user_prefix: String,
     /// Whether people with a line get a telephony space with their call history.
     pub telephony_rooms: bool,
+    /// Whether people may write in their call rooms, which reaches nobody.
+    pub messages_in_call_rooms: bool,
     /// Whether virtual users and those rooms have the picture of a telephone.
     pub pictures: bool,
     /// Where the widget in each history room leads: the page's address, ending in `/`; `None`: there is none.
@@ -75,6 +77,7 @@ impl MatrixConfig {
             sender_localpart: "mxtrunk".to_owned(),
             user_prefix: "tel_".to_owned(),
             telephony_rooms: true,
+            messages_in_call_rooms: true,
             pictures: true,
             widget: None,
             lookups_per_second: 20,

@@ -31,6 +31,12 @@ pub(crate) const ORDER_OF_HISTORY: &str = "0";
 /// The event that Element's voice button asks the power level of.
 const CALL_MEMBER: &str = "org.matrix.msc3401.call.member";
 
+/// What somebody writes, and what only looks like it.
+const MESSAGES: [&str; 2] = ["m.room.message", "m.sticker"];
+
+/// The level of whoever has nothing to set in a room is 0: at this one they only read.
+const MODERATORS: u8 = 50;
+
 /// Furnishes rooms until the gateway stops.
 pub(crate) async fn keep(inner: Arc<Inner>) {
     let mut resting = Resting::default();
@@ -114,7 +120,7 @@ impl Inner {
             return Ok(());
         };
         let number = self.namespace.number_of(&virtual_user).unwrap_or_default();
-        passing(self.allow_calls(&room, &virtual_user).await)?;
+        passing(self.settle_levels(&room, &virtual_user).await)?;
         let info = self.bridge_info(&virtual_user, &number);
         let (homeserver, as_user) = (&self.homeserver, Some(&*virtual_user));
         let key = bridge_key(&number);
@@ -131,14 +137,14 @@ impl Inner {
         Ok(())
     }
 
-    /// Element takes its voice button away from whoever may not send this event.
-    async fn allow_calls(&self, room: &RoomId, as_user: &UserId) -> Result<(), HomeserverError> {
+    /// What people may do in a call room.
+    async fn settle_levels(&self, room: &RoomId, as_user: &UserId) -> Result<(), HomeserverError> {
         let levels = self.homeserver.power_levels(room, as_user).await?;
-        let mut levels = levels.unwrap_or_else(|| json!({}));
-        if levels["events"][CALL_MEMBER] == 0 {
+        let before = levels.unwrap_or_else(|| json!({}));
+        let levels = levels_of_calls(before.clone(), self.lets_people_write);
+        if levels == before {
             return Ok(());
         }
-        levels["events"][CALL_MEMBER] = json!(0);
         let homeserver = &self.homeserver;
         homeserver
             .set_state(room, Some(as_user), "m.room.power_levels", "", &levels)
@@ -164,6 +170,20 @@ impl Inner {
     pub(crate) fn wants_furnishing(&self) {
         self.homes.unfurnished.notify_one();
     }
+}
+
+/// Element takes its voice button away from whoever may not send that event. A message in a call room reaches no telephone: where
+/// people are not to write them, Element says so in the place of its text field. Who has made a room is its master, and may all.
+fn levels_of_calls(mut levels: Value, lets_people_write: bool) -> Value {
+    levels["events"][CALL_MEMBER] = json!(0);
+    for message in MESSAGES {
+        match (lets_people_write, levels["events"].get(message)) {
+            (false, _) => levels["events"][message] = json!(MODERATORS),
+            (true, Some(_)) => levels["events"][message] = json!(0),
+            (true, None) => {}
+        }
+    }
+    levels
 }
 
 fn parsed(room: &Room, space: &str) -> Option<(OwnedRoomId, OwnedRoomId, OwnedUserId)> {

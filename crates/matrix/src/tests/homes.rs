@@ -247,6 +247,27 @@ async fn a_room_that_element_made_is_furnished_once_the_virtual_user_is_in_it() 
 }
 
 #[tokio::test]
+async fn where_people_are_not_to_write_in_call_rooms_the_level_of_messages_says_so() {
+    let homeserver = FakeHomeserver::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let database = directory.path().join("mxtrunk.db");
+    let change = |config: &mut MatrixConfig| config.messages_in_call_rooms = false;
+    let (service, events) = serve_with(&homeserver, &database, 16, change).await;
+    let scene = Scene::of(homeserver, service, events, database, directory);
+    let scene = scene.with_room().await;
+    scene.keep(&[ALICE]);
+    let level = |event_type: &str| {
+        let levels = scene.state_of(ROOM, "m.room.power_levels", "");
+        levels["events"][event_type].clone()
+    };
+    until("nobody may write there", || level("m.room.message") == 50).await;
+    assert_eq!(level("m.sticker"), 50);
+    assert_eq!(level("org.matrix.msc3401.call.member"), 0);
+    // A level of calls is none of theirs.
+    assert_eq!(level("m.call.invite"), Value::Null);
+}
+
+#[tokio::test]
 async fn a_pass_over_the_rooms_leaves_out_one_that_the_virtual_user_is_on_its_way_into() {
     const OTHER: &str = "!other";
     let scene = Scene::start().await;
