@@ -34,6 +34,7 @@ impl fmt::Display for Guard {
 const LIB: &[&str] = &["--lib"];
 const BIN: &[&str] = &["--bin", "mxtrunk"];
 const WIRE: &[&str] = &["--test", "sip"];
+const ICE: &[&str] = &["--test", "ice"];
 
 macro_rules! guards {
     ($($package:literal $target:ident {
@@ -180,18 +181,20 @@ guards! {
         "11" "crates/media/src/phone_sdp.rs":
             "if ip.is_unspecified() {" => "if false {",
             "phone_sdp::tests::";
-        "14" "crates/media/src/demux.rs":
-            "                None => Route::Stranger,\n" => "                None => self.legs.keys().next().map_or(Route::Stranger, |leg| Route::Leg(*leg)),\n",
-            "a_client_hello_from_an_address_that_ice_has_not_validated_is_dropped";
-        "15" "crates/media/src/demux.rs":
-            "Some(leg) if self.may_check(*leg, path) =>" => "Some(leg) =>",
-            "checks_from_a_thousand_addresses_are_not_all_taken";
         "15" "crates/media/src/demux.rs":
             "if is_new && known.early.len() < EARLY {" => "if is_new {",
             "early_checks_from_ever_new_addresses_are_not_all_remembered";
         "14" "crates/media/src/demux.rs":
             "if ufrag == remote {" => "if !ufrag.is_empty() {",
             "only_the_selected_device_keeps_its_early_address";
+    }
+    "mxtrunk-media" ICE {
+        "14" "crates/media/src/demux.rs":
+            "                None => Route::Stranger,\n" => "                None => self.legs.keys().next().map_or(Route::Stranger, |leg| Route::Leg(*leg)),\n",
+            "a_client_hello_from_an_address_that_ice_has_not_validated_is_dropped";
+        "15" "crates/media/src/demux.rs":
+            "Some(leg) if self.may_check(*leg, path) =>" => "Some(leg) =>",
+            "checks_from_a_thousand_addresses_are_not_all_taken";
     }
     "mxtrunk-signaling" LIB {
         "8" "crates/signaling/src/limits/ledger.rs":
