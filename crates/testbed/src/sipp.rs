@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
+use crate::certificates::Certificates;
 use crate::layout;
 use crate::process::Peer;
 use crate::run::Run;
@@ -27,14 +28,33 @@ pub struct Scenario<'a> {
     pub calls: u32,
 }
 
+/// What a scenario is spoken over.
+#[derive(Debug, Clone, Copy)]
+pub enum Over<'a> {
+    /// Datagrams.
+    Udp,
+    /// One connection.
+    Tcp,
+    /// One connection, on which SIPp shows the certificate of this peer of the site.
+    Tls(&'a Certificates, &'a str),
+}
+
 /// How long it waits for a message where the scenario says nothing else, milliseconds.
 const MESSAGE_WITHIN: &str = "10000";
 
 impl Scenario<'_> {
     /// Starts the scenario without waiting for its end.
     pub fn start(&self, run: &Run) -> anyhow::Result<Peer> {
+        self.start_over(run, Over::Udp, &[])
+    }
+
+    /// Starts the scenario so, with more options of SIPp.
+    pub fn start_over(&self, run: &Run, over: Over<'_>, more: &[&str]) -> anyhow::Result<Peer> {
         let file = run.write(&format!("{}.xml", self.name), self.xml)?;
-        Peer::start(run, self.name, self.command(run.folder(), &file))
+        let mut command = self.command(run.folder(), &file);
+        over.ask_for(&mut command);
+        command.args(more);
+        Peer::start(run, self.name, command)
     }
 
     /// Runs the scenario to its end; an error when SIPp calls any call failed.
@@ -52,7 +72,18 @@ impl Scenario<'_> {
 
     /// Starts the scenario, and waits until it takes messages.
     pub async fn listen(&self, run: &Run, within: Duration) -> anyhow::Result<Peer> {
-        self.listening(self.start(run)?, within).await
+        self.listen_over(run, Over::Udp, within).await
+    }
+
+    /// The same over this.
+    pub async fn listen_over(
+        &self,
+        run: &Run,
+        over: Over<'_>,
+        within: Duration,
+    ) -> anyhow::Result<Peer> {
+        let peer = self.start_over(run, over, &[])?;
+        self.listening(peer, over, within).await
     }
 
     /// The same, and sends all sound back that comes to this port.
@@ -65,8 +96,8 @@ impl Scenario<'_> {
         let file = run.write(&format!("{}.xml", self.name), self.xml)?;
         let mut command = self.command(run.folder(), &file);
         command.args(["-rtp_echo", "-mp", &port.to_string()]);
-        self.listening(Peer::start(run, self.name, command)?, within)
-            .await
+        let peer = Peer::start(run, self.name, command)?;
+        self.listening(peer, Over::Udp, within).await
     }
 
     /// Places its calls, so many a second, one for each line of this list, which is `[field0]` in the scenario; and sends
@@ -90,14 +121,21 @@ impl Scenario<'_> {
         Peer::start(run, self.name, command)
     }
 
-    async fn listening(&self, mut peer: Peer, within: Duration) -> anyhow::Result<Peer> {
-        let (file, own) = match self.is_over_ipv6() {
-            true => ("/proc/self/net/udp6", "00000000000000000000000001000000"),
-            false => ("/proc/self/net/udp", "0100007F"),
+    async fn listening(
+        &self,
+        mut peer: Peer,
+        over: Over<'_>,
+        within: Duration,
+    ) -> anyhow::Result<Peer> {
+        let (version, own) = match self.is_over_ipv6() {
+            true => ("6", "00000000000000000000000001000000"),
+            false => ("", "0100007F"),
         };
-        let port = format!("{own}:{:04X} ", self.port);
+        let file = format!("/proc/self/net/{}{version}", over.protocol());
+        let nobody = format!("{}:0000", "0".repeat(own.len()));
+        let port = format!("{own}:{:04X} {nobody}", self.port);
         peer.ready(within, async || {
-            let sockets = std::fs::read_to_string(file).ok()?;
+            let sockets = std::fs::read_to_string(&file).ok()?;
             sockets.contains(&port).then_some(())
         })
         .await?;
@@ -129,6 +167,30 @@ impl Scenario<'_> {
             .env("TERM", "dumb")
             .current_dir(folder);
         command
+    }
+}
+
+impl Over<'_> {
+    fn ask_for(self, command: &mut Command) {
+        match self {
+            Over::Udp => {}
+            Over::Tcp => {
+                command.args(["-t", "t1"]);
+            }
+            Over::Tls(certificates, peer) => {
+                command.args(["-t", "l1"]);
+                command.arg("-tls_cert").arg(certificates.certificate(peer));
+                command.arg("-tls_key").arg(certificates.key(peer));
+                command.arg("-tls_ca").arg(certificates.authority());
+            }
+        }
+    }
+
+    fn protocol(self) -> &'static str {
+        match self {
+            Over::Udp => "udp",
+            Over::Tcp | Over::Tls(..) => "tcp",
+        }
     }
 }
 

@@ -1,17 +1,25 @@
 //! The SIP side of the real gateway against SIPp, which says what a PBX and its phones say, word for word. The Matrix side
 //! is simulated, so that a call takes as long as its words, and one gateway serves all of them.
 
+mod early;
+mod events;
+mod full;
 mod hand_on;
 mod holds;
+mod hops;
 mod identity;
 mod ipv6;
 mod keys;
 mod messages;
 mod names;
 mod pbx_calls;
+mod passwords;
 mod person_calls;
 mod protocol;
 mod transfers;
+mod registered;
+mod streams;
+mod targets;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -71,6 +79,9 @@ user = "@eve:localtest"
 extension = "2005"
 call_waiting = false
 "#;
+[[line]]
+user = "@frank:localtest"
+extension = "2006"
 
 /// Each of these is called as a person would say it; they come one after the other, beside what waits for the RFCs' timers.
 macro_rules! conversations {
@@ -103,6 +114,7 @@ conversations! {
     person_calls::a_telephone_answers_and_the_call_ends_from_either_side_with_its_reason,
     person_calls::a_refusal_of_the_telephone_reaches_the_person_as_what_it_means,
     person_calls::a_call_that_forks_is_one_call_and_the_second_answer_is_ended,
+    person_calls::what_a_refusal_says_of_its_reason_is_kept_and_logged,
     person_calls::a_person_gives_up_and_the_telephone_stops_ringing_even_if_it_answers_just_then,
     person_calls::an_answer_that_comes_twice_is_acknowledged_twice,
     person_calls::a_telephone_that_rings_reliably_or_wants_a_longer_session_gets_it,
@@ -126,6 +138,11 @@ conversations! {
     hand_on::a_person_joins_the_telephones_of_two_calls_and_leaves,
     hand_on::a_forwarded_call_that_is_handed_on_says_who_forwarded_it,
     protocol::what_the_rfc_has_refused_is_refused,
+    early::a_telephone_that_offers_anew_before_it_answers_is_agreed_with,
+    early::of_two_phones_that_describe_their_sound_the_one_that_answers_is_talked_to,
+    early::a_caller_that_offers_anew_before_it_is_answered_is_put_off,
+    hops::a_forwarded_call_goes_on_with_one_hop_less_until_none_is_left,
+    hops::a_call_of_ours_that_is_sent_back_is_a_loop,
     protocol::a_question_is_answered_and_a_method_we_have_not_refused_with_those_we_have,
 }
 
@@ -224,15 +241,26 @@ impl Site {
     }
 
     fn pbx_at(&self, port: u16, script: Script, number: &str) -> anyhow::Result<Playing> {
-        let peer = scenario(script, port, number).start(&self.run)?;
-        Ok(self.playing(script, peer))
+        self.pbx_calls(port, script, number, 1)
+    }
+
+    fn pbx_calls(
+        &self,
+        port: u16,
+        script: Script,
+        number: &str,
+        calls: u32,
+    ) -> anyhow::Result<Playing> {
+        let scenario = Scenario {
+            calls,
+            ..scenario(script, port, number)
+        };
+        Ok(self.playing(script, scenario.start(&self.run)?))
     }
 
     /// A phone that is called plays a scenario.
     async fn phone(&self, script: Script) -> anyhow::Result<Playing> {
-        let scenario = scenario(script, PHONE, "1001");
-        let peer = scenario.listen(&self.run, PATIENCE).await?;
-        Ok(self.playing(script, peer))
+        listening(&self.run, script, PHONE, 1).await
     }
 
     /// The PBX calls Alice by this scenario, and she picks up.
@@ -245,11 +273,7 @@ impl Site {
     }
 
     fn playing(&self, script: Script, peer: Peer) -> Playing {
-        Playing {
-            name: script.name,
-            peer,
-            folder: self.run.folder().to_owned(),
-        }
+        playing(&self.run, script, peer)
     }
 
     /// Alice calls a phone that plays this scenario, and it picks up.
@@ -311,6 +335,17 @@ impl Site {
     }
 }
 
+    /// The same of this person's newest call.
+    async fn record_of(&self, user: &str) -> anyhow::Result<CallRecord> {
+        let store = Store::open(&self.gateway.database()).await?;
+        until("the record to be complete", PATIENCE, async || {
+            let mut records = store.records(10).await.ok()?.into_iter();
+            let newest = records.find(|record| record.user == user)?;
+            newest.ended_at.is_some().then_some(newest)
+        })
+        .await
+    }
+
 impl Playing {
     /// SIPp came to the end of the scenario, and heard what stands in it.
     async fn ends_well(self) -> anyhow::Result<()> {
@@ -350,6 +385,24 @@ impl Playing {
 }
 
 fn scenario(script: Script, port: u16, service: &str) -> Scenario<'_> {
+/// Phones that are called play a scenario at this port, so many times.
+async fn listening(run: &Run, script: Script, port: u16, calls: u32) -> anyhow::Result<Playing> {
+    let scenario = Scenario {
+        calls,
+        ..scenario(script, port, "1001")
+    };
+    let peer = scenario.listen(run, PATIENCE).await?;
+    Ok(playing(run, script, peer))
+}
+
+fn playing(run: &Run, script: Script, peer: Peer) -> Playing {
+    Playing {
+        name: script.name,
+        peer,
+        folder: run.folder().to_owned(),
+    }
+}
+
     Scenario {
         name: script.name,
         xml: script.xml,

@@ -1,6 +1,6 @@
 //! A person calls a telephone of the PBX.
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use mxtrunk_testbed::process::until;
 
 use super::{PATIENCE, Site, script};
@@ -55,6 +55,38 @@ pub(super) async fn a_refusal_of_the_telephone_reaches_the_person_as_what_it_mea
         let kept = site.record().await?;
         ensure!(kept.reason.as_deref() == Some(record), "{kept:?}");
     }
+    Ok(())
+}
+
+pub(super) async fn what_a_refusal_says_of_its_reason_is_kept_and_logged(
+    site: &Site,
+) -> anyhow::Result<()> {
+    let phone = site.phone(script!("phone-system-has-no-line-free")).await?;
+    let call = site.people.dial("alice", "1001").await?;
+    let reject = call.hears("m.call.reject").await?;
+    ensure!(reject["reason"] == "overloaded", "{reject}");
+    phone.ends_well().await?;
+    let record = site.record().await?;
+    ensure!(record.reason.as_deref() == Some("congested"), "{record:?}");
+    ensure!(record.sip_status == Some(503), "{record:?}");
+    let reason = record.sip_reason.as_deref().unwrap_or_default();
+    ensure!(reason.starts_with("Q.850;cause=34;text="), "{record:?}");
+    let warning = record.sip_warning.as_deref().unwrap_or_default();
+    ensure!(warning == "399 pbx \"trunk is full\"", "{record:?}");
+    let log = site.gateway.logged();
+    let told = |what: &str| {
+        let mut lines = log.lines();
+        let line = lines.find(|line| line.contains(&record.id.0) && line.contains(what));
+        line.context(what.to_owned())
+    };
+    let story = told("call ended")?;
+    for word in ["sip_status=503", "Q.850;cause=34", "sip_warning=\"399\""] {
+        ensure!(story.contains(word), "{story}");
+    }
+    // What the peer wrote may name a person: its words are told at debug alone.
+    let words = "trunk is full";
+    ensure!(!story.contains(words), "{story}");
+    ensure!(told("who it was")?.contains(words), "{log}");
     Ok(())
 }
 

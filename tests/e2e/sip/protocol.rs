@@ -24,6 +24,7 @@ pub(super) async fn a_question_is_answered_and_a_method_we_have_not_refused_with
         script!("pbx-asks-what-we-can"),
         script!("pbx-asks-in-a-method-we-have-not"),
         script!("pbx-writes-a-text-and-subscribes"),
+        script!("pbx-notifies-of-what-nobody-asked"),
     ] {
         site.pbx(script, "2001")?.ends_well().await?;
     }
