@@ -12,14 +12,14 @@ mod ipv6;
 mod keys;
 mod messages;
 mod names;
-mod pbx_calls;
 mod passwords;
+mod pbx_calls;
 mod person_calls;
 mod protocol;
-mod transfers;
 mod registered;
 mod streams;
 mod targets;
+mod transfers;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -78,10 +78,10 @@ extension = "2004"
 user = "@eve:localtest"
 extension = "2005"
 call_waiting = false
-"#;
 [[line]]
 user = "@frank:localtest"
 extension = "2006"
+"#;
 
 /// Each of these is called as a person would say it; they come one after the other, beside what waits for the RFCs' timers.
 macro_rules! conversations {
@@ -113,8 +113,8 @@ conversations! {
     pbx_calls::a_session_that_the_pbx_times_is_agreed_to_and_refreshed,
     person_calls::a_telephone_answers_and_the_call_ends_from_either_side_with_its_reason,
     person_calls::a_refusal_of_the_telephone_reaches_the_person_as_what_it_means,
-    person_calls::a_call_that_forks_is_one_call_and_the_second_answer_is_ended,
     person_calls::what_a_refusal_says_of_its_reason_is_kept_and_logged,
+    person_calls::a_call_that_forks_is_one_call_and_the_second_answer_is_ended,
     person_calls::a_person_gives_up_and_the_telephone_stops_ringing_even_if_it_answers_just_then,
     person_calls::an_answer_that_comes_twice_is_acknowledged_twice,
     person_calls::a_telephone_that_rings_reliably_or_wants_a_longer_session_gets_it,
@@ -137,12 +137,12 @@ conversations! {
     hand_on::a_person_who_hands_a_call_on_to_a_busy_number_ends_it,
     hand_on::a_person_joins_the_telephones_of_two_calls_and_leaves,
     hand_on::a_forwarded_call_that_is_handed_on_says_who_forwarded_it,
-    protocol::what_the_rfc_has_refused_is_refused,
     early::a_telephone_that_offers_anew_before_it_answers_is_agreed_with,
     early::of_two_phones_that_describe_their_sound_the_one_that_answers_is_talked_to,
     early::a_caller_that_offers_anew_before_it_is_answered_is_put_off,
     hops::a_forwarded_call_goes_on_with_one_hop_less_until_none_is_left,
     hops::a_call_of_ours_that_is_sent_back_is_a_loop,
+    protocol::what_the_rfc_has_refused_is_refused,
     protocol::a_question_is_answered_and_a_method_we_have_not_refused_with_those_we_have,
 }
 
@@ -333,7 +333,6 @@ impl Site {
         })
         .await
     }
-}
 
     /// The same of this person's newest call.
     async fn record_of(&self, user: &str) -> anyhow::Result<CallRecord> {
@@ -345,6 +344,7 @@ impl Site {
         })
         .await
     }
+}
 
 impl Playing {
     /// SIPp came to the end of the scenario, and heard what stands in it.
@@ -384,7 +384,6 @@ impl Playing {
     }
 }
 
-fn scenario(script: Script, port: u16, service: &str) -> Scenario<'_> {
 /// Phones that are called play a scenario at this port, so many times.
 async fn listening(run: &Run, script: Script, port: u16, calls: u32) -> anyhow::Result<Playing> {
     let scenario = Scenario {
@@ -403,6 +402,7 @@ fn playing(run: &Run, script: Script, peer: Peer) -> Playing {
     }
 }
 
+fn scenario(script: Script, port: u16, service: &str) -> Scenario<'_> {
     Scenario {
         name: script.name,
         xml: script.xml,
