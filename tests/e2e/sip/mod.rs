@@ -11,6 +11,7 @@ mod identity;
 mod ipv6;
 mod keys;
 mod messages;
+mod moved;
 mod names;
 mod passwords;
 mod pbx_calls;
