@@ -139,7 +139,7 @@ conversations! {
     hand_on::a_person_joins_the_telephones_of_two_calls_and_leaves,
     hand_on::a_forwarded_call_that_is_handed_on_says_who_forwarded_it,
     early::a_telephone_that_offers_anew_before_it_answers_is_agreed_with,
-    early::of_two_phones_that_describe_their_sound_the_one_that_answers_is_talked_to,
+    early::of_two_phones_the_one_that_sounds_is_heard_and_the_one_that_answers_is_talked_to,
     early::a_caller_that_offers_anew_before_it_is_answered_is_put_off,
     hops::a_forwarded_call_goes_on_with_one_hop_less_until_none_is_left,
     hops::a_call_of_ours_that_is_sent_back_is_a_loop,
@@ -372,7 +372,8 @@ impl Playing {
         let what = format!("an ACK in {}", self.name);
         until(&what, PATIENCE, async || {
             let messages = self.messages().ok()?;
-            messages.contains("ACK sip:").then_some(())
+            // Not of a PRACK.
+            messages.contains("\nACK sip:").then_some(())
         })
         .await
     }
