@@ -198,10 +198,11 @@ impl BrowserLeg {
         matches!(&self.negotiation, Negotiation::Agreed(agreed) if agreed.direction.is_receiving())
     }
 
-    /// What the browser should be sending. A muted one sends silence, or a packet of it now and then (DTX).
+    /// What the browser should be sending. A muted one sends silence, or a packet of it now and then (DTX). One that is lost
+    /// should be heard as before: no silence is over because of that.
     pub(crate) fn expected(&self) -> Expected {
         match &self.negotiation {
-            Negotiation::Agreed(agreed) if self.link == Link::Up => {
+            Negotiation::Agreed(agreed) if self.link != Link::Connecting => {
                 match agreed.direction.is_receiving() && agreed.direction.is_sending() {
                     true => Expected::Sound,
                     false => Expected::Held,

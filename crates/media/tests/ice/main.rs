@@ -226,6 +226,30 @@ fn without_consent_for_30_s_the_browser_is_lost_and_gets_no_more_media() {
     }
 }
 
+/// The operator read "heard again" in the moment that the browser was lost.
+#[test]
+fn a_browser_that_is_lost_stays_silent_until_it_is_heard_again() {
+    let told = |net: &Net, leg, over: bool| {
+        net.events.iter().any(|event| match event.what {
+            Happened::Silent { .. } => event.leg == leg && !over,
+            Happened::SilenceOver { .. } => event.leg == leg && over,
+            _ => false,
+        })
+    };
+    for ice in BOTH {
+        let (mut net, caller, _) = Net::talking(ice);
+        let gone: std::net::SocketAddr = "198.51.100.1:5000".parse().unwrap();
+        net.carries = Box::new(move |_, datagram| datagram.browser != gone);
+        net.run_until(30_000, |net| net.happened(caller, &Happened::Lost));
+        net.run(2000);
+        assert!(told(&net, caller, false), "{ice:?}: no silence");
+        assert!(!told(&net, caller, true), "{ice:?}: over, they say");
+        net.carries = Box::new(|_, _| true);
+        net.restarts(caller, None);
+        net.run_until(10_000, |net| told(net, caller, true));
+    }
+}
+
 /// An ICE restart clears the engine's pairs, and with them its own idea of consent.
 #[test]
 fn a_browser_that_vanishes_in_an_ice_restart_gets_no_more_media_either() {
