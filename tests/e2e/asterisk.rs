@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use mxtrunk_store::{CallRecord, Store};
 use mxtrunk_testbed::asterisk::{Asterisk, extension};
 use mxtrunk_testbed::gateway::Gateway;
@@ -11,7 +11,7 @@ use mxtrunk_testbed::process::until;
 use mxtrunk_testbed::run::Run;
 use mxtrunk_testbed::synapse;
 
-use super::site::{PATIENCE, command};
+use super::site::PATIENCE;
 
 pub(super) struct AsteriskSite {
     pub(super) run: Run,
@@ -92,20 +92,6 @@ impl AsteriskSite {
             (complete && !records.is_empty()).then_some(records)
         })
         .await
-    }
-
-    /// The call that a person has now, by its name in the log.
-    pub(super) async fn call_of(&self, user: &str) -> anyhow::Result<String> {
-        let calls = command(&self.gateway, &["calls"]).await?;
-        let person = format!(" @{user}:{} ", synapse::SERVER_NAME);
-        let line = calls.lines().find(|line| line.contains(&person));
-        let call = line.and_then(|line| line.split_whitespace().next());
-        Ok(call.with_context(|| calls.clone())?.to_owned())
-    }
-
-    /// What has passed in a call, as `mxtrunk trace` draws it.
-    pub(super) async fn ladder(&self, call: &str) -> anyhow::Result<String> {
-        command(&self.gateway, &["trace", call]).await
     }
 
     /// What Asterisk has written down: every SIP message, and what its extensions did.

@@ -15,7 +15,7 @@ use mxtrunk_testbed::run::Run;
 use serde_json::json;
 
 use super::asterisk::AsteriskSite;
-use super::site::PATIENCE;
+use super::site::{PATIENCE, call_of, ladder};
 
 const LATE: Duration = Duration::from_secs(30);
 /// Until what is late has come, on a busy machine.
@@ -128,13 +128,14 @@ async fn an_answer_that_the_client_has_got_holds_whenever_the_homeserver_says_so
     let call = dials(site, "bob", Late::Answer, ALWAYS).await?;
     call.is_answered().await?;
     call.is_connected().await?;
-    let name = site.call_of("bob").await?;
+    let name = call_of(&site.gateway, "bob").await?;
     until("the gateway to give up waiting", PATIENCE, async || {
-        let ladder = site.ladder(&name).await.ok()?;
+        let ladder = ladder(&site.gateway, &name).await.ok()?;
         ladder.contains("m.call.answer did not").then_some(())
     })
     .await?;
-    ensure!(site.call_of("bob").await? == name, "the call has ended");
+    let now = call_of(&site.gateway, "bob").await?;
+    ensure!(now == name, "the call has ended");
     talks_and_hangs_up(site, "bob", &call).await
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use mxtrunk_store::{CallRecord, Store};
 use mxtrunk_testbed::browser::{Browser, CallState, Family, Softphone, State};
 use mxtrunk_testbed::demo::site::{PASSWORD, Peers, Wanted, write_spoken};
@@ -211,6 +211,20 @@ pub(super) fn hum_of(length: Duration) -> Sound {
         .map(|n| (4_000.0 * (n as f64 * 440.0 * std::f64::consts::TAU / 8_000.0).sin()) as i16)
         .collect();
     Sound::from_pcm(&samples, 8_000).expect("8 kHz is a rate that sounds have")
+}
+
+/// The call that a person has now, by its name in the log.
+pub(super) async fn call_of(gateway: &Gateway, user: &str) -> anyhow::Result<String> {
+    let calls = command(gateway, &["calls"]).await?;
+    let person = format!(" @{user}:{} ", synapse::SERVER_NAME);
+    let line = calls.lines().find(|line| line.contains(&person));
+    let call = line.and_then(|line| line.split_whitespace().next());
+    Ok(call.with_context(|| calls.clone())?.to_owned())
+}
+
+/// What has passed in a call, as `mxtrunk trace` draws it.
+pub(super) async fn ladder(gateway: &Gateway, call: &str) -> anyhow::Result<String> {
+    command(gateway, &["trace", call]).await
 }
 
 /// What one of the gateway's own commands prints.

@@ -4,13 +4,18 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use mxtrunk_store::EndedBy;
+use mxtrunk_store::{EndedBy, Store};
 use mxtrunk_testbed::asterisk::extension;
+use mxtrunk_testbed::browser::{Browser, CallState, Family, Softphone};
+use mxtrunk_testbed::demo::site::PASSWORD;
+use mxtrunk_testbed::gateway::Gateway;
 use mxtrunk_testbed::namespace;
 use mxtrunk_testbed::person::Call;
 use mxtrunk_testbed::process::until;
+use mxtrunk_testbed::synapse;
 
 use super::asterisk::AsteriskSite;
+use super::site::{PATIENCE, Site, call_of, ladder};
 
 const CONFIG: &str = r#"
 [[trunk]]
@@ -40,13 +45,24 @@ async fn talks(site: &AsteriskSite, user: &str) -> anyhow::Result<Call> {
 }
 
 /// The gateway has noticed that these are gone.
-async fn are_lost(site: &AsteriskSite, calls: &[&str]) -> anyhow::Result<()> {
+async fn are_lost(gateway: &Gateway, calls: &[&str]) -> anyhow::Result<()> {
     for call in calls {
         until("the loss of the browser", CONSENT, async || {
-            let ladder = site.ladder(call).await.ok()?;
+            let ladder = ladder(gateway, call).await.ok()?;
             ladder.contains(LOST).then_some(())
         })
         .await?;
+    }
+    Ok(())
+}
+
+/// After the loss came a new offer of the person's client, and a connection: where the browser has its old address still, it
+/// may be there before its offer is.
+async fn has_restarted_ice(gateway: &Gateway, call: &str) -> anyhow::Result<()> {
+    let ladder = ladder(gateway, call).await?;
+    let (_, after) = ladder.split_once(LOST).unwrap_or_default();
+    for part in ["m.call.negotiate", "media: connected"] {
+        ensure!(after.contains(part), "no {part} after the loss: {ladder}");
     }
     Ok(())
 }
@@ -56,18 +72,19 @@ fn a_browser_that_vanishes_is_waited_for_and_one_that_restarts_ice_meanwhile_kee
     namespace::test_beside_others(async |run| {
         let site = AsteriskSite::start(&run, &[], CONFIG).await?;
         let (gone, back) = (talks(&site, "alice").await?, talks(&site, "bob").await?);
-        let named = (site.call_of("alice").await?, site.call_of("bob").await?);
+        let gateway = &site.gateway;
+        let named = (
+            call_of(gateway, "alice").await?,
+            call_of(gateway, "bob").await?,
+        );
         gone.vanishes();
         back.vanishes();
-        are_lost(&site, &[&named.0, &named.1]).await?;
+        are_lost(gateway, &[&named.0, &named.1]).await?;
         let lost = Instant::now();
 
         back.restarts_ice_in_another_network().await?;
         back.sounds(true).await?;
-        let ladder = site.ladder(&named.1).await?;
-        let (_, after) = ladder.split_once(LOST).unwrap_or_default();
-        let (_, after) = after.split_once("m.call.negotiate").unwrap_or_default();
-        ensure!(after.contains("media: connected"), "{ladder}");
+        has_restarted_ice(gateway, &named.1).await?;
         ensure!(
             site.asterisk.channels()? == 2,
             "the other was not waited for"
@@ -95,6 +112,57 @@ fn a_browser_that_vanishes_is_waited_for_and_one_that_restarts_ice_meanwhile_kee
         site.pbx_is_quiet().await?;
         let record = &site.records_of("bob").await?[0];
         ensure!(record.reason.as_deref() == Some("hung_up"), "{record:?}");
+        Ok(())
+    });
+}
+
+/// Nobody runs what pages do when they are closed (`pagehide`).
+#[test]
+fn a_chromium_that_is_killed_is_hung_up_and_one_that_has_slept_restarts_ice_and_talks_on() {
+    namespace::test(async |run| {
+        let mut site = Site::start(&run, "").await?;
+        site.alice_says_a_tone().await?;
+        let browser = Browser::start(&run, "browser-bob", Family::Chromium).await?;
+        let url = site.peers.page.url();
+        let bob = Softphone::sign_in(browser, &url, synapse::URL, "bob", PASSWORD).await?;
+        bob.dial(extension::ECHO).await?;
+        bob.reach(&[CallState::Connected], PATIENCE).await?;
+        site.connect(extension::ECHO).await?;
+        site.alice_hears("her echo").await?;
+        let gateway = &site.peers.gateway;
+        let named = (
+            call_of(gateway, "alice").await?,
+            call_of(gateway, "bob").await?,
+        );
+        drop(bob);
+        site.alice.browser().sleeps(true)?;
+        are_lost(gateway, &[&named.0, &named.1]).await?;
+
+        site.alice.browser().sleeps(false)?;
+        site.alice.restart_ice().await?;
+        until("a connection", PATIENCE, async || {
+            has_restarted_ice(gateway, &named.0).await.ok()
+        })
+        .await?;
+        site.alice_hears("her echo after the sleep").await?;
+        until("the telephone to be hung up", GRACE + SLACK, async || {
+            (site.peers.asterisk.channels().ok()? == 1).then_some(())
+        })
+        .await?;
+        let state = site.alice.state().await?;
+        ensure!(state.is == CallState::Connected, "{state:?}");
+        site.alice.hangup().await?;
+        site.pbx_is_quiet(PATIENCE).await?;
+
+        let store = Store::open(&gateway.database()).await?;
+        for (call, ended) in [(named.0, "hung_up"), (named.1, "media_lost")] {
+            until(&format!("{call} to be {ended}"), PATIENCE, async || {
+                let mut records = store.records(2).await.ok()?.into_iter();
+                let record = records.find(|record| record.id.0 == call)?;
+                (record.reason.as_deref() == Some(ended)).then_some(())
+            })
+            .await?;
+        }
         Ok(())
     });
 }

@@ -201,6 +201,11 @@ export class Phone extends EventTarget {
         return this.#call.setMicrophoneMuted(muted);
     }
 
+    /** What matrix-js-sdk does where the connection is lost. */
+    restartIce() {
+        this.#call.peerConn.restartIce();
+    }
+
     /** Resolves with the first state that is one of `names`; rejects after `patience` ms. */
     reach(names, patience) {
         return new Promise((resolve, reject) => {

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use fantoccini::wd::TimeoutConfiguration;
 use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::SCRIPT;
@@ -38,7 +39,7 @@ pub(super) struct Chromium {
     session: Client,
     microphone: PathBuf,
     // Last, so that the session's requests end before the driver does.
-    _driver: Peer,
+    driver: Peer,
 }
 
 impl Chromium {
@@ -70,7 +71,7 @@ impl Chromium {
         Ok(Self {
             session,
             microphone,
-            _driver: driver,
+            driver,
         })
     }
 
@@ -97,6 +98,21 @@ impl Chromium {
         Ok(())
     }
 
+    /// Stops every process of the browser where it is, or lets them go on.
+    pub(super) fn sleeps(&self, sleeps: bool) -> anyhow::Result<()> {
+        let signal = match sleeps {
+            true => Signal::STOP,
+            false => Signal::CONT,
+        };
+        for process in descendants(self.driver.id())? {
+            // One that has just ended needs no signal.
+            if let Some(process) = Pid::from_raw(process) {
+                let _ = kill_process(process, signal);
+            }
+        }
+        Ok(())
+    }
+
     pub(super) async fn press(&self, keys: &str) -> anyhow::Result<()> {
         let focused = self.session.active_element().await?;
         Ok(focused.send_keys(keys).await?)
@@ -113,6 +129,31 @@ impl Chromium {
     pub(super) async fn close(self) -> anyhow::Result<()> {
         Ok(self.session.close().await?)
     }
+}
+
+/// The processes that this one has started, and those that they have.
+fn descendants(of: u32) -> anyhow::Result<Vec<i32>> {
+    let mut parents = Vec::new();
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // The name in brackets may hold anything; the state and the parent come after it.
+        let parent = stat
+            .rsplit(')')
+            .next()
+            .and_then(|rest| rest.split_whitespace().nth(1));
+        let parent: Option<i32> = parent.and_then(|parent| parent.parse().ok());
+        let process: Option<i32> = entry.file_name().to_string_lossy().parse().ok();
+        parents.extend(process.zip(parent));
+    }
+    let mut found = vec![i32::try_from(of)?];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        let children = parents.iter().filter(|(_, of)| *of == parent);
+        found.extend(children.map(|(process, _)| *process));
+        next += 1;
+    }
+    found.remove(0);
+    Ok(found)
 }
 
 /// Chromium under `setpriv --pdeathsig`: the driver starts it, and does not end it when it

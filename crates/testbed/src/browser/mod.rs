@@ -113,6 +113,14 @@ impl Browser {
         self.chromium()?.step_into_frame(into).await
     }
 
+    /// The machine that it is on goes to sleep, or wakes up. Asleep it does nothing that it is asked for.
+    ///
+    /// # Errors
+    /// Only Chromium can do that here.
+    pub fn sleeps(&self, sleeps: bool) -> anyhow::Result<()> {
+        self.chromium()?.sleeps(sleeps)
+    }
+
     /// Presses keys, as WebDriver writes them, where the focus is.
     ///
     /// # Errors

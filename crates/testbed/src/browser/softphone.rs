@@ -193,6 +193,14 @@ impl Softphone {
             .await
     }
 
+    /// Begins ICE anew, as matrix-js-sdk does where the connection is lost.
+    ///
+    /// # Errors
+    /// When there is no call.
+    pub async fn restart_ice(&self) -> anyhow::Result<()> {
+        self.run("phone.restartIce();", Value::Null).await
+    }
+
     /// Hands the call on to a number, as Element's transfer button does: matrix-js-sdk then leaves it.
     ///
     /// # Errors
