@@ -4,6 +4,7 @@ use anyhow::ensure;
 use serde_json::json;
 
 use super::{Site, script};
+use crate::e2e::site::command;
 
 pub(super) async fn a_withheld_number_shows_nowhere(site: &Site) -> anyhow::Result<()> {
     let (pbx, call) = site
@@ -44,6 +45,28 @@ pub(super) async fn the_trunk_is_told_who_calls(site: &Site) -> anyhow::Result<(
     let (phone, call) = site.phone_picks_up(script).await?;
     call.hang_up();
     phone.ends_well().await
+}
+
+pub(super) async fn the_trunk_is_not_told_who_calls_and_withholds_their_number(
+    site: &Site,
+) -> anyhow::Result<()> {
+    let withhold = async |switch| {
+        let words = ["line", "@bob:localtest", "withhold", switch];
+        command(&site.gateway, &words).await
+    };
+    withhold("on").await?;
+    let script = script!("phone-does-not-hear-who-calls");
+    let phone = site.phone(script).await?;
+    let call = site.people.dial("bob", "1001").await?;
+    call.is_answered().await?;
+    let said = phone.messages()?;
+    call.hang_up();
+    phone.ends_well().await?;
+    withhold("off").await?;
+    for secret in ["2002", "bob"] {
+        ensure!(!said.contains(secret), "{secret} is told: {said}");
+    }
+    Ok(())
 }
 
 pub(super) async fn a_forwarded_call_says_by_whom_and_why_unless_that_is_withheld(

@@ -104,6 +104,7 @@ conversations! {
     identity::a_withheld_number_shows_nowhere,
     identity::a_trusted_trunk_says_who_calls,
     identity::the_trunk_is_told_who_calls,
+    identity::the_trunk_is_not_told_who_calls_and_withholds_their_number,
     identity::a_forwarded_call_says_by_whom_and_why_unless_that_is_withheld,
     identity::a_trusted_trunk_says_who_is_there_now_and_a_withheld_number_stays_so,
     pbx_calls::a_call_from_the_pbx_is_answered_and_ends_from_either_side_with_its_reason,
