@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use mxtrunk_signaling::{Change, Peers, lines};
-use mxtrunk_sip::TrunkConfig;
+use mxtrunk_sip::{TrunkChange, TrunkConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -117,14 +117,14 @@ impl Reloader {
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(()) = hangup.recv() => {
-                    info!("told to read the lines anew (SIGHUP)");
+                    info!("told to read lines, trunks and all else that may change anew (SIGHUP)");
                     if let Err(why) = self.read_everything(false).await {
                         stays(&why);
                     }
                     ask = self.next_question();
                 }
                 Some(asked) = self.asked.recv() => {
-                    info!(only_check = asked.only_check, "asked to read the lines anew (mxtrunk reload)");
+                    info!(only_check = asked.only_check, "asked to read lines, trunks and all else that may change anew (mxtrunk reload)");
                     let answer = self.read_everything(asked.only_check).await;
                     if let Err(why) = &answer {
                         stays(why);
@@ -192,9 +192,11 @@ impl Reloader {
             return Ok(report);
         }
         (self.read, self.seen) = (look, look);
-        self.put_in_place(&next, Cause::Asked, Some(&trunks))
-            .await
-            .map_err(|error| vec![format!("{error:#}")])?;
+        let changed = self.put_in_place(&next, Cause::Asked, Some(&trunks)).await;
+        let changed = changed.map_err(|error| vec![format!("{error:#}")])?;
+        if changed.is_any() {
+            report.now.push(format!("trunks: {changed}"));
+        }
         report.now.extend(self.knobs.turn(&next));
         self.take_over(next, sources);
         log(&now, &later);
@@ -258,7 +260,7 @@ impl Reloader {
             }
         };
         match self.put_in_place(&next, cause, None).await {
-            Ok(()) => {
+            Ok(_) => {
                 self.take_over(next, sources);
                 true
             }
@@ -287,7 +289,7 @@ impl Reloader {
         next: &Config,
         cause: Cause,
         sip_trunks: Option<&[TrunkConfig]>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<TrunkChange> {
         let directory = next.directory().map_err(run::problems)?;
         let trunks = next.signaling_trunks().map_err(run::problems)?;
         let registrations = next.registrations().map_err(run::problems)?;
@@ -300,17 +302,18 @@ impl Reloader {
             change.before
         );
         let phones = &self.peers.phones;
+        let mut changed = TrunkChange::default();
         match sip_trunks {
             None => phones
                 .replace_accounts(&registrations, &subscriptions)
                 .context("the accounts cannot be registered so")?,
             Some(sip_trunks) => {
-                let change = phones
+                changed = phones
                     .replace(sip_trunks, &registrations, &subscriptions)
                     .context("the trunks and the accounts at them cannot be so")?;
                 self.knobs.trunks.replace(trunks);
-                if change.is_any() {
-                    info!(%change, "the trunks were read anew: calls over those that were go on");
+                if changed.is_any() {
+                    info!(%changed, "the trunks were read anew: calls over those that were go on");
                 }
             }
         }
@@ -325,7 +328,7 @@ impl Reloader {
         );
         debug!(%change, "which lines are others");
         lines::settle(&self.peers, &change).await;
-        Ok(())
+        Ok(changed)
     }
 }
 
@@ -342,7 +345,7 @@ fn told(problems: &[Problem]) -> Vec<String> {
 
 fn stays(why: &[String]) {
     warn!(
-        "the lines stay as they were, since what is new cannot be used:\n{}",
+        "everything stays as it was, since what is new cannot be used:\n{}",
         why.join("\n")
     );
 }

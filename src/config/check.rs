@@ -14,6 +14,14 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
+    /// Of a section that is not read anew while the gateway runs.
+    pub(super) fn until_a_restart(self) -> Self {
+        Problem {
+            mend: "restart the gateway: this is read anew at its start".to_owned(),
+            ..self
+        }
+    }
+
     pub(crate) fn new(
         place: impl Into<String>,
         wrong: impl Into<String>,

@@ -330,6 +330,7 @@ impl Config {
         config.written.take_over(&other.written);
         let mut problems = config.line_problems();
         problems.extend(config.unheard_trunks());
+        problems.extend(config.guesses_of_trunks());
         match problems.is_empty() {
             true => Ok(config),
             false => Err(problems),

@@ -1,5 +1,6 @@
 //! Each `[[trunk]]` in the words of SIP and of signaling.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use mxtrunk_call::EarlyMedia;
@@ -46,9 +47,14 @@ impl Config {
 impl Config {
     /// Trunks of a file that is sound, for which there is no listener before the next start.
     pub(super) fn unheard_trunks(&self) -> Vec<Problem> {
+        let is_heard = |trunk: &Trunk, address: Option<SocketAddr>| {
+            let listeners = self.sip.listen.iter();
+            let mut fit = listeners.filter(|listener| listener.transport == trunk.transport);
+            fit.any(|listener| address.is_none_or(|to| to.is_ipv4() == listener.address.is_ipv4()))
+        };
         let unheard = self.trunks.iter().filter(|trunk| {
-            let mut listeners = self.sip.listen.iter();
-            !listeners.any(|listener| listener.transport == trunk.transport)
+            let mut targets = trunk.targets().0.into_iter();
+            !is_heard(trunk, None) || !targets.all(|target| is_heard(trunk, Some(target.address)))
         });
         let problem = |trunk: &Trunk| {
             Problem::new(
@@ -58,6 +64,13 @@ impl Config {
             )
         };
         unheard.map(problem).collect()
+    }
+
+    /// What was said of the trunk at whose PBX something stands, where that is not true of these any more.
+    pub(super) fn guesses_of_trunks(&self) -> Vec<Problem> {
+        let all = self.ami.problems(&self.trunks);
+        let all = all.into_iter().chain(self.feature_codes.problems(self));
+        all.map(Problem::until_a_restart).collect()
     }
 
     /// What there is to say where the same trunks stand in another order: calls try them so.
@@ -179,6 +192,23 @@ mod tests {
         assert!(told.ends_with("b, a"), "{told}");
         assert_eq!(one.other_order(&one), None);
         assert_eq!(one.other_order(&with(&a)), None);
+    }
+
+    #[test]
+    fn a_pbx_whose_trunk_has_gone_is_not_guessed_at() {
+        let ami = "\n[ami]\naddress = \"127.0.0.1:5038\"\nsecret = \"s\"\ntrunk = \"pbx\"\n";
+        let text = SHIPPED.replacen("\n[ami]\n", ami, 1);
+        let held = Config::parse(&text).expect("sound");
+        let renamed = text.replace("\"pbx\"", "\"carrier\"");
+        let next = Config::parse(&renamed).expect("sound");
+        let problems = held
+            .taking_over(&next)
+            .expect_err("[ami] holds from the next start on");
+        let told = problems[0].to_string();
+        assert!(
+            told.contains("ami.trunk") && told.contains("restart"),
+            "{told}"
+        );
     }
 
     #[test]

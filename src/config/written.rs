@@ -21,7 +21,7 @@ pub(crate) struct Difference {
     pub(crate) is_of_a_line: bool,
 }
 
-/// What of a trunk can be told to whoever reads what has changed. The rest has passwords in it, or headers that serve as such.
+/// What of a trunk can be told to whoever reads what has changed: nobody has to think about whether there is a password in it.
 const SHOWN: [&str; 16] = [
     "target",
     "targets",

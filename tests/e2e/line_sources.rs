@@ -82,7 +82,7 @@ fn lines_of_a_csv_file_come_and_go_and_a_call_goes_on() {
         ensure!(!told.contains("desk-phone"), "{told}");
 
         listed.write("@bob:localtest,2002\n")?;
-        listed.site.logs("the lines stay as they were", 1).await?;
+        listed.site.logs("everything stays as it was", 1).await?;
         listed.site.is_registered("2001", true).await?;
 
         listed.write(BOB)?;

@@ -86,9 +86,14 @@ impl LiveTrunks {
             .clone()
     }
 
-    /// From now on these hold.
-    pub fn replace(&self, trunks: Trunks) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trunks);
+    /// From now on these hold. What is known of one that is no more stays known: it may have calls.
+    pub fn replace(&self, mut trunks: Trunks) {
+        let mut now = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for (name, settings) in &now.settings {
+            let former = trunks.settings.entry(name.clone());
+            former.or_insert_with(|| settings.clone());
+        }
+        *now = Arc::new(trunks);
     }
 }
 
@@ -115,5 +120,7 @@ mod tests {
         assert!(!taken.of(&pbx).shows_line);
         assert!(live.now().of(&pbx).shows_line);
         assert!(!live.now().of(&TrunkName("another".into())).shows_line);
+        live.replace(Trunks::default());
+        assert!(live.now().of(&pbx).shows_line, "it may have a call");
     }
 }

@@ -13,7 +13,7 @@ use crate::registration::{self, Account, RegistrationConfig};
 use crate::subscription::{self, Interest, SubscriptionConfig};
 use crate::target::Hop;
 use crate::trunk::Trunk;
-use crate::trunks::{self, TrunkChange};
+use crate::trunks::{self, Replaced, TrunkChange};
 use crate::user_agent::UserAgent;
 
 impl UserAgent {
@@ -44,17 +44,26 @@ impl UserAgent {
         };
         trunks::check(trunks, &is_served, has_listener)?;
         check(trunks, registrations, subscriptions, &is_served)?;
-        let resolver = Resolver::of(trunks, &core.config.nameservers)?;
-        let make = |config: &TrunkConfig| Arc::new(Trunk::behind(Vec::new(), config.clone()));
-        let (change, new) = core.trunks.replace(trunks, make);
+        let is_new = |config: &&TrunkConfig| {
+            let known = core.trunks.get(&config.name);
+            known.is_none_or(|known| !known.config.is_where(config))
+        };
+        let new: Vec<_> = trunks.iter().filter(is_new).cloned().collect();
+        let resolver = Resolver::of(&new, &core.config.nameservers)?;
+        let replaced = core.trunks.replace(trunks, |config| {
+            let proxies = proxies(&config.name, registrations);
+            Arc::new(Trunk::behind(proxies, config.clone()))
+        });
+        self.part_with(&replaced);
         for trunk in core.trunks.configured() {
             trunk.move_behind(proxies(&trunk.config.name, registrations));
         }
         core.admission.learn_addresses();
-        for trunk in new {
+        for trunk in replaced.new {
             trunks::keep(core, &trunk, resolver.as_ref());
         }
-        let is_elsewhere = |trunk: &TrunkName| change.concerns(trunk);
+        let change = replaced.change;
+        let is_elsewhere = |trunk: &TrunkName| change.moves(trunk);
         let changed = core.accounts.replace(registrations, is_elsewhere);
         let is_made_anew = |config: &SubscriptionConfig| {
             let name = config.account.as_ref();
@@ -76,6 +85,19 @@ impl UserAgent {
         Ok(change)
     }
 
+    /// Has old trunks take no more calls, and whoever is to show itself by other rules do so.
+    fn part_with(&self, replaced: &Replaced) {
+        let core = &self.core;
+        for old in &replaced.old {
+            let credentials = core.accounts.credentials_at(&old.config.name);
+            old.retire(core.config.timers.give_up(), credentials);
+        }
+        let gone = replaced.change.removed.iter();
+        for trunk in gone.chain(&replaced.distrusted) {
+            core.admission.streams.close_of(trunk);
+        }
+    }
+
     /// The same, with the trunks as they are.
     ///
     /// # Errors
@@ -86,7 +108,7 @@ impl UserAgent {
         subscriptions: &[SubscriptionConfig],
     ) -> Result<(), StartError> {
         let trunks = self.core.trunks.configured();
-        let trunks: Vec<_> = trunks.iter().map(|trunk| trunk.config.clone()).collect();
+        let trunks: Vec<_> = trunks.iter().map(|trunk| (*trunk.now()).clone()).collect();
         self.replace(&trunks, registrations, subscriptions)?;
         Ok(())
     }

@@ -85,6 +85,7 @@ pub(crate) fn examine(
     let local_tag = make_tag().to_string();
     let status = StatusCode::ServerInternalError;
     let refusal = transact::response(&core.endpoint, request, status, &local_tag, None);
+    let trusted = trunk.now().trust_identity;
     Ok(Arrival {
         dialog: DialogSnapshot {
             trunk: trunk.config.name.clone(),
@@ -102,8 +103,8 @@ pub(crate) fn examine(
             refusal: Some(refusal.to_string()),
         },
         cseq,
-        from: identity::caller(request, trunk.config.trust_identity),
-        forwarded: forwarded::forwarded(request, trunk.config.trust_identity),
+        from: identity::caller(request, trusted),
+        forwarded: forwarded::forwarded(request, trusted),
         to,
         account,
         offer,

@@ -26,7 +26,7 @@ impl Attempts {
         Self {
             current: None,
             left: trunk.targets.order(priority, now.into_std(), random).into(),
-            until: now + trunk.config.answer_within,
+            until: now + trunk.now().answer_within,
         }
     }
 

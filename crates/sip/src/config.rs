@@ -376,14 +376,14 @@ impl TrunkConfig {
         }
     }
 
-    /// Whether it is as another one, whatever the limits of both say.
-    pub(crate) fn is_same_but_for_limits(&self, other: &Self) -> bool {
-        let limited_alike = Self {
-            max_calls: self.max_calls,
-            new_calls_per_second: self.new_calls_per_second,
-            ..other.clone()
-        };
-        *self == limited_alike
+    /// Whether it is at the same place as another one of this name, so that what is known of it holds for that one.
+    pub(crate) fn is_where(&self, other: &Self) -> bool {
+        self.targets == other.targets
+            && self.names == other.names
+            && self.transport == other.transport
+            // Its accounts belong to that.
+            && self.from_domain == other.from_domain
+            && self.options_every.is_zero() == other.options_every.is_zero()
     }
 
     /// What its accounts belong to: where nothing else is set, the one name

@@ -96,16 +96,19 @@ impl Core {
     }
 
     /// What a challenge in a dialog is answered with: the account's whose call
-    /// it is, else the trunk's.
+    /// it is, else the trunk's. At a trunk that is configured no more, what
+    /// held until then: a new one of its name may be somebody else.
     pub(crate) fn credentials(
         &self,
         trunk: &Trunk,
         dialog: &DialogSnapshot,
     ) -> Option<Credentials> {
         let account = dialog.account.as_ref();
-        let own = account.and_then(|name| self.accounts.of(&trunk.config.name, name));
-        let own = own.map(|account| account.config.credentials.clone());
-        own.or_else(|| trunk.config.auth.clone())
+        let own = account.and_then(|name| match trunk.is_retired() {
+            true => trunk.credentials_then(name),
+            false => self.accounts.credentials(&trunk.config.name, name),
+        });
+        own.or_else(|| trunk.now().auth.clone())
     }
 
     /// The listener that messages over this hop leave from.
@@ -175,7 +178,7 @@ impl Core {
         trunk: &Trunk,
         dialog: &DialogSnapshot,
     ) -> Result<Path, Unreachable> {
-        let within = trunk.config.answer_within;
+        let within = trunk.now().answer_within;
         let hop = dialog.next_hop(|ip| trunk.allows(ip));
         let own = dialog.hop();
         let is_same_host = hop.address.ip() == own.address.ip();
@@ -224,7 +227,7 @@ impl Core {
             tap::show(tap, &ack, false, Some(&path.destination));
         }
         let sent = path.connection.send(ack, Some(&path.destination));
-        match tokio::time::timeout(trunk.config.answer_within, sent).await {
+        match tokio::time::timeout(trunk.now().answer_within, sent).await {
             Ok(Ok(())) => {}
             // The peer repeats its 200, and we the ACK.
             Ok(Err(error)) => debug!(%error, "ACK not sent"),

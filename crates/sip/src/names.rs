@@ -38,6 +38,9 @@ pub(crate) async fn keep(core: Arc<Core>, trunk: Arc<Trunk>, resolver: Resolver)
             if name.due <= Instant::now() {
                 let transport = trunk.config.transport;
                 let found = resolver.look_up(&name.target, transport).await;
+                if trunk.is_retired() {
+                    return;
+                }
                 name.take(&trunk, found);
             }
         }

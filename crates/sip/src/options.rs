@@ -30,11 +30,10 @@ pub(crate) async fn watch(core: Arc<Core>, trunk: Arc<Trunk>, target: Arc<Target
         return;
     }
     let mut dialogs = target.dialogs();
-    let mut vigil = Vigil::new(
-        trunk.config.options_down_after,
-        trunk.config.options_up_after,
-    );
+    let mut vigil = Vigil::default();
     loop {
+        let config = trunk.now();
+        vigil.judges_by(config.options_down_after, config.options_up_after);
         if target.is_left() || trunk.has_gone() {
             return;
         }
@@ -53,7 +52,7 @@ pub(crate) async fn watch(core: Arc<Core>, trunk: Arc<Trunk>, target: Arc<Target
             core.legs.tell_silence(&trunk, &target);
         }
         let at_ease = vigil.silent == 0 && (target.is_up() || vigil.lively == 0);
-        let seldom = trunk.config.options_every;
+        let seldom = config.options_every;
         let often = core.config.timers.probe_every.min(seldom);
         let pace = Pace {
             seldom,
@@ -76,7 +75,7 @@ enum Found {
 }
 
 /// What the probes so far showed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Vigil {
     /// Probes in a row without an answer, and how many are an outage.
     silent: u32,
@@ -89,14 +88,8 @@ struct Vigil {
 }
 
 impl Vigil {
-    fn new(down_after: u32, up_after: u32) -> Self {
-        Self {
-            silent: 0,
-            down_after,
-            lively: 0,
-            up_after,
-            has_answered: false,
-        }
+    fn judges_by(&mut self, down_after: u32, up_after: u32) {
+        (self.down_after, self.up_after) = (down_after, up_after);
     }
 
     /// A dialog that began during a silent probe took the peer's word, too.
@@ -183,6 +176,9 @@ fn report(trunk: &Trunk, target: &Target, up: bool) {
     match (up, was_up, trunk.is_up()) {
         (true, false, _) => info!(trunk = %name, target = %address, "trunk is up"),
         (true, true, _) => info!(trunk = %name, target = %address, "target is up"),
+        (false, _, _) if trunk.is_retired() => {
+            debug!(trunk = %name, target = %address, "where the trunk was does not answer");
+        }
         (false, _, false) => warn!(trunk = %name, target = %address, "trunk does not answer"),
         (false, _, true) => warn!(
             trunk = %name,
@@ -255,7 +251,8 @@ mod tests {
     use super::*;
 
     fn vigil(probes: &[(Found, bool)]) -> Vigil {
-        let mut vigil = Vigil::new(2, 1);
+        let mut vigil = Vigil::default();
+        vigil.judges_by(2, 1);
         for (found, dialog_began) in probes {
             vigil.note(*found, *dialog_began);
         }
@@ -286,7 +283,8 @@ mod tests {
 
     #[test]
     fn an_outage_begins_and_ends_after_as_many_probes_as_are_set() {
-        let mut vigil = Vigil::new(3, 2);
+        let mut vigil = Vigil::default();
+        vigil.judges_by(3, 2);
         let mut heard = |found| {
             vigil.note(found, false);
             vigil.verdict(found)

@@ -37,7 +37,7 @@ pub(crate) async fn end(core: &Core, dialog: &DialogSnapshot) -> Result<u16, Orp
 /// until the ACK, so over UDP they are said three times; a peer that has heard
 /// them acknowledges the others too (§17.1.1.2).
 async fn refuse(core: &Core, trunk: &Trunk, dialog: &DialogSnapshot, refusal: &str) {
-    let (hop, within) = (dialog.hop(), trunk.config.answer_within);
+    let (hop, within) = (dialog.hop(), trunk.now().answer_within);
     let Ok(path) = core.path(trunk, hop, within).await else {
         return;
     };

@@ -163,7 +163,7 @@ async fn invite(
     mut attempts: Attempts,
 ) -> Option<Calling> {
     let min_session = leg.core.config.timers.min_session;
-    let asked = Asked::new(leg.trunk.config.session_expires, min_session);
+    let asked = Asked::new(leg.trunk.now().session_expires, min_session);
     let within = attempts.share(Instant::now());
     let first = attempt(&leg, &dialog, &order, within, &asked).await;
     let begun = match first {
@@ -253,11 +253,12 @@ pub(crate) fn send_invite(
         request.headers.push(Header::Route(route.as_str().into()));
     }
     request.headers.extend(leg.own_headers());
-    let kind = leg.trunk.config.identity;
+    let config = leg.trunk.now();
+    let kind = config.identity;
     let asserted = own_address(&leg.core, &leg.trunk, leg.hop, order, &order.from.number);
     let identity = identity::headers(kind, &order.from, &asserted, leg.account.is_some());
     request.headers.extend(identity);
-    let extra = leg.trunk.config.headers.iter().map(ExtraHeader::header);
+    let extra = config.headers.iter().map(ExtraHeader::header);
     request.headers.extend(extra.collect());
     request.headers.extend(more);
     if let Some(replaces) = &order.replaces {
@@ -270,7 +271,7 @@ pub(crate) fn send_invite(
     }
     // One that joins a call of the peer's is none that goes on.
     if let (Some(before), None) = (&order.forwarded, &order.replaces) {
-        let (kind, host) = (leg.trunk.config.forwarded, own_host(leg));
+        let (kind, host) = (config.forwarded, own_host(leg));
         let told = forwarded::headers(kind, before, &host, &dialog.remote_target);
         request.headers.extend(told);
     }

@@ -1,14 +1,17 @@
 //! A trunk at work: its configuration, targets and load.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use crate::challenge::Challenger;
-use crate::config::{Transport, TrunkConfig, TrunkLimits, TrunkName};
+use crate::config::{AccountName, Credentials, Transport, TrunkConfig, TrunkLimits, TrunkName};
 use crate::fence::Bucket;
 use crate::legs::Priority;
 use crate::registration::Pace;
@@ -18,12 +21,14 @@ use crate::tls::Judge;
 /// One configured peer.
 #[derive(Debug)]
 pub(crate) struct Trunk {
+    /// As it was made: its name, and where it is, which stay. All else may have changed ([`Self::now`]).
     pub(crate) config: TrunkConfig,
-    pub(crate) targets: Targets,
+    now: RwLock<Arc<TrunkConfig>>,
+    pub(crate) targets: Arc<Targets>,
     /// The outbound proxies of its accounts.
     proxies: RwLock<Vec<IpAddr>>,
     /// Where it has to show a password.
-    pub(crate) challenger: Option<Challenger>,
+    challenger: RwLock<Option<Arc<Challenger>>>,
     calls: AtomicUsize,
     /// As many as there may be.
     max_calls: AtomicUsize,
@@ -37,8 +42,10 @@ pub(crate) struct Trunk {
     registrations: Mutex<Pace>,
     /// How often it has come back, or one of its targets has gone.
     back: watch::Sender<u64>,
-    /// Since when it is configured no more.
-    retired: OnceLock<Instant>,
+    /// What is left to it since it is configured no more.
+    retired: OnceLock<Retirement>,
+    /// When its last call so far ended.
+    left: Mutex<Instant>,
 }
 
 /// How a trunk stands.
@@ -68,9 +75,16 @@ pub struct TargetState {
 /// Refusals each second, for each call that may come in it.
 const REFUSALS: u32 = 10;
 
-/// What a trunk that is no more says after its last call, and so long after it went, is heard: an answer to our BYE, or to the
-/// REGISTER that takes an account back. RFC 3261 has no transaction that lasts longer (64*T1).
-const LINGERS: Duration = Duration::from_secs(32);
+/// A trunk that is configured no more.
+#[derive(Debug)]
+struct Retirement {
+    since: Instant,
+    /// For how long it is still heard after its last call, and after it went: with an answer to our BYE, or to the REGISTER
+    /// that takes an account back. No transaction lasts longer than 64*T1.
+    lingers: Duration,
+    /// What the challenges in its calls are answered with, by account.
+    credentials: HashMap<AccountName, Credentials>,
+}
 
 impl Trunk {
     #[cfg(test)]
@@ -85,11 +99,8 @@ impl Trunk {
         let rate = || Mutex::new(Bucket::new(times(1), now));
         let places = config.targets.iter().map(Place::from);
         Self {
-            targets: Targets::new(places, config.transport),
-            challenger: config
-                .require_auth
-                .clone()
-                .map(|required| Challenger::new(required, now)),
+            targets: Arc::new(Targets::new(places, config.transport)),
+            challenger: RwLock::new(challenger(&config, now)),
             calls: AtomicUsize::new(0),
             max_calls: AtomicUsize::new(config.max_calls),
             new_calls: rate(),
@@ -100,8 +111,30 @@ impl Trunk {
             back: watch::Sender::new(0),
             proxies: RwLock::new(proxies),
             retired: OnceLock::new(),
+            left: Mutex::new(now),
+            now: RwLock::new(Arc::new(config.clone())),
             config,
         }
+    }
+
+    /// What holds for it now.
+    pub(crate) fn now(&self) -> Arc<TrunkConfig> {
+        read(&self.now).clone()
+    }
+
+    /// From now on this holds, which has its name and is where it is ([`TrunkConfig::is_where`]). Calls that there are go on;
+    /// limits are [`Self::limit`]'s.
+    pub(crate) fn becomes(&self, config: TrunkConfig) {
+        let asks_anew = read(&self.now).require_auth != config.require_auth;
+        if asks_anew {
+            *write(&self.challenger) = challenger(&config, Instant::now());
+        }
+        *write(&self.now) = Arc::new(config);
+    }
+
+    /// Who asks it for its password, where it has to show one.
+    pub(crate) fn challenger(&self) -> Option<Arc<Challenger>> {
+        read(&self.challenger).clone()
     }
 
     /// These hold from now on; calls that there are go on.
@@ -115,9 +148,18 @@ impl Trunk {
         lock(&self.refusals).set_rate(rate.saturating_mul(REFUSALS), now);
     }
 
-    /// It is configured no more: its calls go on, and it gets no new ones.
-    pub(crate) fn retire(&self) {
-        self.retired.get_or_init(Instant::now);
+    /// It is configured no more: its calls go on, and it gets no new ones. `lingers`: how long it is heard after the last.
+    pub(crate) fn retire(&self, lingers: Duration, credentials: HashMap<AccountName, Credentials>) {
+        self.retired.get_or_init(|| Retirement {
+            since: Instant::now(),
+            lingers,
+            credentials,
+        });
+    }
+
+    /// What the account's calls answered challenges with when this was retired.
+    pub(crate) fn credentials_then(&self, account: &AccountName) -> Option<Credentials> {
+        self.retired.get()?.credentials.get(account).cloned()
     }
 
     /// Whether it is configured no more.
@@ -132,8 +174,11 @@ impl Trunk {
 
     /// Whether there is anything that it could still have to say to us.
     pub(crate) fn is_here(&self) -> bool {
-        let retired = self.retired.get();
-        !self.has_gone() || retired.is_some_and(|since| since.elapsed() < LINGERS)
+        let lingers = |retired: &Retirement| {
+            let quiet = lock(&self.left).max(retired.since);
+            quiet.elapsed() < retired.lingers
+        };
+        !self.has_gone() || self.retired.get().is_some_and(lingers)
     }
 
     fn max_calls(&self) -> usize {
@@ -175,9 +220,10 @@ impl Trunk {
 
     /// Whether requests from `ip` belong to this trunk.
     pub(crate) fn allows(&self, ip: IpAddr) -> bool {
-        let is_own = match self.config.allow.is_empty() {
+        let allow = &self.now().allow;
+        let is_own = match allow.is_empty() {
             true => self.targets.has_ip(ip),
-            false => self.config.allow.contains(&ip),
+            false => allow.contains(&ip),
         };
         is_own || self.proxies(|proxies| proxies.contains(&ip))
     }
@@ -199,8 +245,8 @@ impl Trunk {
     pub(crate) fn judge_at(&self, address: SocketAddr) -> Judge {
         let all = self.targets.all();
         let mut at = all.iter().filter(|target| target.hop.address == address);
-        let names = match (&self.config.tls.name, at.next()) {
-            (Some(name), _) => vec![name.clone()],
+        let names = match (self.now().tls.name.clone(), at.next()) {
+            (Some(name), _) => vec![name],
             (None, Some(target)) => vec![target.host()],
             // A Contact elsewhere, or a proxy.
             (None, None) => self.names_of_targets(address.ip()),
@@ -210,8 +256,8 @@ impl Trunk {
 
     /// Whom the peer has to be that connects to us.
     pub(crate) fn judge_of_caller(&self, ip: IpAddr) -> Judge {
-        let names = match &self.config.tls.name {
-            Some(name) => vec![name.clone()],
+        let names = match self.now().tls.name.clone() {
+            Some(name) => vec![name],
             None => self.names_of_targets(ip),
         };
         self.judge(names)
@@ -227,7 +273,7 @@ impl Trunk {
     }
 
     fn judge(&self, names: Vec<String>) -> Judge {
-        let tls = &self.config.tls;
+        let tls = &self.now().tls;
         Judge {
             trust: tls.trust.clone(),
             names,
@@ -238,9 +284,10 @@ impl Trunk {
 
     /// The addresses that [`Self::allows`] allows.
     pub(crate) fn allowed(&self) -> Vec<IpAddr> {
-        let mut all = match self.config.allow.is_empty() {
+        let allow = &self.now().allow;
+        let mut all = match allow.is_empty() {
             true => self.targets.addresses(),
-            false => self.config.allow.clone(),
+            false => allow.clone(),
         };
         self.proxies(|proxies| all.extend(proxies));
         all
@@ -248,17 +295,16 @@ impl Trunk {
 
     /// Its messages may come by way of these proxies from now on.
     pub(crate) fn move_behind(&self, proxies: Vec<IpAddr>) {
-        *self.proxies.write().unwrap_or_else(PoisonError::into_inner) = proxies;
+        *write(&self.proxies) = proxies;
     }
 
     fn proxies<T>(&self, what: impl FnOnce(&[IpAddr]) -> T) -> T {
-        what(&self.proxies.read().unwrap_or_else(PoisonError::into_inner))
+        what(&read(&self.proxies))
     }
 
     /// When the next account may send its REGISTER.
     pub(crate) fn registration_turn(&self, now: Instant) -> Instant {
-        let pace = self.registrations.lock();
-        pace.unwrap_or_else(PoisonError::into_inner).turn(now)
+        lock(&self.registrations).turn(now)
     }
 
     /// What was registered here may be forgotten, or be at a target that is
@@ -284,6 +330,7 @@ impl Trunk {
 
     /// Gives a call's place back.
     pub(crate) fn leave(&self) {
+        *lock(&self.left) = Instant::now();
         self.calls.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -329,8 +376,21 @@ fn take(bucket: &Mutex<Bucket>) -> bool {
     lock(bucket).take(Instant::now())
 }
 
-fn lock(bucket: &Mutex<Bucket>) -> MutexGuard<'_, Bucket> {
-    bucket.lock().unwrap_or_else(PoisonError::into_inner)
+fn challenger(config: &TrunkConfig, now: Instant) -> Option<Arc<Challenger>> {
+    let required = config.require_auth.clone()?;
+    Some(Arc::new(Challenger::new(required, now)))
+}
+
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read<T>(what: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    what.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(what: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    what.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

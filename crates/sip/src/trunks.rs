@@ -22,7 +22,10 @@ pub struct TrunkChange {
     pub added: Vec<TrunkName>,
     /// Those that are no more.
     pub removed: Vec<TrunkName>,
-    /// Those that are otherwise now: their next calls are.
+    /// Those that are somewhere else, or are spoken to over another transport or by another name: what is registered there
+    /// is anew.
+    pub moved: Vec<TrunkName>,
+    /// Those of which something else is otherwise: it holds from their next call on.
     pub changed: Vec<TrunkName>,
 }
 
@@ -34,10 +37,22 @@ impl TrunkChange {
     }
 
     /// Whether what was at this trunk before is to be made anew.
-    pub(crate) fn concerns(&self, trunk: &TrunkName) -> bool {
-        let mut all = self.removed.iter().chain(&self.changed);
+    pub(crate) fn moves(&self, trunk: &TrunkName) -> bool {
+        let mut all = self.removed.iter().chain(&self.moved);
         all.any(|name| name == trunk)
     }
+}
+
+/// What is to be done about trunks that take the place of others.
+#[derive(Default)]
+pub(crate) struct Replaced {
+    pub(crate) change: TrunkChange,
+    /// To be looked after from now on.
+    pub(crate) new: Vec<Arc<Trunk>>,
+    /// To be retired.
+    pub(crate) old: Vec<Arc<Trunk>>,
+    /// The peer of these has to show itself by other rules than before.
+    pub(crate) distrusted: Vec<TrunkName>,
 }
 
 /// For the operator.
@@ -46,6 +61,7 @@ impl fmt::Display for TrunkChange {
         let words = [
             ("added", &self.added),
             ("removed", &self.removed),
+            ("moved", &self.moved),
             ("changed", &self.changed),
         ];
         let parts = words.into_iter().filter(|(_, names)| !names.is_empty());
@@ -84,49 +100,67 @@ impl Trunks {
         configured.find(|trunk| trunk.config.name == *name).cloned()
     }
 
-    /// Puts trunks of these configurations in the place of those that there are; `make` makes a new one. One whose
-    /// configuration is the same stays as it is, whatever its limits say ([`Trunk::limit`] sets those). Returns the new
-    /// ones, too.
+    /// Puts trunks of these configurations in the place of those that there are; `make` makes a new one. One that is where it
+    /// was stays, and is told what holds for it now, but for its limits ([`Trunk::limit`] sets those).
     pub(crate) fn replace(
         &self,
         configs: &[TrunkConfig],
         make: impl Fn(&TrunkConfig) -> Arc<Trunk>,
-    ) -> (TrunkChange, Vec<Arc<Trunk>>) {
+    ) -> Replaced {
         let before = self.configured();
-        let (mut all, mut new, mut change) = (Vec::new(), Vec::new(), TrunkChange::default());
+        let (mut all, mut replaced) = (Vec::new(), Replaced::default());
         for config in configs {
-            let named = before.iter().find(|old| old.config.name == config.name);
-            let same = named.filter(|old| old.config.is_same_but_for_limits(config));
-            if let Some(same) = same {
-                all.push(same.clone());
-                continue;
-            }
-            match named {
-                Some(_) => change.changed.push(config.name.clone()),
-                None => change.added.push(config.name.clone()),
-            }
-            let trunk = make(config);
-            new.push(trunk.clone());
-            all.push(trunk);
+            let old = before.iter().find(|old| old.config.name == config.name);
+            all.push(match old {
+                Some(old) if old.config.is_where(config) => {
+                    replaced.note_changed(&old.now(), config);
+                    old.becomes(config.clone());
+                    old.clone()
+                }
+                old => {
+                    let is_known = old.is_some();
+                    replaced.note_new(make(config), is_known)
+                }
+            });
         }
-        let names: HashSet<_> = configs.iter().map(|config| &config.name).collect();
-        let gone = before
-            .iter()
-            .filter(|old| !names.contains(&old.config.name));
-        change.removed = gone.map(|old| old.config.name.clone()).collect();
         let stays = |old: &Arc<Trunk>| all.iter().any(|trunk| Arc::ptr_eq(trunk, old));
-        let retired: Vec<_> = self
-            .all()
+        replaced.old = before.iter().filter(|old| !stays(old)).cloned().collect();
+        let is_gone = |old: &&Arc<Trunk>| all.iter().all(|new| new.config.name != old.config.name);
+        let gone = replaced.old.iter().filter(is_gone);
+        replaced.change.removed = gone.map(|old| old.config.name.clone()).collect();
+        let retired = self.all();
+        let retired = retired
             .iter()
-            .filter(|old| !stays(old))
-            .cloned()
-            .collect();
-        for old in &retired {
-            old.retire();
-        }
-        all.extend(retired.into_iter().filter(|old| old.is_here()));
+            .filter(|old| old.is_retired() && old.is_here());
+        all.extend(replaced.old.iter().chain(retired).cloned());
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = all.into();
-        (change, new)
+        replaced
+    }
+}
+
+impl Replaced {
+    fn note_changed(&mut self, before: &TrunkConfig, after: &TrunkConfig) {
+        let limited_alike = TrunkConfig {
+            max_calls: before.max_calls,
+            new_calls_per_second: before.new_calls_per_second,
+            ..after.clone()
+        };
+        if *before != limited_alike {
+            self.change.changed.push(after.name.clone());
+        }
+        if before.tls != after.tls {
+            self.distrusted.push(after.name.clone());
+        }
+    }
+
+    fn note_new(&mut self, trunk: Arc<Trunk>, is_known: bool) -> Arc<Trunk> {
+        let name = trunk.config.name.clone();
+        match is_known {
+            true => self.change.moved.push(name),
+            false => self.change.added.push(name),
+        }
+        self.new.push(trunk.clone());
+        trunk
     }
 }
 
@@ -165,7 +199,11 @@ pub(crate) fn keep(core: &Arc<Core>, trunk: &Arc<Trunk>, resolver: Option<&Resol
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+    use std::time::Duration;
+
     use super::*;
+    use crate::config::{AccountName, Credentials};
     use crate::legs::Priority;
 
     fn config(name: &str, last: u8) -> TrunkConfig {
@@ -176,23 +214,34 @@ mod tests {
         Arc::new(Trunk::new(config.clone()))
     }
 
+    const LONG: Duration = Duration::from_secs(60);
+
     fn name(name: &str) -> TrunkName {
         TrunkName(name.to_owned())
     }
 
     #[test]
-    fn a_trunk_that_is_the_same_stays_and_one_that_is_not_is_made_anew() {
+    fn a_trunk_that_is_where_it_was_stays_and_knows_what_is_new_and_one_that_moved_is_made_anew() {
         let trunks = Trunks::new(["a", "b", "c"].map(|name| make(&config(name, 1))).into());
-        let (a, b) = (trunks.get(&name("a")), trunks.get(&name("b")));
-        let mut limited = config("a", 1);
-        limited.max_calls = 3;
-        let wanted = [config("d", 1), config("b", 2), limited];
-        let (change, new) = trunks.replace(&wanted, make);
-        assert_eq!(change.to_string(), "added d; removed c; changed b");
-        assert!(change.is_any() && change.concerns(&name("b")) && !change.concerns(&name("d")));
-        assert_eq!(new.len(), 2);
-        assert!(Arc::ptr_eq(&trunks.get(&name("a")).unwrap(), &a.unwrap()));
-        assert!(!Arc::ptr_eq(&trunks.get(&name("b")).unwrap(), &b.unwrap()));
+        let (a, b) = (
+            trunks.get(&name("a")).unwrap(),
+            trunks.get(&name("b")).unwrap(),
+        );
+        let mut trusted = config("a", 1);
+        trusted.trust_identity = true;
+        trusted.max_calls = 3;
+        let wanted = [config("d", 1), config("b", 2), trusted];
+        let replaced = trunks.replace(&wanted, make);
+        let change = replaced.change;
+        assert_eq!(change.to_string(), "added d; removed c; moved b; changed a");
+        assert!(change.is_any() && change.moves(&name("b")) && !change.moves(&name("a")));
+        assert_eq!((replaced.new.len(), replaced.old.len()), (2, 2));
+        assert!(Arc::ptr_eq(&trunks.get(&name("a")).unwrap(), &a));
+        assert!(a.now().trust_identity);
+        assert!(!Arc::ptr_eq(&trunks.get(&name("b")).unwrap(), &b));
+        for old in replaced.old {
+            old.retire(LONG, HashMap::new());
+        }
         assert!(trunks.get(&name("c")).is_none());
         let order: Vec<_> = trunks
             .configured()
@@ -200,19 +249,49 @@ mod tests {
             .map(|t| t.config.name.0.clone())
             .collect();
         assert_eq!(order, ["d", "b", "a"]);
-        assert!(!trunks.replace(&wanted, make).0.is_any());
+        let mut limited = wanted.clone();
+        limited[0].max_calls = 7;
+        assert!(!trunks.replace(&limited, make).change.is_any());
     }
 
     #[test]
-    fn a_trunk_that_is_no_more_is_here_while_it_has_calls() {
+    fn whom_a_trunk_believes_in_other_rules_has_to_show_itself_again() {
+        let trunks = Trunks::new(vec![make(&config("a", 1))]);
+        let mut lenient = config("a", 1);
+        lenient.tls.shows_certificate = false;
+        let replaced = trunks.replace(&[lenient], make);
+        assert_eq!(replaced.distrusted, [name("a")]);
+        assert!(replaced.new.is_empty() && replaced.old.is_empty());
+    }
+
+    #[test]
+    fn a_trunk_that_is_no_more_is_here_while_it_has_calls_and_a_while_after_the_last() {
         let trunks = Trunks::new(vec![make(&config("a", 1))]);
         let old = trunks.get(&name("a")).unwrap();
-        assert!(old.enter(Priority::Normal));
+        let account = AccountName("2001".into());
+        let credentials = Credentials {
+            username: "alice".into(),
+            password: "secret".into(),
+            realm: None,
+        };
+        assert!(old.enter(Priority::Normal) && old.enter(Priority::Normal));
         trunks.replace(&[config("b", 2)], make);
-        assert!(old.is_retired() && old.is_here());
+        let lingers = Duration::from_millis(100);
+        old.retire(
+            lingers,
+            HashMap::from([(account.clone(), credentials.clone())]),
+        );
+        std::thread::sleep(2 * lingers);
+        assert!(old.is_retired() && old.is_here() && !old.has_gone());
         assert!(trunks.all().iter().any(|trunk| Arc::ptr_eq(trunk, &old)));
-        // What it still has to say after its last call it may: it went a moment ago.
+        assert_eq!(old.credentials_then(&account), Some(credentials));
         old.leave();
-        assert!(old.is_here());
+        old.leave();
+        assert!(
+            old.has_gone() && old.is_here(),
+            "its last words are on the way"
+        );
+        std::thread::sleep(2 * lingers);
+        assert!(!old.is_here());
     }
 }

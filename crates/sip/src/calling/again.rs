@@ -50,7 +50,7 @@ impl Calling {
         self.invite = sent;
         self.forks = Forks::default();
         self.in_dialog = None;
-        self.deadline = Some(Instant::now() + self.leg.trunk.config.answer_within);
+        self.deadline = Some(Instant::now() + self.leg.trunk.now().answer_within);
         true
     }
 }

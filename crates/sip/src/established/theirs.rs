@@ -152,7 +152,7 @@ impl Established {
 
     /// Whether somebody else is there now (RFC 3325 in UPDATE: RFC 5876 §3.1).
     async fn hear_identity(&mut self, request: &Request) {
-        let asserted = identity::asserted(request, self.leg.trunk.config.trust_identity);
+        let asserted = identity::asserted(request, self.leg.trunk.now().trust_identity);
         if let Some(who) = asserted
             && self.asserted.as_ref() != Some(&who)
         {

@@ -167,8 +167,13 @@ impl Admission {
     pub(crate) fn trunks_over_tls(&self, ip: IpAddr) -> Vec<Arc<Trunk>> {
         let trunks = self.trunks.all();
         let is_of = |trunk: &&Arc<Trunk>| trunk.takes(Transport::Tls) && trunk.allows(ip);
-        let theirs = trunks.iter().filter(is_of);
-        theirs.filter(|trunk| trunk.is_here()).cloned().collect()
+        let theirs: Vec<_> = trunks.iter().filter(is_of).cloned().collect();
+        let (old, now): (Vec<_>, Vec<_>) = theirs.into_iter().partition(|own| own.is_retired());
+        match now.is_empty() {
+            // Its calls end over it; beside another one its rules count no more.
+            true => old.into_iter().filter(|own| own.is_here()).collect(),
+            false => now,
+        }
     }
 
     /// Whether a stream from this address is accepted; counts it if not.
@@ -228,7 +233,7 @@ impl Admission {
         request: &Request,
         from: IpAddr,
     ) -> Result<(), Header> {
-        let Some(challenger) = &trunk.challenger else {
+        let Some(challenger) = trunk.challenger() else {
             return Ok(());
         };
         let now = Instant::now();

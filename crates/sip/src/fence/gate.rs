@@ -75,7 +75,7 @@ impl Gate {
             return true;
         }
         let shows_nothing = request.authorization_header().is_none();
-        if trunk.challenger.is_some() && shows_nothing {
+        if trunk.challenger().is_some() && shows_nothing {
             // It gets a challenge, which is no call yet.
             let may_answer = trunk.may_refuse();
             if !may_answer {

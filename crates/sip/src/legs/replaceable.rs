@@ -125,6 +125,6 @@ impl Legs {
         let (key, _) = replaces.ours();
         let id = self.by_dialog.get(&key).map(|id| *id);
         let leg = id.and_then(|id| self.by_id.get(&id));
-        leg.is_some_and(|leg| Arc::ptr_eq(&leg.trunk, trunk))
+        leg.is_some_and(|leg| leg.trunk.config.name == trunk.config.name)
     }
 }

@@ -179,7 +179,7 @@ impl Keeper {
             .headers(Method::Register, &uri, &account.credentials);
         request.headers.extend(answers);
         let (core, trunk) = (self.core.clone(), self.trunk.clone());
-        let within = trunk.config.answer_within;
+        let within = trunk.now().answer_within;
         let wait = match expires.is_zero() {
             true => core.farewell_wait(),
             false => Duration::ZERO,

@@ -9,7 +9,7 @@ mod registrar;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -101,6 +101,8 @@ pub(crate) struct Accounts {
     now: RwLock<Table>,
     /// Takes all of them back.
     leaving: CancellationToken,
+    /// Those that are being taken back.
+    former: Mutex<Vec<Arc<Account>>>,
 }
 
 #[derive(Debug, Default)]
@@ -141,6 +143,7 @@ impl Accounts {
         Self {
             now: RwLock::new(Table::of(all.collect())),
             leaving: leaving.clone(),
+            former: Mutex::default(),
         }
     }
 
@@ -154,6 +157,8 @@ impl Accounts {
     ) -> Changed {
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::take(&mut now.all);
+        let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+        former.retain(|account| !account.left.is_cancelled());
         let mut changed = Changed::default();
         let mut all = Vec::with_capacity(configs.len());
         for config in configs {
@@ -163,15 +168,16 @@ impl Accounts {
                 continue;
             }
             let account = Account::new(config, &self.leaving);
-            let is_named_so = |old: &&Arc<Account>| {
-                old.config.trunk == config.trunk && old.config.contact == config.contact
-            };
-            let old = before.iter().find(is_named_so).cloned();
-            changed.come.push((account.clone(), old));
+            // Whatever their trunks are called: it may be one registrar, and the later word counts there (RFC 3261 §10.3).
+            let is_named_so = |old: &&Arc<Account>| old.config.contact == config.contact;
+            let old = before.iter().find(is_named_so);
+            let old = old.or_else(|| former.iter().rev().find(is_named_so));
+            changed.come.push((account.clone(), old.cloned()));
             all.push(account);
         }
         let stays = |old: &Arc<Account>| all.iter().any(|account| Arc::ptr_eq(account, old));
         changed.gone = before.into_iter().filter(|old| !stays(old)).collect();
+        former.extend(changed.gone.iter().cloned());
         *now = Table::of(all);
         changed
     }
@@ -186,6 +192,24 @@ impl Accounts {
 
     pub(crate) fn states(&self) -> Vec<RegistrationState> {
         self.read(|table| table.all.iter().map(|account| account.state()).collect())
+    }
+
+    /// What the accounts at a trunk answer challenges with.
+    pub(crate) fn credentials_at(&self, trunk: &TrunkName) -> HashMap<AccountName, Credentials> {
+        let of = |account: &Arc<Account>| {
+            let config = &account.config;
+            (config.contact.clone(), config.credentials.clone())
+        };
+        self.read(|table| {
+            let own = table.all.iter().filter(|own| own.config.trunk == *trunk);
+            own.map(of).collect()
+        })
+    }
+
+    /// What this account answers challenges with.
+    pub(crate) fn credentials(&self, trunk: &TrunkName, name: &AccountName) -> Option<Credentials> {
+        let account = self.of(trunk, name)?;
+        Some(account.config.credentials.clone())
     }
 
     /// The account of this name.

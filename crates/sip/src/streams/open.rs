@@ -115,6 +115,18 @@ impl OpenStreams {
         }
     }
 
+    /// Closes the connections whose peers were believed to be this trunk: by other rules than hold now, or under a name that is
+    /// no more. They are opened anew when there is something to say.
+    pub(crate) fn close_of(&self, trunk: &TrunkName) {
+        self.0.retain(|_, stream| {
+            let is_of = matches!(&stream.whose, Whose::Judged(_, own) if own == trunk);
+            if is_of && let Some(token) = stream.connection.cancel_token() {
+                token.cancel();
+            }
+            !is_of
+        });
+    }
+
     /// Forgets the connections there that are closed.
     pub(super) fn sweep(&self, peer: Hop) {
         self.0.remove_if(&peer, |_, stream| !stream.is_open());

@@ -170,17 +170,13 @@ impl Keeper {
         let order = targets.order(Priority::Normal, Instant::now(), random);
         let failures = usize::try_from(self.machine.failures()).unwrap_or_default();
         let notifier = &order[failures.checked_rem(order.len())?];
+        let trunk = self.trunk.now();
         let ends = Ends {
             config: &self.interest.config,
             account: self.account.as_ref().map(|account| &account.config),
             domain: self.trunk.config.from_domain.as_deref(),
             notifier,
-            trunk_user: self
-                .trunk
-                .config
-                .auth
-                .as_ref()
-                .map_or("mxtrunk", |own| &own.username),
+            trunk_user: trunk.auth.as_ref().map_or("mxtrunk", |own| &own.username),
         };
         let call_id = format!("{}{}", tap::NO_CALL, make_uuid_v4());
         let snapshot = ends.open(call_id, make_tag().to_string());
@@ -197,10 +193,10 @@ impl Keeper {
         })
     }
 
-    fn credentials(&self) -> Option<&Credentials> {
+    fn credentials(&self) -> Option<Credentials> {
         match &self.account {
-            Some(account) => Some(&account.config.credentials),
-            None => self.trunk.config.auth.as_ref(),
+            Some(account) => Some(account.config.credentials.clone()),
+            None => self.trunk.now().auth.clone(),
         }
     }
 
@@ -220,7 +216,7 @@ impl Keeper {
         let proxy = self.account.as_ref().and_then(|a| a.config.proxy);
         let config = &self.interest.config;
         let mut request = request::subscribe(&sender, &snapshot, config, proxy, expires)?;
-        let credentials = self.credentials().cloned();
+        let credentials = self.credentials();
         if let Some(credentials) = credentials {
             let uri = request.uri.clone();
             let answers = self
@@ -237,7 +233,7 @@ impl Keeper {
             tokio::time::sleep(wait).await;
             let path = match snapshot.remote_tag.is_empty() {
                 true => {
-                    let within = trunk.config.answer_within;
+                    let within = trunk.now().answer_within;
                     core.path(&trunk, snapshot.hop(), within).await
                 }
                 false => core.path_in_dialog(&trunk, &snapshot).await,
@@ -253,7 +249,7 @@ impl Keeper {
         let answer = request::read(outcome, self.asked);
         match (answer, outcome) {
             (Answer::Challenged { status, .. }, Outcome::Final(response)) => {
-                let credentials = self.credentials().cloned();
+                let credentials = self.credentials();
                 Answer::Challenged {
                     status,
                     answerable: credentials

@@ -409,3 +409,89 @@ async fn a_peer_that_speaks_no_tls_is_told_from_one_that_is_not_there() {
     assert_eq!(left.on(leg).await, Happened::Unreachable);
     drop(held);
 }
+
+/// Other rules at the trunk between two agents that have talked.
+async fn replaced(left: &Peer, to: SocketAddr, tls: TlsPeer) -> String {
+    let trunk = TrunkConfig {
+        tls,
+        ..trunk(to, Transport::Tls)
+    };
+    let change = left.agent.replace(&[trunk], &[], &[]).unwrap();
+    change.to_string()
+}
+
+#[tokio::test]
+async fn a_certificate_of_a_trunk_s_own_that_is_renewed_while_a_call_is_up_is_shown_to_the_next() {
+    let (a, b, ours) = (address(), address(), Authority::new());
+    let (first, renewed, theirs) = (ours.issue(a), ours.issue(a), ours.issue(b));
+    let with = |own: &Issued| TlsPeer {
+        identity: Some(own.identity()),
+        ..peer_of(ours.trust())
+    };
+    let believed = [with(&first), peer_of(ours.trust())];
+    let (mut left, mut right) = pair((a, b), [&first, &theirs], believed).await;
+    let (out, inc) = answered(&mut left, &mut right).await;
+    assert_eq!(replaced(&left, b, with(&renewed)).await, "changed peer");
+    let next = left.call(2, "1002");
+    let there = right.incoming().await;
+    right.tell(
+        there,
+        Command::Refuse {
+            status: 486,
+            reason: None,
+        },
+    );
+    assert!(matches!(left.on(next).await, Happened::Refused { .. }));
+    left.tell(out, Command::HangUp { reason: None });
+    assert!(matches!(right.on(inc).await, Happened::Ended { .. }));
+    left.idle().await;
+    right.idle().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_is_believed_no_more_is_neither_called_nor_heard_though_it_was_connected() {
+    let (a, b, ours) = (address(), address(), Authority::new());
+    let (own, theirs, other) = (ours.issue(a), ours.issue(b), ours.issue(b));
+    let believed = [pinned(&theirs), peer_of(ours.trust())];
+    let (mut left, mut right) = pair((a, b), [&own, &theirs], believed).await;
+    let (out, inc) = answered(&mut left, &mut right).await;
+    left.tell(out, Command::HangUp { reason: None });
+    assert!(matches!(right.on(inc).await, Happened::Ended { .. }));
+    left.idle().await;
+    right.idle().await;
+    assert_eq!(replaced(&left, b, pinned(&other)).await, "changed peer");
+    cannot_call(&mut left, &right).await;
+    let leg = right.call(3, "2001");
+    assert_eq!(right.on(leg).await, Happened::Unreachable);
+    assert_eq!(left.agent.legs(), 0);
+}
+
+#[tokio::test]
+async fn a_tls_trunk_of_another_name_is_called_and_calls() {
+    let (a, b, ours) = (address(), address(), Authority::new());
+    let believed = [peer_of(ours.trust()), peer_of(ours.trust())];
+    let shown = [&ours.issue(a), &ours.issue(b)];
+    let (mut left, mut right) = pair((a, b), shown, believed).await;
+    let (out, inc) = answered(&mut left, &mut right).await;
+    let renamed = TrunkConfig {
+        tls: peer_of(ours.trust()),
+        name: TrunkName("carrier".into()),
+        ..trunk(b, Transport::Tls)
+    };
+    let change = left.agent.replace(&[renamed], &[], &[]).unwrap();
+    assert_eq!(change.to_string(), "added carrier; removed peer");
+    let leg = right.call(3, "2001");
+    let here = left.incoming().await;
+    left.tell(
+        here,
+        Command::Refuse {
+            status: 486,
+            reason: None,
+        },
+    );
+    assert!(matches!(right.on(leg).await, Happened::Refused { .. }));
+    right.tell(inc, Command::HangUp { reason: None });
+    assert!(matches!(left.on(out).await, Happened::Ended { .. }));
+    left.idle().await;
+    right.idle().await;
+}

@@ -4,7 +4,7 @@ use mxtrunk_sip::{
     Command, Happened, LegId, Refused, Standing, StartError, Transport, TrunkConfig, TrunkName,
 };
 
-use crate::peer::{ANSWER, Peer, address, answered, config, trunk, until};
+use crate::peer::{ANSWER, Peer, address, answered, config, timers, trunk, until};
 use crate::phone::Phone;
 use crate::registrations::{accept, account, alice, registered, stands};
 
@@ -37,7 +37,7 @@ async fn a_trunk_that_moves_has_its_next_call_there_while_the_old_one_goes_on_wh
     let (mut ours, [(mut old, _), (mut new, moved)]) = three().await;
     let (out, inc) = answered(&mut ours, &mut old).await;
     let change = ours.agent.replace(&[moved], &[], &[]).unwrap();
-    assert_eq!(change.to_string(), "changed peer");
+    assert_eq!(change.to_string(), "moved peer");
 
     let next = ours.call(2, "1001");
     let there = new.incoming().await;
@@ -112,6 +112,62 @@ async fn a_trunk_that_comes_back_is_called_again() {
     calls_in_vain(&mut old, 9, &mut ours).await;
     ours.agent.replace(&[was], &[], &[]).unwrap();
     answered(&mut ours, &mut old).await;
+}
+
+#[tokio::test]
+async fn a_call_that_outlives_its_trunk_by_long_ends_with_the_answer_to_its_bye_heard() {
+    let (mut ours, [(mut old, _), (_new, other)]) = three().await;
+    let (out, inc) = answered(&mut ours, &mut old).await;
+    ours.agent.replace(&[other], &[], &[]).unwrap();
+    tokio::time::sleep(timers().give_up() + timers().t4).await;
+    ours.tell(out, Command::HangUp { reason: None });
+    let what = old.on(inc).await;
+    assert!(matches!(what, Happened::Ended { .. }), "{what:?}");
+    ours.idle().await;
+    old.idle().await;
+    assert_eq!(ours.agent.counters().unknown_source, 0);
+    // And then no more.
+    tokio::time::sleep(timers().give_up() + timers().t4).await;
+    calls_in_vain(&mut old, 9, &mut ours).await;
+    assert!(ours.agent.counters().unknown_source > 0);
+}
+
+#[tokio::test]
+async fn what_changes_of_a_trunk_that_stays_where_it_is_holds_at_once_and_registers_nobody_anew() {
+    let (phone, mut agent) = Phone::with(alice).await;
+    registered(&phone, &agent).await;
+    let mut trusted = trunk(phone.address(), UDP);
+    trusted.trust_identity = true;
+    let accounts = [account("alice", "2001")];
+    let change = agent.agent.replace(&[trusted], &accounts, &[]).unwrap();
+    assert_eq!(change.to_string(), "changed peer");
+    assert!(stands(&agent, Standing::Registered));
+    let invite = phone.invite("P-Asserted-Identity: <sip:1009@pbx>\r\n");
+    phone.say(&invite).await;
+    let event = agent.next().await;
+    let Happened::Incoming { from, .. } = &event.what else {
+        panic!("{event:?}");
+    };
+    assert_eq!(from.number, "1009");
+}
+
+#[tokio::test]
+async fn an_account_at_a_trunk_of_another_name_is_registered_once_its_former_self_has_gone() {
+    let (phone, agent) = Phone::with(alice).await;
+    registered(&phone, &agent).await;
+    let renamed = named("carrier", trunk(phone.address(), UDP));
+    let mut there = account("alice", "2001");
+    there.trunk = TrunkName("carrier".into());
+    agent.agent.replace(&[renamed], &[there], &[]).unwrap();
+    // The later word counts at a registrar, whatever we call it.
+    let farewell = phone.hear_some("REGISTER ").await;
+    assert_eq!(farewell.header("Expires"), Some("0"), "{farewell:?}");
+    accept(&phone, &farewell).await;
+    let register = phone.hear_some("REGISTER ").await;
+    assert_ne!(register.header("Expires"), Some("0"), "{register:?}");
+    accept(&phone, &register).await;
+    let is_registered = || stands(&agent, Standing::Registered);
+    until(is_registered, "the account is not registered").await;
 }
 
 #[tokio::test]
