@@ -57,6 +57,29 @@ fn the_answer_takes_the_remotes_first_law_and_event_number() {
 }
 
 #[test]
+fn sound_goes_to_no_group_of_hosts() {
+    for group in ["IN IP4 239.1.2.3/127", "IN IP4 224.0.0.1"] {
+        let offer = ASTERISK.replace("IN IP4 127.0.0.1\r\nt=", &format!("{group}\r\nt="));
+        let read = Remote::parse(&offer, &OURS, SrtpPolicy::Off);
+        assert!(
+            matches!(read, Err(MediaError::BadDescription(_))),
+            "{group}"
+        );
+    }
+}
+
+#[test]
+fn a_description_beyond_all_measure_is_not_read() {
+    let padded = |length: usize| {
+        let padding = "a".repeat(length - ASTERISK.len() - "a=\r\n".len());
+        format!("{ASTERISK}a={padding}\r\n")
+    };
+    let read = |sdp: &str| Remote::parse(sdp, &OURS, SrtpPolicy::Off);
+    assert!(read(&padded(LONGEST)).is_ok());
+    assert!(read(&padded(LONGEST + 1)).is_err());
+}
+
+#[test]
 fn static_payload_types_need_no_rtpmap() {
     let sdp = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\nc=IN IP4 10.0.0.1\r\n";
     let audio = audio(sdp);

@@ -13,7 +13,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// Numbers tried within the last hour that are remembered of one line that may try as many as it likes, should it be
 /// limited meanwhile.
-const REMEMBERED: usize = 10_000;
+pub(super) const REMEMBERED: usize = 10_000;
 
 /// What all lines have called.
 #[derive(Debug, Default)]

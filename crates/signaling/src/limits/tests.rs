@@ -139,6 +139,19 @@ fn so_many_tries_within_any_hour_whether_they_were_answered_or_not() {
 }
 
 #[test]
+fn a_line_without_a_limit_is_remembered_as_far_as_one_could_be_set() {
+    let mut world = with(Limits::none());
+    for _ in 0..ledger::REMEMBERED + 10 {
+        let call = world.call(Class::National);
+        world.end(&call);
+    }
+    world.limits.calls_per_hour = Some(u32::try_from(ledger::REMEMBERED).expect("it is small"));
+    assert!(matches!(world.refused(Class::National).0, Limit::AnHour(_)));
+    world.limits.calls_per_hour = world.limits.calls_per_hour.map(|most| most + 1);
+    world.call(Class::National);
+}
+
+#[test]
 fn so_many_tries_a_day_until_midnight_at_the_site() {
     let mut world = with(Limits {
         calls_per_day: Some(2),

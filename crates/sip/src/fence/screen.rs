@@ -421,6 +421,16 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_nul_in_a_head_is_dropped_unless_it_is_quoted() {
+        assert_eq!(with("Call-ID: c", "Call-ID: c\0"), Verdict::Drop);
+        let quoted = "To: \"a\\\0b\" <sip:a@192.0.2.1>";
+        assert_eq!(with("To: <sip:a@192.0.2.1>", quoted), Verdict::Pass);
+        // In a body anything may stand.
+        let body = GOOD.replacen("Length: 0\r\n\r\n", "Length: 1\r\n\r\n\0", 1);
+        assert_eq!(screen(body.as_bytes()), Verdict::Pass);
+    }
+
+    #[test]
     fn what_cannot_be_answered_is_dropped() {
         assert_eq!(with("Via: SIP/2.0/UDP", "X: SIP/2.0/UDP"), Verdict::Drop);
         let via = "SIP/2.0/UDP 192.0.2.2:5060;branch=z9hG4bKx;rport";

@@ -155,9 +155,9 @@ guards! {
         "9" "crates/sip/src/fence/gate.rs":
             "if trunk.is_retired() && !matches!" => "if false && !matches!",
             "trunks::";
-        "4" "crates/sip/src/fence/gate.rs":
+        "5" "crates/sip/src/fence/gate.rs":
             "if connection.is_reliable() && self.settles(request, connection, from) {" => "if false {",
-            "wire_tcp::";
+            "a_peer_that_never_reads_does_not_stop_the_others";
         "8" "crates/sip/src/inbound.rs":
             "match core.admission.admits_caller(trunk, &tx.original, from) {" => "match Ok::<(), Header>(drop(from)) {",
             "a_trunk_with_a_wrong_password_is_not_let_in";
