@@ -38,6 +38,8 @@ pub(crate) struct Record {
     pub(crate) transferred_to: Option<String>,
     pub(crate) forwarded_by: Option<String>,
     pub(crate) forwarded_to: Option<String>,
+    /// `unconditional`, `user-busy`, `do-not-disturb`, `no-answer` or `unavailable`.
+    pub(crate) forwarded_why: Option<String>,
     pub(crate) device: Option<String>,
     pub(crate) audio: Option<String>,
 }
@@ -73,6 +75,7 @@ impl From<CallRecord> for Record {
             transferred_to: record.transferred_to,
             forwarded_by: record.forwarded_by,
             forwarded_to: record.forwarded_to,
+            forwarded_why: record.forwarded_why,
             device: record.device,
             audio: record.audio,
         }

@@ -74,6 +74,7 @@ impl Site {
         })
         .await?;
         ensure!(record.forwarded_to.as_deref() == Some(TARGET), "{record:?}");
+        ensure!(record.forwarded_why.as_deref() == Some(why), "{record:?}");
         ensure!(record.answered_at.is_some(), "{record:?}");
         ensure!(record.reason.as_deref() == Some("hung_up"), "{record:?}");
         self.site.logs(&format!("forwards={why:?}"), 1).await

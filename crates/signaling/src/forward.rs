@@ -142,10 +142,9 @@ impl CallTask {
             Ok((phone, charge)) => {
                 self.call_elsewhere(now, phone, charge, &forward);
                 // The history tells of it while the call lives, and after a crash.
-                let kept = self
-                    .peers
-                    .store
-                    .put_forwarded_to(self.record.id(), &forward.to);
+                let (to, why) = (&forward.to, forward.why.word());
+                let store = &self.peers.store;
+                let kept = store.put_forwarded_to(self.record.id(), to, why);
                 in_time(self.record.id(), kept).await;
                 true
             }

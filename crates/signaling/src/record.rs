@@ -25,8 +25,6 @@ pub(crate) struct OpenRecord {
     trunk: String,
     /// Why it was forwarded, in one word.
     forwarded: Option<String>,
-    /// Why the line has forwarded it, in one word.
-    forwards: Option<&'static str>,
     tally: Arc<Tally>,
 }
 
@@ -59,7 +57,6 @@ impl OpenRecord {
             began: Instant::now(),
             trunk: trunk.to_owned(),
             forwarded: None,
-            forwards: None,
             tally: tally.clone(),
         }
     }
@@ -77,9 +74,9 @@ impl OpenRecord {
     }
 
     /// Its line has sent it to another number.
-    pub(crate) fn is_forwarded(&mut self, to: &str, why: &'static str) {
+    pub(crate) fn is_forwarded(&mut self, to: &str, why: &str) {
         self.record.forwarded_to = Some(to.to_owned());
-        self.forwards = Some(why);
+        self.record.forwarded_why = Some(why.to_owned());
     }
 
     /// What the call's lines in the log stand in. At the highest level, so that no setting leaves it out.
@@ -272,7 +269,7 @@ impl OpenRecord {
             direction = direction(self.record.direction),
             trunk = %self.trunk,
             forwarded = self.forwarded.as_deref(),
-            forwards = self.forwards,
+            forwards = self.record.forwarded_why.as_deref(),
             outcome = reason.word(),
             by = side(by),
             sip_status = said.status,

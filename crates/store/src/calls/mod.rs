@@ -71,6 +71,8 @@ pub struct CallRecord {
     pub device: Option<String>,
     /// The number that the line has forwarded the call to.
     pub forwarded_to: Option<String>,
+    /// Why, in one word of Diversion (RFC 5806 section 4).
+    pub forwarded_why: Option<String>,
     /// Which way sound flowed: the verdict of the media plane, as a stable word.
     pub audio: Option<String>,
     /// Media statistics as JSON.
@@ -104,6 +106,7 @@ impl CallRecord {
             forwarded_by: None,
             device: None,
             forwarded_to: None,
+            forwarded_why: None,
             audio: None,
             stats: None,
         }
@@ -243,10 +246,17 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Query`].
-    pub async fn put_forwarded_to(&self, id: &RecordId, to: &str) -> Result<(), StoreError> {
-        let update = "UPDATE call_records SET forwarded_to = ? WHERE id = ? AND ended_at IS NULL";
+    pub async fn put_forwarded_to(
+        &self,
+        id: &RecordId,
+        to: &str,
+        why: &str,
+    ) -> Result<(), StoreError> {
+        let update = "UPDATE call_records SET forwarded_to = ?, forwarded_why = ?
+             WHERE id = ? AND ended_at IS NULL";
         sqlx::query(update)
             .bind(to)
+            .bind(why)
             .bind(&id.0)
             .execute(&self.writer)
             .await?;
@@ -356,14 +366,14 @@ impl Store {
 }
 
 const INSERT_RECORD: &str = "INSERT INTO call_records (id, direction, user_id, number, started_at, answered_at, ended_at,
-     ended_by, reason, sip_status, sip_reason, sip_warning, transferred_to, forwarded_by, device, forwarded_to, audio, stats)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+     ended_by, reason, sip_status, sip_reason, sip_warning, transferred_to, forwarded_by, device, forwarded_to, forwarded_why, audio, stats)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 const COMPLETE: &str = "ON CONFLICT (id) DO UPDATE SET answered_at = coalesce(excluded.answered_at, answered_at),
      ended_at = excluded.ended_at, ended_by = excluded.ended_by, reason = excluded.reason,
      sip_status = excluded.sip_status, sip_reason = excluded.sip_reason, sip_warning = excluded.sip_warning,
      transferred_to = excluded.transferred_to, forwarded_by = excluded.forwarded_by, device = excluded.device,
-     forwarded_to = excluded.forwarded_to, audio = excluded.audio, stats = excluded.stats";
+     forwarded_to = excluded.forwarded_to, forwarded_why = excluded.forwarded_why, audio = excluded.audio, stats = excluded.stats";
 
 /// A statement that begins with [`INSERT_RECORD`], with what it takes.
 fn bound<'q>(
@@ -387,6 +397,7 @@ fn bound<'q>(
         .bind(record.forwarded_by.as_deref())
         .bind(record.device.as_deref())
         .bind(record.forwarded_to.as_deref())
+        .bind(record.forwarded_why.as_deref())
         .bind(record.audio.as_deref())
         .bind(record.stats.as_deref())
 }

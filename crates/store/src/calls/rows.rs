@@ -69,6 +69,7 @@ pub(crate) fn record_from(row: &SqliteRow) -> Result<CallRecord, StoreError> {
         forwarded_by: row.try_get("forwarded_by")?,
         device: row.try_get("device")?,
         forwarded_to: row.try_get("forwarded_to")?,
+        forwarded_why: row.try_get("forwarded_why")?,
         audio: row.try_get("audio")?,
         stats: row.try_get("stats")?,
     })

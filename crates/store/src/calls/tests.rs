@@ -102,6 +102,7 @@ async fn a_finished_call_keeps_its_record_and_leaves_no_live_row() {
     record.transferred_to = Some("1002, +33612345678".into());
     record.forwarded_by = Some("1001".into());
     record.forwarded_to = Some("1002".into());
+    record.forwarded_why = Some("no-answer".into());
     record.audio = Some("both".to_owned());
     record.stats = Some("{}".to_owned());
     store.finish_call(&record).await.unwrap();
@@ -236,7 +237,9 @@ async fn where_a_call_was_forwarded_to_is_in_the_record_while_it_lives() {
     let store = Store::in_memory().await.unwrap();
     let (mut record, live) = call("a");
     store.begin_call(&record, &live).await.unwrap();
-    store.put_forwarded_to(&record.id, "600").await.unwrap();
+    let put = store.put_forwarded_to(&record.id, "600", "user-busy");
+    put.await.unwrap();
     record.forwarded_to = Some("600".into());
+    record.forwarded_why = Some("user-busy".into());
     assert_eq!(store.records(1).await.unwrap(), [record]);
 }
