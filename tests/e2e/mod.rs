@@ -7,6 +7,7 @@ mod at_pbx;
 mod bad_days;
 mod calls;
 mod client;
+mod database;
 mod devices;
 mod doctor;
 mod early;

@@ -154,6 +154,7 @@ impl CallTask {
             // The other call waits for this one's telephone.
             wish.other.tell(Told::Adopt(None));
         }
+        let router = self.transfers.router().clone();
         let transferred = self.transfers.numbers();
         let record = self.record.complete(
             self.call.story(),
@@ -161,7 +162,8 @@ impl CallTask {
             &self.heard,
             transferred,
         );
-        Box::pin(self.peers.store.finish_surely(record)).await;
+        // Behind the call: until a slow database has taken it, the person would be busy, and their room in use.
+        router.keep_end(record);
     }
 
     pub(crate) fn is_ending(&self) -> bool {

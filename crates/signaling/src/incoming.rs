@@ -306,8 +306,7 @@ async fn prepare(
                 },
             };
             trace.ended(reason.word(), by);
-            let record = record.complete_early(by, reason, &said);
-            router.peers.store.finish_surely(record).await;
+            router.keep_end(record.complete_early(by, reason, &said));
             return;
         }
     };

@@ -10,7 +10,7 @@ use mxtrunk_matrix::call_events::{CallEventIn, Invite, Replacement};
 use mxtrunk_matrix::{IncomingCallEvent, RoomEvent};
 use mxtrunk_media_io as media;
 use mxtrunk_sip as sip;
-use mxtrunk_store::UnixMillis;
+use mxtrunk_store::{CallRecord, UnixMillis};
 use ruma::{OwnedRoomId, OwnedUserId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -342,6 +342,13 @@ impl Router {
     /// Runs something that belongs to a call, and that a stop waits for.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
+    }
+
+    /// Has a record written that is complete; a stop waits for it, and nothing else does.
+    pub(crate) fn keep_end(&self, record: CallRecord) {
+        let store = self.peers.store.clone();
+        let kept = async move { store.finish_surely(record).await };
+        self.spawn(kept.in_current_span());
     }
 
     /// Runs a call. A panic inside it ends that call, on both sides, and no other.
