@@ -112,16 +112,17 @@ impl Written {
 
     /// [`super::Config::taking_over`] says what does.
     fn holds_at_once(&self, keys: &[&str]) -> bool {
-        match keys {
-            ["line" | "trunk" | "directory" | "numbers" | "limits", ..] | ["log", "level"] => true,
-            ["sip", "ban", ..]
-            | [
-                "sip",
-                "messages_per_second" | "max_calls" | "tls_certificate" | "tls_key",
-            ]
-            | ["media", "max_calls"] => true,
-            _ => false,
-        }
+        matches!(
+            keys,
+            ["line" | "trunk" | "directory" | "numbers" | "limits", ..]
+                | ["log", "level"]
+                | ["sip", "ban", ..]
+                | [
+                    "sip",
+                    "messages_per_second" | "max_calls" | "tls_certificate" | "tls_key",
+                ]
+                | ["media", "max_calls"]
+        )
     }
 
     fn has_trunk(&self, name: &str) -> bool {

@@ -42,7 +42,7 @@ impl UserAgent {
             let mut listeners = core.listeners.iter();
             listeners.any(|listener| listener.transport == transport)
         };
-        trunks::check(trunks, &is_served, has_listener)?;
+        trunks::check(trunks, is_served, has_listener)?;
         check(trunks, registrations, subscriptions, &is_served)?;
         let is_new = |config: &&TrunkConfig| {
             let known = core.trunks.get(&config.name);

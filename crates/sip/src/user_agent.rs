@@ -60,7 +60,7 @@ impl UserAgent {
             sockets.any(|socket| socket.serves(trunk.transport, address))
         };
         let has_listener = |transport| sockets.iter().any(|socket| socket.transport == transport);
-        trunks::check(&config.trunks, &is_served, has_listener)?;
+        trunks::check(&config.trunks, is_served, has_listener)?;
         let resolver = Resolver::of(&config.trunks, &config.nameservers)?;
         let (registrations, interests) = (&config.registrations, &config.subscriptions);
         accounts::check(&config.trunks, registrations, interests, &is_served)?;
