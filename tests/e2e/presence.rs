@@ -1,13 +1,16 @@
-//! What a real Asterisk tells of telephones, as the presence of their numbers. The Matrix side is simulated.
+//! What a real Asterisk tells of telephones, as the presence of their numbers. The Matrix side is simulated, but for one test.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::ensure;
-use mxtrunk_testbed::asterisk::{PHONES, extension};
+use mxtrunk_testbed::asterisk::{Asterisk, PHONES, extension};
 use mxtrunk_testbed::baresip::{Answering, DeskPhone};
 use mxtrunk_testbed::demo::site::write_spoken;
+use mxtrunk_testbed::gateway::Gateway;
 use mxtrunk_testbed::namespace;
 use mxtrunk_testbed::process::until;
+use mxtrunk_testbed::synapse::{self, Synapse, User};
 
 use super::asterisk::AsteriskSite;
 use super::site::{PATIENCE, hum_of};
@@ -138,5 +141,53 @@ fn a_homeserver_without_presence_is_told_of_once_and_left_alone() {
         let told = log.matches("the homeserver shows no presence").count();
         ensure!(told == 1, "told {told} times");
         Ok(())
+    });
+}
+
+/// What this person's client is told of a number by the homeserver.
+async fn told(http: &reqwest::Client, person: &User, number: &str) -> Option<serde_json::Value> {
+    let status = format!(
+        "{}/_matrix/client/v3/presence/{}/status",
+        synapse::URL,
+        user(number)
+    );
+    let asked = http.get(status).bearer_auth(&person.access_token);
+    asked.send().await.ok()?.json().await.ok()
+}
+
+#[test]
+fn a_real_synapse_tells_a_client_whether_the_desk_phone_is_free() {
+    namespace::test(async |run| {
+        let binary = Path::new(env!("CARGO_BIN_EXE_mxtrunk"));
+        let mut gateway = Gateway::configure(&run, binary, &[WATCHED])?;
+        let asterisk = Asterisk::start_with_lines(&run, &LINES).await?;
+        let shows_presence = "presence: {enabled: true}\n";
+        let registration = gateway.registration()?;
+        let synapse = Synapse::start_with(&run, &[registration], shows_presence).await?;
+        let alice = synapse.register("alice", "a password").await?;
+        gateway.start().await?;
+        let says = write_spoken(&run, "1001-says", &hum_of(Duration::from_secs(60)))?;
+        let auto = Answering::Auto;
+        let mut phone = DeskPhone::start(&run, &asterisk, PHONES[0], auto, &says).await?;
+        let http = reqwest::Client::new();
+        let is_told = async |presence: &str, words: Option<&str>| {
+            let what = format!("Alice to be told that 1001 is {presence}, {words:?}");
+            until(&what, PATIENCE, async || {
+                let told = told(&http, &alice, "1001").await?;
+                let is = told["presence"] == presence && told["status_msg"].as_str() == words;
+                is.then_some(())
+            })
+            .await
+        };
+
+        // Her room with the number is made by its call, and her client sees nobody before they share one.
+        phone.dial("2001").await?;
+        is_told("unavailable", Some("📞 En communication")).await?;
+        phone.hang_up().await?;
+        is_told("online", None).await?;
+        asterisk.originate("PJSIP/1001", extension::ECHO)?;
+        is_told("unavailable", Some("📞 En communication")).await?;
+        phone.hang_up().await?;
+        is_told("online", None).await
     });
 }

@@ -156,6 +156,40 @@ async fn accounts_come_one_after_the_other() {
 }
 
 #[tokio::test]
+async fn five_hundred_accounts_are_registered_twenty_a_second_and_never_in_a_burst() {
+    const ACCOUNTS: usize = 500;
+    let (phone, agent) = Phone::with(|config| {
+        let accounts = (0..ACCOUNTS).map(|n| account(&format!("u{n}"), &format!("{}", 2000 + n)));
+        config.registrations = accounts.collect();
+        config.messages_per_second = 10_000;
+    })
+    .await;
+    let mut came = Vec::new();
+    let mut heard = std::collections::HashSet::new();
+    while heard.len() < ACCOUNTS {
+        let register = phone.hear().await;
+        if heard.insert(register.header("Contact").unwrap().to_owned()) {
+            came.push(tokio::time::Instant::now());
+        }
+        accept(&phone, &register).await;
+    }
+    let second = Duration::from_secs(1);
+    let most = came.iter().map(|from| {
+        let within = came.iter().filter(|at| *at >= from && **at - *from < second);
+        within.count()
+    });
+    // On a machine that stands still for a moment those of that moment come together.
+    assert!(most.max().unwrap() <= 30, "a burst");
+    assert!(came[ACCOUNTS - 1] - came[0] >= 24 * second);
+    let all_stand = || {
+        let states = agent.agent.registrations();
+        let mut standings = states.iter().map(|state| state.standing);
+        standings.all(|standing| standing == Standing::Registered)
+    };
+    until(all_stand, "not all are registered").await;
+}
+
+#[tokio::test]
 async fn after_an_outage_accounts_come_one_after_the_other_too() {
     const ACCOUNTS: usize = 10;
     let (phone, agent) = Phone::with(|config| {
