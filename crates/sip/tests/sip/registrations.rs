@@ -175,7 +175,9 @@ async fn five_hundred_accounts_are_registered_twenty_a_second_and_never_in_a_bur
     }
     let second = Duration::from_secs(1);
     let most = came.iter().map(|from| {
-        let within = came.iter().filter(|at| *at >= from && **at - *from < second);
+        let within = came
+            .iter()
+            .filter(|at| *at >= from && **at - *from < second);
         within.count()
     });
     // On a machine that stands still for a moment those of that moment come together.
