@@ -24,12 +24,13 @@ use crate::sipp::Scenario;
 use crate::{gateway, synapse};
 use usage::{Usage, Watch};
 
-/// Calls that each step has more than the one before: half of them out, half in.
-const STEP: usize = 10;
+/// Calls that each step has more than the one before: half of them out, half in. Enough for the slowest one in twenty to be one.
+const STEP: usize = 20;
 /// The most that is tried.
 const MOST: usize = 300;
-/// New calls each second: the limit shall be that of calls, not of set-ups.
-const EACH_SECOND: u32 = 2;
+/// New calls each second in each direction, most of them with a room to be made: the limit shall be that of calls, not of how many
+/// rooms a Synapse makes.
+const EACH_SECOND: u32 = 1;
 /// How long each step is looked at.
 const LOOKED_AT: Duration = Duration::from_secs(10);
 /// How long a call may take to have sound both ways.
