@@ -100,13 +100,13 @@ impl Scenario<'_> {
         self.listening(peer, Over::Udp, within).await
     }
 
-    /// Places its calls, so many a second, one for each line of this list, which is `[field0]` in the scenario; and sends
+    /// Places its calls, one in this time, one for each line of this list, which is `[field0]` in the scenario; and sends
     /// all sound back that comes to this port.
     pub fn call_and_echo(
         &self,
         run: &Run,
         numbers: &[String],
-        each_second: u32,
+        every: Duration,
         port: u16,
     ) -> anyhow::Result<Peer> {
         let file = run.write(&format!("{}.xml", self.name), self.xml)?;
@@ -114,7 +114,8 @@ impl Scenario<'_> {
         let list = run.write(&format!("{}.csv", self.name), &list)?;
         let mut command = self.command(run.folder(), &file);
         command.arg("-inf").arg(list);
-        command.args(["-r", &each_second.to_string()]);
+        let every = every.as_millis().to_string();
+        command.args(["-r", "1", "-rp", &every]);
         // It would hold calls back else, by a guess at how long they last.
         command.args(["-l", &numbers.len().to_string()]);
         command.args(["-rtp_echo", "-mp", &port.to_string()]);

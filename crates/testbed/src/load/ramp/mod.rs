@@ -28,9 +28,9 @@ use usage::{Usage, Watch};
 const STEP: usize = 20;
 /// The most that is tried.
 const MOST: usize = 300;
-/// New calls each second in each direction, most of them with a room to be made: the limit shall be that of calls, not of how many
-/// rooms a Synapse makes.
-const EACH_SECOND: u32 = 1;
+/// From one new call to the next, in each direction. Most of them have a room to be made, of which a Synapse makes hardly two a
+/// second: the limit shall be that of calls.
+const EVERY: Duration = Duration::from_secs(2);
 /// How long each step is looked at.
 const LOOKED_AT: Duration = Duration::from_secs(10);
 /// How long a call may take to have sound both ways.
@@ -199,19 +199,19 @@ impl Stage {
             calls: u32::try_from(lines.len())?,
         };
         let sound = SOUND[1] + 10 * turn;
-        let callers = callers.call_and_echo(&self.run, &lines, EACH_SECOND, sound)?;
+        let callers = callers.call_and_echo(&self.run, &lines, EVERY, sound)?;
         self.callers.push(callers);
         for number in out {
             let person = self.site.person(*number)?.clone();
             tokio::spawn(async move { person.dial("1001").await });
-            sleep(Duration::from_secs(1) / EACH_SECOND).await;
+            sleep(EVERY).await;
         }
         let (mut took, mut failed) = (Vec::new(), 0);
         for (turn, number) in numbers.iter().enumerate() {
             let person = self.site.person(*number)?;
-            // In each direction one after the other.
-            let asked =
-                begun + Duration::from_secs(1) / EACH_SECOND * u32::try_from(turn % (STEP / 2))?;
+            // In each direction one after the other; SIPp waits before its first one, too.
+            let before = turn % out.len() + usize::from(turn >= out.len());
+            let asked = begun + EVERY * u32::try_from(before)?;
             match heard(person, asked + PATIENCE).await {
                 Some((call, at)) => {
                     took.push(at.saturating_duration_since(asked).as_secs_f64());
@@ -282,7 +282,7 @@ impl Stage {
                 break;
             };
             self.site.person(number)?.hang_up(&call);
-            sleep(Duration::from_secs(1) / (5 * EACH_SECOND)).await;
+            sleep(EVERY / 20).await;
         }
         Ok(())
     }

@@ -92,7 +92,7 @@ impl SiteReport {
     fn table(&self) -> String {
         let mut table = format!(
             "{}\n\nPeople (light Matrix clients with WebRTC, and {TABS} tabs of Chromium) behind a real Synapse, SIPp as the \
-             telephones (PCMU, what is said comes back), half of the calls in each direction, 1 new call a second in each. A step is \
+             telephones (PCMU, what is said comes back), half of the calls in each direction, a new call every 2 s in each. A step is \
              good while no set-up fails, 95 % have sound within {SLOW:.0} s, and the longest gap in 10 s is below {GAP} s in \
              95 % of the calls.\n\n| calls | set-ups failed | until sound, p95, s | longest gap, p95, s | cores: gateway | Synapse | SIPp | Chromium | people | idle |\n|---|---|---|---|---|---|---|---|---|---|\n",
             self.circumstances,
