@@ -62,7 +62,7 @@ guards! {
             "what_the_rfc_wants_answered_is_answered";
         "3" "crates/sip/src/fence/screen.rs":
             "if before_nul.any(|before| !before.ends_with('\\\\')) {" => "if false {",
-            "fence::screen::tests::";
+            "a_nul_in_a_head_is_dropped_unless_it_is_quoted";
         "4" "crates/sip/src/fence/screen.rs":
             "lengths.next().is_none().then_some(length as usize)" => "Some(length as usize)",
             "a_length_that_cannot_be_believed_ends_the_reading";
@@ -174,10 +174,10 @@ guards! {
     "mxtrunk-media" LIB {
         "3" "crates/media/src/phone_sdp.rs":
             "if sdp.len() > LONGEST {" => "if false {",
-            "phone_sdp::tests::";
+            "a_description_beyond_all_measure_is_not_read";
         "3" "crates/media/src/phone_sdp.rs":
             "if ip.is_multicast() {" => "if false {",
-            "phone_sdp::tests::";
+            "sound_goes_to_no_group_of_hosts";
         "11" "crates/media/src/phone_sdp.rs":
             "if ip.is_unspecified() {" => "if false {",
             "phone_sdp::tests::";
@@ -217,7 +217,7 @@ guards! {
             "at_night_a_line_calls_what_the_night_lets_it_and_help_always";
         "8" "crates/signaling/src/limits/ledger.rs":
             "if self.tried.len() == REMEMBERED {" => "if false {",
-            "limits::tests::";
+            "a_line_without_a_limit_is_remembered_as_far_as_one_could_be_set";
         "8" "crates/signaling/src/limits/ledger.rs":
             "            account.remember(tried);\n" => "            let _ = tried;\n",
             "what_was_called_before_the_start_counts_as_if_there_had_been_none";
