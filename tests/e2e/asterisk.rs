@@ -13,6 +13,16 @@ use mxtrunk_testbed::synapse;
 
 use super::site::PATIENCE;
 
+/// A site with nothing special about it: the PBX's trunk, and one media worker.
+pub(super) const CONFIG: &str = r#"
+[[trunk]]
+name = "pbx"
+target = "127.0.0.1:5060"
+
+[media]
+workers = 1
+"#;
+
 pub(super) struct AsteriskSite {
     pub(super) run: Run,
     pub(super) gateway: Gateway,

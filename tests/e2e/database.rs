@@ -8,17 +8,8 @@ use mxtrunk_testbed::asterisk::extension;
 use mxtrunk_testbed::namespace;
 use mxtrunk_testbed::process::{Peer, until};
 
-use super::asterisk::AsteriskSite;
+use super::asterisk::{AsteriskSite, CONFIG};
 use super::site::PATIENCE;
-
-const CONFIG: &str = r#"
-[[trunk]]
-name = "pbx"
-target = "127.0.0.1:5060"
-
-[media]
-workers = 1
-"#;
 
 /// Holds a lock that keeps all others from writing, until it is killed.
 const LOCK: &str = "\

@@ -11,17 +11,9 @@ use mxtrunk_testbed::namespace;
 use mxtrunk_testbed::person::{Call, DEVICE};
 use mxtrunk_testbed::synapse;
 
-use super::asterisk::AsteriskSite;
+use super::asterisk::{AsteriskSite, CONFIG};
 use super::site::{PATIENCE, Site};
 
-const CONFIG: &str = r#"
-[[trunk]]
-name = "pbx"
-target = "127.0.0.1:5060"
-
-[media]
-workers = 1
-"#;
 const TABLET: &str = "TABLET";
 
 /// The PBX calls Alice, and both of her devices ring.

@@ -12,17 +12,9 @@ use mxtrunk_testbed::person::Call;
 use mxtrunk_testbed::run::Run;
 use serde_json::Value;
 
-use super::asterisk::AsteriskSite;
+use super::asterisk::{AsteriskSite, CONFIG};
 use super::site::{PATIENCE, hum};
 
-const CONFIG: &str = r#"
-[[trunk]]
-name = "pbx"
-target = "127.0.0.1:5060"
-
-[media]
-workers = 1
-"#;
 const PHONE: &str = PHONES[0];
 const LIFETIME: Duration = Duration::from_secs(60);
 

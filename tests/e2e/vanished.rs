@@ -14,17 +14,8 @@ use mxtrunk_testbed::person::Call;
 use mxtrunk_testbed::process::until;
 use mxtrunk_testbed::synapse;
 
-use super::asterisk::AsteriskSite;
+use super::asterisk::{AsteriskSite, CONFIG};
 use super::site::{PATIENCE, Site, call_of, ladder};
-
-const CONFIG: &str = r#"
-[[trunk]]
-name = "pbx"
-target = "127.0.0.1:5060"
-
-[media]
-workers = 1
-"#;
 
 /// Consent ends 30 s after the last sign of it (RFC 7675), and ICE gives up before that.
 const CONSENT: Duration = Duration::from_secs(35);

@@ -1,4 +1,5 @@
-//! What signaling knows of trunks. Others may take their place while the gateway runs; a call has what held when it began.
+//! What signaling knows of trunks. Others may take their place while the gateway runs: a leg has the profile that held when it
+//! began, all else is asked for when it is needed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
