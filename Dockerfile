@@ -1,5 +1,7 @@
 # mxtrunk in an image of its own: the program and what it is linked to. `docker compose up` builds it for a whole site.
 FROM rust:1.95-bookworm AS build
+# The toolchain that is there: for rust-toolchain.toml rustup would fetch clippy and rustfmt, which build nothing.
+ENV RUSTUP_TOOLCHAIN=$RUST_VERSION
 RUN apt-get update && apt-get install --yes --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
