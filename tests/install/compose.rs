@@ -17,20 +17,27 @@ use tempfile::TempDir;
 use xtask::provision;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_mxtrunk");
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the containers of the file would be, as addresses of one machine.
 const GATEWAY: &str = "127.0.0.2";
 const PBX: &str = "127.0.0.3";
 const TURN: &str = "127.0.0.4";
-const HOMESERVER: &str = "http://127.0.0.1:8008";
+pub(super) const HOMESERVER: &str = "http://127.0.0.1:8008";
 
 /// What a command prints.
-fn printed(command: &mut Command) -> anyhow::Result<String> {
+pub(super) fn printed(command: &mut Command) -> anyhow::Result<String> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?}: {errors}");
     Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Alice's password, as `people` tells it.
+pub(super) fn password(said: &str) -> anyhow::Result<&str> {
+    let words: Vec<&str> = said.split_whitespace().collect();
+    let pair = words.windows(2).find(|pair| pair[0] == "password");
+    Ok(pair.context("no password is told")?[1])
 }
 
 /// The compose file as docker-compose understands it.
@@ -289,9 +296,7 @@ fn the_site_of_the_compose_file_is_sound_and_takes_a_call() {
         let mut peers = site.start(&run).await?;
         site.people()?;
         let said = site.people().context("the second start")?;
-        let words: Vec<&str> = said.split_whitespace().collect();
-        let password = words.windows(2).find(|pair| pair[0] == "password");
-        let password = password.context("no password is told")?[1];
+        let password = password(&said)?;
 
         until("both desk phones to be registered", PATIENCE, async || {
             let shown = printed(site.asterisk().args(["-rx", "pjsip show contacts"])).ok()?;

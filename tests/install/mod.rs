@@ -2,6 +2,7 @@
 //! them say what is so.
 
 mod compose;
+mod engine;
 mod image;
 mod package;
 mod root;
