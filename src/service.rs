@@ -48,11 +48,11 @@ impl Service {
 
     fn look(&self, workers: &mut Workers) -> Seen {
         let media = &self.peers.media;
-        let worker = workers.silent(Instant::now(), &media.loads(), &media.readings());
         Seen {
             calls: self.peers.ongoing.all().len(),
             drains: self.drain.until().is_some(),
-            silent: self.heartbeat.last_beat().max(worker),
+            router_silent: self.heartbeat.last_beat(),
+            workers_silent: workers.silent(Instant::now(), &media.loads(), &media.readings()),
         }
     }
 }
@@ -85,8 +85,10 @@ pub(crate) fn stopping() {
 struct Seen {
     calls: usize,
     drains: bool,
-    /// Since the router's last beat, or a media worker's, whichever is longer ago.
-    silent: Duration,
+    /// Since the router's last beat.
+    router_silent: Duration,
+    /// Since the last sign of that media worker which has given none for longest.
+    workers_silent: Duration,
 }
 
 impl Seen {
@@ -104,7 +106,7 @@ impl Seen {
 
     fn told<'a>(&self, status: &'a str) -> Vec<NotifyState<'a>> {
         let mut told = vec![NotifyState::Status(status)];
-        if self.silent > STILL {
+        if self.router_silent.max(self.workers_silent) > STILL {
             return told;
         }
         told.push(NotifyState::Watchdog);
@@ -125,12 +127,12 @@ fn tell(what: &[NotifyState<'_>]) {
 mod tests {
     use super::*;
 
-    fn told(calls: usize, drains: bool, silent: u64) -> String {
-        let silent = Duration::from_secs(silent);
+    fn told(calls: usize, drains: bool, router: u64, workers: u64) -> String {
         let seen = Seen {
             calls,
             drains,
-            silent,
+            router_silent: Duration::from_secs(router),
+            workers_silent: Duration::from_secs(workers),
         };
         let status = seen.status();
         let told = seen.told(&status);
@@ -140,13 +142,17 @@ mod tests {
 
     #[test]
     fn the_watchdog_is_fed_while_events_are_routed() {
-        assert_eq!(told(3, false, 9), "STATUS=3 calls WATCHDOG=1");
+        assert_eq!(told(3, false, 9, 2), "STATUS=3 calls WATCHDOG=1");
     }
 
     #[test]
-    fn a_router_that_stands_still_starves_the_watchdog() {
-        assert_eq!(told(1, false, 31), "STATUS=1 call");
-        assert!(!told(1, true, 31).contains("EXTEND"), "it would never stop");
+    fn a_router_or_a_media_worker_that_stands_still_starves_the_watchdog() {
+        for (router, workers) in [(31, 0), (0, 31)] {
+            let starved = told(1, false, router, workers);
+            assert_eq!(starved, "STATUS=1 call", "{router} s, {workers} s");
+            let draining = told(1, true, router, workers);
+            assert!(!draining.contains("EXTEND"), "it would never stop");
+        }
     }
 
     #[test]
@@ -174,7 +180,7 @@ mod tests {
 
     #[test]
     fn while_calls_end_the_manager_is_asked_to_wait() {
-        let told = told(2, true, 1);
+        let told = told(2, true, 1, 0);
         assert!(told.starts_with("STATUS=2 calls; takes no new"), "{told}");
         assert!(told.ends_with("EXTEND_TIMEOUT_USEC=30000000"), "{told}");
     }

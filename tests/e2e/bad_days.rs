@@ -36,7 +36,7 @@ fn fails(homeserver: &Homeserver, event_type: &str, status: u16, times: u32) {
 #[test]
 fn a_call_proceeds_late_or_ends_on_both_sides_wherever_the_homeserver_fails_and_nothing_is_told_twice()
  {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let site = AsteriskSite::start(&run, &[], CONFIG).await?;
         let (people, homeserver) = (&site.people, site.people.homeserver());
         let mut sent = homeserver.subscribe();

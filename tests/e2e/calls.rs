@@ -37,7 +37,7 @@ fn keys_pressed_in_the_browser_reach_the_pbx_once_each() {
 /// The settings that the demo leaves at their defaults, for real: one call with sound over each.
 #[test]
 fn a_trunk_over_tcp_and_ice_lite_carry_a_call_too() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let changes = format!(
             "[[trunk]]\nname = \"pbx\"\ntarget = \"{}\"\ntransport = \"tcp\"\n[media]\nice = \"lite\"\n",
             asterisk::SIP
@@ -74,7 +74,7 @@ fn calls_over_srtp_sound_right() {
 
 #[test]
 fn a_pbx_that_calls_over_srtp_is_heard_and_hears() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let mut site = Site::start(&run, &encrypted()).await?;
         // 3001 is 2001 by way of the encrypted trunk.
         site.answers_the_desk_phone("3001").await?;
@@ -91,7 +91,7 @@ fn a_pbx_that_calls_over_srtp_is_heard_and_hears() {
 /// The first of the two targets is nobody; and the PBX has to show its password when it calls.
 #[test]
 fn a_trunk_with_a_dead_target_and_a_password_carries_calls_both_ways() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let (username, password) = asterisk::SHOWS;
         let changes = format!(
             "[[trunk]]\nname = \"pbx\"\n\
@@ -189,7 +189,7 @@ async fn sounds_right_straight_through(run: &Run, codec: &str, number: u8) -> an
 
 #[test]
 fn a_caller_without_a_line_is_refused_with_a_sentence() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let no_alice = "[[line]]\nuser = \"@bob:localtest\"\nextension = \"2002\"\n";
         let site = Site::start(&run, no_alice).await?;
         site.alice.dial(extension::ECHO).await?;
@@ -200,7 +200,7 @@ fn a_caller_without_a_line_is_refused_with_a_sentence() {
 
 #[test]
 fn an_invite_to_a_number_that_may_not_be_dialled_is_rejected_with_a_sentence() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let _site = Site::start(&run, "").await?;
         let alice = Client::sign_in("alice", PASSWORD).await?;
         let nobody = "@tel_5555:localtest";

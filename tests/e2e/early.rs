@@ -36,7 +36,7 @@ fn an_announcement_is_heard_whole_before_the_pbx_refuses() {
 
 #[test]
 fn a_refusal_after_an_announcement_is_told_in_the_room_and_no_call_was_answered() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let site = site(&run, "").await?;
         site.connect(extension::EARLY_MEDIA).await?;
         site.ended_by_them(PATIENCE).await?;
@@ -51,7 +51,7 @@ fn a_refusal_after_an_announcement_is_told_in_the_room_and_no_call_was_answered(
 
 #[test]
 fn a_call_with_an_announcement_counts_from_the_answer_on() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let site = site(&run, "").await?;
         site.connect(extension::ANNOUNCES).await?;
         let store = Store::open(&site.peers.gateway.database()).await?;
@@ -79,7 +79,7 @@ fn a_call_with_an_announcement_counts_from_the_answer_on() {
 
 #[test]
 fn where_early_media_is_ignored_the_browser_rings_until_the_pbx_refuses() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let changes = format!(
             "[[trunk]]\nname = \"pbx\"\ntarget = \"{}\"\nearly_media = \"ignore\"\n",
             asterisk::SIP

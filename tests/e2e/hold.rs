@@ -24,7 +24,7 @@ async fn called(run: &Run) -> anyhow::Result<Site> {
 
 #[test]
 fn a_desk_phones_hold_shows_in_the_browser_ten_times_and_the_call_survives() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let mut site = called(&run).await?;
         for turn in 1..=10 {
             site.peers.phone.hold().await?;
@@ -48,7 +48,7 @@ pub(super) async fn shows(site: &Site, held: bool, turn: u32) -> anyhow::Result<
 
 #[test]
 fn a_browsers_hold_reaches_the_desk_phone_ten_times_and_the_call_survives() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let site = called(&run).await?;
         for turn in 1..=10 {
             site.alice.hold(true).await?;

@@ -246,7 +246,7 @@ async fn histories_are_complete(site: &AsteriskSite) -> anyhow::Result<()> {
 #[test]
 fn a_homeserver_that_answers_after_30_s_delays_a_call_or_ends_it_on_both_sides_and_tells_nothing_twice()
  {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let site = &start(&run).await?;
         let mut sent = homeserver(site).subscribe();
         let [dan, erin, frank] = rooms_of(site, ["dan", "erin", "frank"]).await?;

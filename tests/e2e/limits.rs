@@ -11,7 +11,7 @@ use super::site::{PATIENCE, Site};
 /// One call may be on. Alice has it; the desk phone and Bob are told, and Bob's call for help goes out all the same.
 #[test]
 fn one_call_too_many_is_refused_on_both_sides_and_an_emergency_call_is_placed() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let changes = format!(
             "[media]\nmax_calls = 1\n[numbers]\nemergency = [\"{}\"]\n",
             extension::HANGS_UP

@@ -16,7 +16,7 @@ use super::site::{PATIENCE, SOON, Site};
 
 #[test]
 fn element_hears_within_ten_seconds_that_the_pbx_is_down() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let mut site = Site::start(&run, "").await?;
         site.peers.asterisk.peer().kill().await?;
         let dialled = Instant::now();
@@ -29,7 +29,7 @@ fn element_hears_within_ten_seconds_that_the_pbx_is_down() {
 
 #[test]
 fn element_hears_within_ten_seconds_that_the_pbx_died_in_mid_call() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let mut site = Site::start(&run, "").await?;
         site.connect(extension::ECHO).await?;
         pbx_dies_and_the_page_says_so(&mut site).await
@@ -38,7 +38,7 @@ fn element_hears_within_ten_seconds_that_the_pbx_died_in_mid_call() {
 
 #[test]
 fn element_hears_within_ten_seconds_that_the_pbx_died_while_it_rang() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let mut site = Site::start(&run, "").await?;
         site.alice.dial(extension::NO_ANSWER).await?;
         until("the PBX to ring", PATIENCE, async || {
@@ -61,7 +61,7 @@ async fn pbx_dies_and_the_page_says_so(site: &mut Site) -> anyhow::Result<()> {
 
 #[test]
 fn a_call_with_sound_outlives_a_deaf_pbx() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let doorman = Doorman::start().await?;
         let changes = format!(
             "[[trunk]]\nname = \"pbx\"\ntarget = \"{}\"\n",
@@ -152,7 +152,7 @@ fn header<'a>(message: &'a str, name: &str) -> Option<&'a str> {
 
 #[test]
 fn the_phone_hears_within_ten_seconds_that_the_homeserver_is_down() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let mut site = Site::start(&run, "").await?;
         site.peers.synapse.peer().kill().await?;
         site.peers.phone.dial("2001").await?;

@@ -157,7 +157,7 @@ async fn told(http: &reqwest::Client, person: &User, number: &str) -> Option<ser
 
 #[test]
 fn a_real_synapse_tells_a_client_whether_the_desk_phone_is_free() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let binary = Path::new(env!("CARGO_BIN_EXE_mxtrunk"));
         let mut gateway = Gateway::configure(&run, binary, &[WATCHED])?;
         let asterisk = Asterisk::start_with_lines(&run, &LINES).await?;

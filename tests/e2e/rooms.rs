@@ -68,7 +68,7 @@ fn is_over(shown: &[Shown]) -> bool {
 
 #[test]
 fn each_call_is_told_once_in_the_history_and_a_missed_one_is_unread() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let site = AsteriskSite::start(&run, &["2001"], CONFIG).await?;
         let call = site.people.dial("alice", extension::ECHO).await?;
         call.is_answered().await?;
@@ -122,7 +122,7 @@ fn each_call_is_told_once_in_the_history_and_a_missed_one_is_unread() {
 
 #[test]
 fn a_history_that_the_homeserver_does_not_take_is_completed_afterwards_and_nothing_stands_twice() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let mut site =
             AsteriskSite::start(&run, &[], &CONFIG.replace("register", "# register")).await?;
         let bob = "@bob:localtest";
@@ -162,7 +162,7 @@ fn a_history_that_the_homeserver_does_not_take_is_completed_afterwards_and_nothi
 
 #[test]
 fn a_room_that_is_left_upgraded_or_encrypted_in_mid_call_leaves_no_call_behind() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let site =
             AsteriskSite::start(&run, &[], &CONFIG.replace("register", "# register")).await?;
         let homeserver = site.people.homeserver();
@@ -233,7 +233,7 @@ fn a_room_that_is_left_upgraded_or_encrypted_in_mid_call_leaves_no_call_behind()
 
 #[test]
 fn a_second_call_rings_or_is_busy_as_the_line_has_it_and_a_third_is_busy() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let bob_has_one = CONFIG.replace(
             "language = \"fr\"",
             "language = \"fr\"\ncall_waiting = false",
@@ -298,7 +298,7 @@ async fn home_room(alice: &Client, part: &str) -> anyhow::Result<String> {
 
 #[test]
 fn synapse_lets_a_person_see_their_calls_and_nothing_else_in_a_history_that_they_cannot_leave() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let host = WidgetHost::start().await?;
         let mut site = Site::start(&run, &section(&host)).await?;
         let alice = Client::sign_in("alice", PASSWORD).await?;

@@ -58,7 +58,7 @@ fn calls_over_a_tls_trunk_with_srtp_sound_right() {
 /// 4001 is 2001 by way of the trunk over TLS.
 #[test]
 fn a_desk_phone_over_tls_with_srtp_calls_and_is_called() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let changes = over_tls(&run)?;
         let site = Site::start(&run, &changes).await?;
         let says = write_spoken(&run, "1003-says", &hum())?;

@@ -28,7 +28,7 @@ const LAST: Duration = Duration::from_secs(1);
 /// Asterisk asks the gateway by REFER to call the echo in its place.
 #[test]
 fn a_pbx_that_transfers_by_refer_hands_the_person_on_and_both_sides_are_heard() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let mut site = Site::start(&run, "").await?;
         site.alice_says_a_tone().await?;
         site.connect(extension::TRANSFERS).await?;
@@ -50,7 +50,7 @@ fn a_pbx_that_transfers_by_refer_hands_the_person_on_and_both_sides_are_heard() 
 /// The desk phone asks its PBX, which does it by itself.
 #[test]
 fn a_desk_phone_transfers_the_person_within_its_pbx_and_both_sides_are_heard() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let mut site = Site::start(&run, "").await?;
         site.alice_says_a_tone().await?;
         site.answers_the_desk_phone("2001").await?;
@@ -102,7 +102,7 @@ async fn heard_to_the_end(phone: &mut DeskPhone) -> anyhow::Result<()> {
 /// The person presses the transfer button, and Asterisk connects its telephone with the echo by itself.
 #[test]
 fn a_desk_phone_that_a_person_transfers_is_put_through_by_its_pbx_without_us() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let mut site = Site::start_saying(&run, "", &hum_of(ALL_THE_TIME)).await?;
         site.connect(PHONES[0]).await?;
         site.peers.phone.established(PATIENCE).await?;
@@ -120,7 +120,7 @@ fn a_desk_phone_that_a_person_transfers_is_put_through_by_its_pbx_without_us() {
 /// The person calls two desk phones and joins them: Asterisk is told by Replaces which ones.
 #[test]
 fn two_desk_phones_that_a_person_joins_are_joined_by_their_pbx_and_hear_each_other() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let people = People::start().await?;
         let asterisk = Asterisk::start(&run).await?;
         let mut gateway = Gateway::configure(&run, Path::new(env!("CARGO_BIN_EXE_mxtrunk")), &[])?;
@@ -161,7 +161,7 @@ fn two_desk_phones_that_a_person_joins_are_joined_by_their_pbx_and_hear_each_oth
 /// The same by matrix-js-sdk, which holds the first telephone while the second is asked.
 #[test]
 fn two_desk_phones_that_a_person_in_chromium_joins_after_a_consultation_hear_each_other() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let mut site = Site::start_saying(&run, "", &hum_of(ALL_THE_TIME)).await?;
         let says = write_spoken(&run, "1002-says", &hum_of(ALL_THE_TIME))?;
         let asterisk = &site.peers.asterisk;
@@ -199,7 +199,7 @@ fn two_desk_phones_that_a_person_in_chromium_joins_after_a_consultation_hear_eac
 /// is told who that is. Holds of either side still work.
 #[test]
 fn a_desk_phone_consults_a_colleague_and_leaves_the_person_to_them_who_holds_ten_times() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let changes = format!(
             "[[trunk]]\nname = \"pbx\"\ntarget = \"{}\"\ntrust_identity = true\n",
             mxtrunk_testbed::asterisk::SIP

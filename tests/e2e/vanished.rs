@@ -110,7 +110,7 @@ fn a_browser_that_vanishes_is_waited_for_and_one_that_restarts_ice_meanwhile_kee
 /// Nobody runs what pages do when they are closed (`pagehide`).
 #[test]
 fn a_chromium_that_is_killed_is_hung_up_and_one_that_has_slept_restarts_ice_and_talks_on() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let mut site = Site::start(&run, "").await?;
         site.alice_says_a_tone().await?;
         let browser = Browser::start(&run, "browser-bob", Family::Chromium).await?;

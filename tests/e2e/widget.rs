@@ -190,7 +190,7 @@ async fn is_sound(framed: &Framed, what: &str) -> anyhow::Result<()> {
 
 #[test]
 fn what_a_person_sets_in_the_widget_holds_in_their_chat_and_for_their_calls_and_the_reverse() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let (site, framed, widget) = start(&run).await?;
         let chat = site.people.chat("alice");
         chat.reads().await?;
@@ -335,7 +335,7 @@ post(document.getElementById("widget").contentWindow, message);"#;
 
 #[test]
 fn the_widget_shows_nothing_to_whom_it_does_not_know_and_says_what_to_do() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let (mut site, framed, widget) = start(&run).await?;
         framed.open(&framing(&widget, "eve")).await?;
         framed.says("You have no telephone line here").await?;

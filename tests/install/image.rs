@@ -31,7 +31,7 @@ fn the_image_holds_what_the_gateway_needs_and_no_more() {
     if !may_be_had() {
         return;
     }
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let root = Root(run.path("root"));
         dist::image(Path::new(env!("CARGO_BIN_EXE_mxtrunk")), &root.0)?;
         let entries = fs::read_dir(&root.0)?.flatten();

@@ -36,7 +36,7 @@ fn the_package_installs_in_a_clean_debian_and_its_gateway_runs_there() {
     if !namespace::is_inside() {
         provision::clean_root().expect("a bare Debian");
     }
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let root = Root(run.path("root"));
         let copied = Command::new("cp")
             .arg("-a")

@@ -5,9 +5,11 @@
 //! `unshare -rn` as an ordinary user.
 
 use std::any::type_name;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Output};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
@@ -33,7 +35,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
 os.execv(sys.argv[1], sys.argv[1:])
 ";
 
-/// Runs a test's body inside a namespace of its own, alone on the machine: for whatever is judged by its sound or its pace.
+/// Runs a test's body inside a namespace of its own, alone on the machine: for what is judged by each of its packets or by its pace.
 ///
 /// Call it as the whole body of a `#[test]`:
 /// ```no_run
@@ -58,7 +60,7 @@ where
     in_turn(Turn::Alone, body);
 }
 
-/// The same beside other tests of this kind: for what waits for signalling alone, and bears that it comes late.
+/// The same beside other tests of this kind: for what waits for signalling or for a tone, and bears that they come late.
 ///
 /// # Panics
 /// When the body fails or panics: that is the test's failure.
@@ -212,18 +214,50 @@ enum Turn {
     BesideOthers,
 }
 
+/// So many run beside each other: each has a Synapse that takes a core while it starts, and then mostly waits.
+const PLACES: usize = 4;
+/// How often a free place is looked for: a file's lock cannot be waited for together with another's.
+const LOOK: Duration = Duration::from_millis(50);
+
 impl Turn {
-    /// Waits for it; it ends when the file is dropped.
-    fn take(self) -> anyhow::Result<File> {
-        let path: PathBuf = layout::testbed().join("run/turn.lock");
-        fs::create_dir_all(layout::testbed().join("run"))?;
-        let file = File::create(&path).with_context(|| path.display().to_string())?;
+    /// Waits for it; it ends when the files are dropped.
+    fn take(self) -> anyhow::Result<Vec<File>> {
         match self {
-            Turn::Alone => file.lock()?,
-            Turn::BesideOthers => file.lock_shared()?,
+            Turn::Alone => {
+                let turn = lock_file("turn")?;
+                turn.lock()?;
+                Ok(vec![turn])
+            }
+            Turn::BesideOthers => {
+                let place = a_place()?;
+                let turn = lock_file("turn")?;
+                turn.lock_shared()?;
+                Ok(vec![turn, place])
+            }
         }
-        Ok(file)
     }
+}
+
+/// One of the places, once it is free.
+fn a_place() -> anyhow::Result<File> {
+    loop {
+        for number in 0..PLACES {
+            let place = lock_file(&format!("place-{number}"))?;
+            match place.try_lock() {
+                Ok(()) => return Ok(place),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => return Err(error.into()),
+            }
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+fn lock_file(name: &str) -> anyhow::Result<File> {
+    let folder: PathBuf = layout::testbed().join("run");
+    fs::create_dir_all(&folder)?;
+    let path = folder.join(name).with_extension("lock");
+    File::create(&path).with_context(|| path.display().to_string())
 }
 
 #[cfg(test)]

@@ -162,7 +162,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 #[test]
 fn pbx_phone_and_person_speak_as_the_rfcs_have_it() {
-    namespace::test(async |run| {
+    namespace::test_beside_others(async |run| {
         let site = Site::start(&run).await?;
         if only().is_some() {
             let wrong = all_conversations(&site).await;
