@@ -52,12 +52,13 @@ def addresses():
     gateway, pbx, turn = said("GATEWAY", "10.77.0.10"), said("PBX", "10.77.0.20"), said("TURN", "10.77.0.40")
     # On Linux a browser reaches containers at their own addresses; elsewhere, and from other machines, at the published ones.
     outside = "" if site in ("", "127.0.0.1") else site
+    # Through TURN it reaches the gateway at its own address alone: coturn takes the published one for itself.
     return {
         "GATEWAY": gateway,
         "PBX": pbx,
         "TURN": turn,
         "HOMESERVER": said("HOMESERVER", "http://synapse:8008"),
-        "ADVERTISE": f'"{outside}"' if outside else "",
+        "ADVERTISE": f'"{outside}", "{gateway}"' if outside else "",
         "TURN_SEEN": outside or turn,
         "TURN_EXTERNAL": f"external-ip={outside}/{turn}" if outside else "",
         "TURN_OUTSIDE": f"allowed-peer-ip={outside}" if outside else "",
