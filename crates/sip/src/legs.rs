@@ -133,7 +133,7 @@ impl Legs {
         invite: Option<InviteKey>,
         events: &mpsc::Sender<Event>,
     ) -> Result<(Place, mpsc::Receiver<Box<Input>>), NoEntry> {
-        if !trunk.enter(priority) {
+        if !trunk.load.enter(priority) {
             return Err(NoEntry::Full);
         }
         let max = self.max.load(Ordering::Relaxed);
@@ -143,7 +143,7 @@ impl Legs {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
             .is_err()
         {
-            trunk.leave();
+            trunk.load.leave();
             return Err(NoEntry::Full);
         }
         let (inbox, receiver) = mpsc::channel(INBOX);
@@ -154,7 +154,7 @@ impl Legs {
         let dialog = Arc::new(Mutex::new(dialog));
         let Entry::Vacant(vacant) = self.by_id.entry(id) else {
             self.count.fetch_sub(1, Ordering::Relaxed);
-            trunk.leave();
+            trunk.load.leave();
             return Err(NoEntry::Taken);
         };
         let stage = Arc::new(Mutex::new(Stage::Begun));

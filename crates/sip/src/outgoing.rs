@@ -56,7 +56,7 @@ pub(crate) fn start(core: &Arc<Core>, id: LegId, order: Order) -> Result<(), Ref
         return Err(Refused::UnknownAccount { account, trunk });
     }
     let priority = core.admission.priority_of(&order.to);
-    if !trunk.may_be_called(priority) {
+    if !trunk.load.may_be_called(priority) {
         core.admission.count_call_out_refused(&trunk);
         return Err(Refused::TooManyCalls);
     }

@@ -1,8 +1,9 @@
 //! A trunk at work: its configuration, targets and load.
 
+mod load;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{
     Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
@@ -12,11 +13,11 @@ use tokio::sync::watch;
 
 use crate::challenge::Challenger;
 use crate::config::{AccountName, Credentials, Transport, TrunkConfig, TrunkLimits, TrunkName};
-use crate::fence::Bucket;
-use crate::legs::Priority;
 use crate::registration::Pace;
 use crate::target::{Hop, InDialog, Place, Targets};
 use crate::tls::Judge;
+
+pub(crate) use self::load::Load;
 
 /// One configured peer.
 #[derive(Debug)]
@@ -29,23 +30,14 @@ pub(crate) struct Trunk {
     proxies: RwLock<Vec<IpAddr>>,
     /// Where it has to show a password.
     challenger: RwLock<Option<Arc<Challenger>>>,
-    calls: AtomicUsize,
-    /// As many as there may be.
-    max_calls: AtomicUsize,
-    /// Rates of new calls: in, and out.
-    new_calls: Mutex<Bucket>,
-    new_calls_out: Mutex<Bucket>,
-    /// Those to emergency numbers: a flood of other calls does not use them up.
-    new_emergencies: Mutex<Bucket>,
-    refusals: Mutex<Bucket>,
+    /// Its calls, and how many more it may have.
+    pub(crate) load: Load,
     /// Turns of the accounts that register here.
     registrations: Mutex<Pace>,
     /// How often it has come back, or one of its targets has gone.
     back: watch::Sender<u64>,
     /// What is left to it since it is configured no more.
     retired: OnceLock<Retirement>,
-    /// When its last call so far ended.
-    left: Mutex<Instant>,
 }
 
 /// How a trunk stands.
@@ -72,9 +64,6 @@ pub struct TargetState {
     pub is_up: bool,
 }
 
-/// Refusals each second, for each call that may come in it.
-const REFUSALS: u32 = 10;
-
 /// A trunk that is configured no more.
 #[derive(Debug)]
 struct Retirement {
@@ -95,23 +84,19 @@ impl Trunk {
     /// One whose messages may come by way of these proxies, too.
     pub(crate) fn behind(proxies: Vec<IpAddr>, config: TrunkConfig) -> Self {
         let now = Instant::now();
-        let times = |factor: u32| config.new_calls_per_second.saturating_mul(factor);
-        let rate = || Mutex::new(Bucket::new(times(1), now));
         let places = config.targets.iter().map(Place::from);
+        let limits = TrunkLimits {
+            max_calls: config.max_calls,
+            new_calls_per_second: config.new_calls_per_second,
+        };
         Self {
             targets: Arc::new(Targets::new(places, config.transport)),
             challenger: RwLock::new(challenger(&config, now)),
-            calls: AtomicUsize::new(0),
-            max_calls: AtomicUsize::new(config.max_calls),
-            new_calls: rate(),
-            new_calls_out: rate(),
-            new_emergencies: rate(),
-            refusals: Mutex::new(Bucket::new(times(REFUSALS), now)),
+            load: Load::new(limits, now),
             registrations: Mutex::new(Pace::new(now)),
             back: watch::Sender::new(0),
             proxies: RwLock::new(proxies),
             retired: OnceLock::new(),
-            left: Mutex::new(now),
             now: RwLock::new(Arc::new(config.clone())),
             config,
         }
@@ -123,7 +108,7 @@ impl Trunk {
     }
 
     /// From now on this holds, which has its name and is where it is ([`TrunkConfig::is_where`]). Calls that there are go on;
-    /// limits are [`Self::limit`]'s.
+    /// limits are [`Load::limit`]'s.
     pub(crate) fn becomes(&self, config: TrunkConfig) {
         let asks_anew = read(&self.now).require_auth != config.require_auth;
         if asks_anew {
@@ -135,17 +120,6 @@ impl Trunk {
     /// Who asks it for its password, where it has to show one.
     pub(crate) fn challenger(&self) -> Option<Arc<Challenger>> {
         read(&self.challenger).clone()
-    }
-
-    /// These hold from now on; calls that there are go on.
-    pub(crate) fn limit(&self, limits: TrunkLimits) {
-        let now = Instant::now();
-        self.max_calls.store(limits.max_calls, Ordering::Relaxed);
-        let rate = limits.new_calls_per_second;
-        for bucket in [&self.new_calls, &self.new_calls_out, &self.new_emergencies] {
-            lock(bucket).set_rate(rate, now);
-        }
-        lock(&self.refusals).set_rate(rate.saturating_mul(REFUSALS), now);
     }
 
     /// It is configured no more: its calls go on, and it gets no new ones. `lingers`: how long it is heard after the last.
@@ -169,20 +143,16 @@ impl Trunk {
 
     /// Whether it is configured no more, and its last call is over.
     pub(crate) fn has_gone(&self) -> bool {
-        self.is_retired() && self.calls.load(Ordering::Relaxed) == 0
+        self.is_retired() && self.load.calls() == 0
     }
 
     /// Whether there is anything that it could still have to say to us.
     pub(crate) fn is_here(&self) -> bool {
         let lingers = |retired: &Retirement| {
-            let quiet = lock(&self.left).max(retired.since);
+            let quiet = self.load.left().max(retired.since);
             quiet.elapsed() < retired.lingers
         };
         !self.has_gone() || self.retired.get().is_some_and(lingers)
-    }
-
-    fn max_calls(&self) -> usize {
-        self.max_calls.load(Ordering::Relaxed)
     }
 
     pub(crate) fn state(&self) -> TrunkState {
@@ -195,8 +165,8 @@ impl Trunk {
         TrunkState {
             trunk: self.config.name.clone(),
             is_up: self.takes_calls(),
-            calls: self.calls.load(Ordering::Relaxed),
-            max_calls: self.max_calls(),
+            calls: self.load.calls(),
+            max_calls: self.load.max_calls(),
             targets: targets.collect(),
         }
     }
@@ -318,62 +288,11 @@ impl Trunk {
         self.back.subscribe()
     }
 
-    /// Takes a call's place, `false` when all are taken.
-    pub(crate) fn enter(&self, priority: Priority) -> bool {
-        let max = self.max_calls();
-        self.calls
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |calls| {
-                priority.fits(calls, max).then_some(calls + 1)
-            })
-            .is_ok()
-    }
-
-    /// Gives a call's place back.
-    pub(crate) fn leave(&self) {
-        *lock(&self.left) = Instant::now();
-        self.calls.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_full(&self) -> bool {
-        self.calls.load(Ordering::Relaxed) >= self.max_calls()
-    }
-
-    /// Whether one more outgoing call would be over a limit.
-    pub(crate) fn is_full_for_calls_out(&self) -> bool {
-        let now = Instant::now();
-        self.is_full() || !lock(&self.new_calls_out).has_one(now)
-    }
-
-    /// Whether one more outgoing call fits into the trunk's rate; one for help
-    /// always does.
-    pub(crate) fn may_be_called(&self, priority: Priority) -> bool {
-        priority == Priority::Emergency || take(&self.new_calls_out)
-    }
-
     /// Counts a dialog with the peer at this address, early or established,
     /// for as long as the result lives.
     pub(crate) fn begin_dialog(&self, peer: SocketAddr) -> InDialog {
         InDialog::with(self.targets.of(peer))
     }
-
-    /// Whether one more incoming call fits into the trunk's rate.
-    pub(crate) fn may_call(&self, priority: Priority) -> bool {
-        match priority {
-            Priority::Normal => take(&self.new_calls),
-            Priority::Emergency => take(&self.new_emergencies),
-        }
-    }
-
-    /// Whether one more refusal may be sent: a PBX above its limit is told so at
-    /// once, but its address could be forged, and 503s for a flood would make
-    /// us the flood.
-    pub(crate) fn may_refuse(&self) -> bool {
-        take(&self.refusals)
-    }
-}
-
-fn take(bucket: &Mutex<Bucket>) -> bool {
-    lock(bucket).take(Instant::now())
 }
 
 fn challenger(config: &TrunkConfig, now: Instant) -> Option<Arc<Challenger>> {
@@ -399,52 +318,6 @@ mod tests {
 
     fn config() -> TrunkConfig {
         TrunkConfig::new("pbx", ([192, 0, 2, 1], 5060).into())
-    }
-
-    #[test]
-    fn a_trunk_takes_no_more_calls_than_configured() {
-        let mut config = config();
-        config.max_calls = 1;
-        let trunk = Trunk::new(config);
-        assert!(trunk.enter(Priority::Normal));
-        assert!(trunk.is_full());
-        assert!(!trunk.enter(Priority::Normal));
-        trunk.leave();
-        assert!(trunk.enter(Priority::Normal));
-    }
-
-    #[test]
-    fn other_limits_hold_for_the_next_call_and_end_none() {
-        let trunk = Trunk::new(config());
-        assert!(trunk.enter(Priority::Normal) && trunk.enter(Priority::Normal));
-        trunk.limit(TrunkLimits {
-            max_calls: 1,
-            new_calls_per_second: 1,
-        });
-        assert!(trunk.is_full() && !trunk.enter(Priority::Normal));
-        assert!(trunk.enter(Priority::Emergency));
-        assert!(trunk.may_call(Priority::Normal) && !trunk.may_call(Priority::Normal));
-        trunk.limit(TrunkLimits {
-            max_calls: 4,
-            new_calls_per_second: 100,
-        });
-        assert!(trunk.enter(Priority::Normal));
-        assert!(!trunk.enter(Priority::Normal));
-        assert_eq!(trunk.state().max_calls, 4);
-    }
-
-    #[test]
-    fn new_calls_out_keep_within_their_rate_and_calls_for_help_need_not() {
-        let mut config = config();
-        config.new_calls_per_second = 2;
-        let trunk = Trunk::new(config);
-        assert!(!trunk.is_full_for_calls_out());
-        assert!(trunk.may_be_called(Priority::Normal) && trunk.may_be_called(Priority::Normal));
-        assert!(trunk.is_full_for_calls_out() && !trunk.is_full());
-        assert!(!trunk.may_be_called(Priority::Normal));
-        assert!(trunk.may_be_called(Priority::Emergency));
-        // What comes in has a rate of its own.
-        assert!(trunk.may_call(Priority::Normal));
     }
 
     #[test]

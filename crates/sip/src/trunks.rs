@@ -274,7 +274,7 @@ mod tests {
             password: "secret".into(),
             realm: None,
         };
-        assert!(old.enter(Priority::Normal) && old.enter(Priority::Normal));
+        assert!(old.load.enter(Priority::Normal) && old.load.enter(Priority::Normal));
         trunks.replace(&[config("b", 2)], make);
         let lingers = Duration::from_millis(100);
         old.retire(
@@ -285,8 +285,8 @@ mod tests {
         assert!(old.is_retired() && old.is_here() && !old.has_gone());
         assert!(trunks.all().iter().any(|trunk| Arc::ptr_eq(trunk, &old)));
         assert_eq!(old.credentials_then(&account), Some(credentials));
-        old.leave();
-        old.leave();
+        old.load.leave();
+        old.load.leave();
         assert!(
             old.has_gone() && old.is_here(),
             "its last words are on the way"

@@ -193,7 +193,7 @@ impl UserAgent {
     /// configured.
     pub fn trunk_is_full(&self, trunk: &TrunkName) -> bool {
         let trunk = self.core.trunks.get(trunk);
-        trunk.is_none_or(|trunk| trunk.is_full_for_calls_out())
+        trunk.is_none_or(|trunk| trunk.load.is_full_for_calls_out())
     }
 
     /// How each trunk stands, by name.
@@ -243,7 +243,7 @@ impl UserAgent {
         self.core.admission.limit_messages(messages);
         for (name, limits) in &limits.trunks {
             if let Some(trunk) = self.core.trunks.get(name) {
-                trunk.limit(*limits);
+                trunk.load.limit(*limits);
             }
         }
     }

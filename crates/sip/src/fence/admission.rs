@@ -303,8 +303,8 @@ impl Admission {
     /// Whether a new call of this trunk is one too many. One to an emergency
     /// number never is, but for a flood of them.
     pub(super) fn over_limit(&self, trunk: &Trunk, priority: Priority) -> bool {
-        let full = priority == Priority::Normal && (self.legs.is_full() || trunk.is_full());
-        self.closing.load(Ordering::Relaxed) || full || !trunk.may_call(priority)
+        let full = priority == Priority::Normal && (self.legs.is_full() || trunk.load.is_full());
+        self.closing.load(Ordering::Relaxed) || full || !trunk.load.may_call(priority)
     }
 
     /// A call is refused, over a limit: says so in the log, now and then.

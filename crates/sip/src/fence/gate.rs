@@ -77,7 +77,7 @@ impl Gate {
         let shows_nothing = request.authorization_header().is_none();
         if trunk.challenger().is_some() && shows_nothing {
             // It gets a challenge, which is no call yet.
-            let may_answer = trunk.may_refuse();
+            let may_answer = trunk.load.may_refuse();
             if !may_answer {
                 count(&self.admission.counters.over_call_limit_dropped);
             }
@@ -95,7 +95,7 @@ impl Gate {
     /// 503 without a transaction: nothing is kept for a call that is not taken.
     fn refuse(&self, trunk: &Trunk, request: &Request, connection: &SipConnection, to: &SipAddr) {
         self.admission.note_refused(trunk);
-        if !trunk.may_refuse() {
+        if !trunk.load.may_refuse() {
             count(&self.admission.counters.over_call_limit_dropped);
             return;
         }

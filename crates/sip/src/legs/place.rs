@@ -77,7 +77,7 @@ impl Drop for Place {
             self.legs.invites.remove(invite);
         }
         self.legs.count.fetch_sub(1, Ordering::Relaxed);
-        self.trunk.leave();
+        self.trunk.load.leave();
         if !self.is_settled() {
             // The task panicked or was stopped: the call must not wait for a
             // leg that is gone. Full means that nobody reads any more.
