@@ -46,8 +46,8 @@ pub(super) fn read(said: &str, is_content: bool) -> Outcome {
         (_, 1.., _) => Outcome::Red,
         (1.., 0, true) => Outcome::Green,
         (0, 0, true) => Outcome::NoTest,
-        // A test that aborts or hangs up its process has not passed; where none ran, it is the compiler's.
-        (_, 0, false) if said.contains("running 1 test") => Outcome::Red,
+        // One that ends its process, or never ends, has not passed; where none ran, it is the compiler's.
+        (_, 0, false) if said.contains("running ") => Outcome::Red,
         (_, 0, false) => Outcome::NoBuild,
     }
 }
@@ -70,6 +70,6 @@ mod tests {
         // Of two binaries one has the test.
         let two = format!("{none}{passed}");
         assert_eq!(read(&two, true), Outcome::Green);
-        assert_eq!(read("\nrunning 1 test\n", false), Outcome::Red);
+        assert_eq!(read("\nrunning 12 tests\n", false), Outcome::Red);
     }
 }
