@@ -13,6 +13,8 @@ mod records;
 mod rooms;
 mod time;
 mod transactions;
+#[cfg(test)]
+mod upgrade_tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -370,27 +370,4 @@ mod tests {
         assert_eq!(last[ALICE].id.0, "a2");
         assert_eq!(last[BOB].id.0, "b1");
     }
-
-    #[tokio::test]
-    async fn a_database_of_the_version_before_is_taken_over_with_what_it_holds() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("mxtrunk.db");
-        let options = sqlx::sqlite::SqliteConnectOptions::new()
-            .filename(&path)
-            .create_if_missing(true);
-        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
-        let mut before = sqlx::migrate!();
-        before
-            .migrations
-            .to_mut()
-            .retain(|migration| migration.version < 20);
-        before.run(&pool).await.unwrap();
-        let kept = "INSERT INTO call_records (id, direction, user_id, number, started_at) VALUES ('a', 'incoming', ?, '600', 1)";
-        sqlx::query(kept).bind(ALICE).execute(&pool).await.unwrap();
-        pool.close().await;
-        let store = Store::open(&path).await.unwrap();
-        assert_eq!(store.last_calls().await.unwrap()[ALICE].id.0, "a");
-        store.put_line(ALICE, &settings()).await.unwrap();
-        assert_eq!(store.lines().await.unwrap()[ALICE], settings());
-    }
 }
