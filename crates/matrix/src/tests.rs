@@ -46,6 +46,10 @@ impl Numbering for Digits {
         (!number.is_empty() && number.chars().all(legal)).then_some(number)
     }
 
+    fn is_emergency(&self, number: &str) -> bool {
+        number.replace('-', "") == "112"
+    }
+
     fn display_name(&self, number: &str) -> String {
         format!("Tel. {number}")
     }

@@ -165,6 +165,10 @@ impl mxtrunk_matrix::Numbering for Numbering {
         Some(self.0.now().plan().dialable(typed)?.to_string())
     }
 
+    fn is_emergency(&self, number: &str) -> bool {
+        self.0.now().plan().is_emergency(number)
+    }
+
     fn display_name(&self, number: &str) -> String {
         self.0.now().display_name(number)
     }

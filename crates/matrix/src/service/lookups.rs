@@ -22,7 +22,6 @@ pub(super) async fn user(
     Path(user_id): Path<String>,
 ) -> Result<Empty, Refusal> {
     let inner = &service.inner;
-    service.admit_lookup()?;
     let unknown = Refusal::not_found("there is no such user");
     let Ok(user) = UserId::parse(user_id) else {
         return Err(unknown);
@@ -30,9 +29,12 @@ pub(super) async fn user(
     let Some(number) = inner.namespace.number_of(&user) else {
         return Err(unknown);
     };
-    if inner.numbering.normalise(&number).is_none() {
+    let Some(normalised) = inner.numbering.normalise(&number) else {
         return Err(unknown);
-    }
+    };
+    // Otherwise an emergency number would have users without end, one for each way of writing it.
+    let is_for_help = normalised == number && inner.numbering.is_emergency(&number);
+    service.admit_lookup(is_for_help)?;
     inner.show(&user, &number).await?;
     Ok(Empty)
 }
@@ -64,7 +66,6 @@ pub(super) async fn users_by_number(
     Query(parameters): Parameters,
 ) -> Result<Json<Value>, Refusal> {
     let inner = &service.inner;
-    service.admit_lookup()?;
     let typed = parameters.get("m.id.phone");
     let number = typed
         .filter(|_| PROTOCOLS.contains(&protocol.as_str()))
@@ -72,6 +73,7 @@ pub(super) async fn users_by_number(
     let Some(number) = number else {
         return Ok(Json(json!([])));
     };
+    service.admit_lookup(inner.numbering.is_emergency(&number))?;
     inner.homes.hear_of_call();
     let user = inner.namespace.virtual_user_of(&number);
     inner.show(&user, &number).await?;
@@ -101,8 +103,13 @@ pub(super) async fn locations() -> Json<Value> {
 }
 
 impl Service {
-    /// The homeserver does not tell who looks something up, so the limit is for all together.
-    fn admit_lookup(&self) -> Result<(), Refusal> {
+    /// The homeserver does not tell who looks something up, so the limit is for all together. It begins where a number is
+    /// meant: what means none learns nothing, and takes nothing from those who dial.
+    fn admit_lookup(&self, is_for_help: bool) -> Result<(), Refusal> {
+        // Element looks up each number before it calls it: whoever used the limit up would keep everybody from calling for help.
+        if is_for_help {
+            return Ok(());
+        }
         if self.lookups.admits(Instant::now()) {
             return Ok(());
         }

@@ -27,14 +27,15 @@ async fn a_look_up_names_nobody_and_takes_no_name_away() {
     assert_eq!(scene.homeserver.known().display_names[TEL], "Bob (600)");
 }
 
+const LOOK_UP: &str = "/thirdparty/user/m.protocol.pstn?m.id.phone=";
+
+/// More than five seconds' worth at once, and more than comes back while they are asked.
+const MANY: usize = 400;
+
 #[tokio::test]
 async fn whoever_goes_through_all_numbers_is_slowed_down() {
     let scene = Scene::start().await;
-    let mut statuses = Vec::new();
-    for _ in 0..400 {
-        let path = "/thirdparty/user/m.protocol.pstn?m.id.phone=nonsense!";
-        statuses.push(scene.get(path).await.0);
-    }
+    let statuses = scene.look_up_many(&format!("{LOOK_UP}600")).await;
     assert_eq!(statuses[0], 200);
     assert!(statuses.contains(&429), "{statuses:?}");
     assert!(scene.service.counts().lookups_refused > 0);
@@ -43,16 +44,52 @@ async fn whoever_goes_through_all_numbers_is_slowed_down() {
 #[tokio::test]
 async fn whoever_goes_through_all_users_is_slowed_down() {
     let scene = Scene::start().await;
-    let mut statuses = Vec::new();
-    for _ in 0..400 {
-        statuses.push(scene.get("/users/@tel_nonsense:localtest").await.0);
-    }
-    assert_eq!(statuses[0], 404);
+    let statuses = scene.look_up_many("/users/@tel_600:localtest").await;
+    assert_eq!(statuses[0], 200);
     assert!(statuses.contains(&429), "{statuses:?}");
     assert!(scene.service.counts().lookups_refused > 0);
 }
 
+/// Element looks up each number before it calls it: an account that looked up without end kept everybody from dialling 112.
+#[tokio::test]
+async fn whoever_uses_up_the_look_ups_keeps_nobody_from_calling_for_help() {
+    let scene = Scene::start().await;
+    let statuses = scene.look_up_many(&format!("{LOOK_UP}600")).await;
+    assert!(statuses.contains(&429), "{statuses:?}");
+    for path in [&format!("{LOOK_UP}112"), "/users/@tel_112:localtest"] {
+        let statuses = scene.look_up_many(path).await;
+        assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    }
+    // Each way of writing it would be one more user at the homeserver.
+    let statuses = scene.look_up_many("/users/@tel_1-12:localtest").await;
+    assert!(statuses.contains(&429), "{statuses:?}");
+}
+
+#[tokio::test]
+async fn what_means_no_number_takes_no_look_up_from_those_who_dial() {
+    let scene = Scene::start().await;
+    for path in [
+        &format!("{LOOK_UP}nonsense!"),
+        "/users/@tel_nonsense:localtest",
+        "/users/@alice:localtest",
+    ] {
+        let statuses = scene.look_up_many(path).await;
+        assert!(!statuses.contains(&429), "{statuses:?}");
+    }
+    assert_eq!(scene.get(&format!("{LOOK_UP}600")).await.0, 200);
+    assert_eq!(scene.service.counts().lookups_refused, 0);
+}
+
 impl Scene {
+    /// The status of each answer.
+    async fn look_up_many(&self, path: &str) -> Vec<u16> {
+        let mut statuses = Vec::new();
+        for _ in 0..MANY {
+            statuses.push(self.get(path).await.0);
+        }
+        statuses
+    }
+
     /// Somebody invites the virtual user of 600 into a room of their own.
     async fn invites(&self, txn: &str, person: &str, room: &str) {
         self.homeserver.put_room(room, &[person]);
