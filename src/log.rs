@@ -56,6 +56,11 @@ pub(crate) struct Knob {
 }
 
 impl Knob {
+    /// Whether it can be turned: the environment has not the last word.
+    pub(crate) fn is_free(&self) -> bool {
+        self.turn.is_some()
+    }
+
     /// So much from now on. `false`: it could not be.
     pub(crate) fn turn(&self, level: config::Level) -> bool {
         let mut now = self.level.lock().unwrap_or_else(PoisonError::into_inner);

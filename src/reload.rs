@@ -155,9 +155,10 @@ impl Reloader {
     /// Somebody has changed something and asks for it.
     async fn read_everything(&mut self, only_check: bool) -> Answer {
         let file = Config::load(&self.file).map_err(|problems| told(&problems))?;
-        let differences = self.config.written.differences(&file.written);
+        let mut differences = self.config.written.differences(&file.written);
         let look = file.sources.csv.as_deref().and_then(look_at);
         let mut sources = self.sources.clone();
+        let mut report = Report::default();
         sources.csv = file.read_csv().map_err(|problems| told(&problems))?.into();
         match (file.sources.every(), file.fetch().await) {
             (None, _) => sources.http = Arc::default(),
@@ -170,20 +171,26 @@ impl Reloader {
             }
             (Some(_), Err(problem)) => {
                 warn!("the HTTP directory cannot be read, and what it said last holds: {problem}");
+                report
+                    .stays
+                    .push(format!("the lines of the HTTP directory: {problem}"));
             }
         }
         let next = self
             .next_of(&file, &sources)
             .map_err(|problems| told(&problems))?;
+        if let Some((key, why)) = self.knobs.stuck() {
+            let is_stuck = |found: &mut Difference| found.key == key;
+            let stuck = differences.extract_if(.., is_stuck).count();
+            report.stays.extend((stuck > 0).then(|| why.to_owned()));
+        }
         let (now, later): (Vec<_>, Vec<_>) = differences.into_iter().partition(|d| d.at_once);
         let directory = next.directory().map_err(|problems| told(&problems))?;
         let trunks = next.sip_trunks().map_err(|problems| told(&problems))?;
         let change = Change::between(&self.peers.directory.now(), &directory);
-        let mut report = Report {
-            only_checked: only_check,
-            now: now.iter().map(|found| found.told.clone()).collect(),
-            later: later.iter().map(|found| found.told.clone()).collect(),
-        };
+        report.only_checked = only_check;
+        report.now = now.iter().map(|found| found.told.clone()).collect();
+        report.later = later.iter().map(|found| found.told.clone()).collect();
         if change.is_any() {
             report.now.push(format!("lines: {change}"));
         }
@@ -359,7 +366,7 @@ fn log(now: &[Difference], later: &[Difference]) {
         let all: Vec<&str> = later.iter().map(|found| found.told.as_str()).collect();
         warn!(
             settings = all.join(", "),
-            "gateway.toml has other changes than lines, [directory], [numbers], limits, [log] level and our certificate: those \
+            "gateway.toml has other changes than lines, trunks, [directory], [numbers], limits, bans, [log] level and certificates: those \
              hold from the next start on"
         );
     }

@@ -24,6 +24,9 @@ use crate::records::{PAGE, Record, Records};
 use crate::reload::Report;
 
 /// The description of all of this.
+/// Where the configuration is read anew.
+pub(super) const RELOAD: &str = "/api/reload";
+
 pub(super) const OPENAPI: &str = include_str!("../../docs/openapi.json");
 
 /// The longest drain, seconds.
@@ -61,7 +64,7 @@ pub(super) const ROUTES: [fn() -> Route; 12] = [
         answer: get(drain_state).post(drain),
     },
     || Route {
-        path: "/api/reload",
+        path: RELOAD,
         methods: &["post"],
         answer: post(reload),
     },

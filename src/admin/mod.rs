@@ -33,7 +33,7 @@ use crate::reload::Asks;
 pub(crate) use api::{Detail, LinesAnswer, LiveCalls, Traces};
 pub(crate) use health::Homeserver;
 pub(crate) use metrics::{Queues, depth};
-pub(crate) use socket::{ask, delete, escaped, path_of, post, reached};
+pub(crate) use socket::{ask, delete, escaped, path_of, post, post_within, reached};
 
 /// The largest request with a body, in bytes: a login, or how long to drain.
 const BODY: usize = 4_096;

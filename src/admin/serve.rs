@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 
 use super::access::Peer;
+use super::api;
 
 /// Connections at once; further ones wait.
 const PLACES: usize = 32;
@@ -27,6 +28,9 @@ const HEAD: Duration = Duration::from_secs(5);
 
 /// How long the rest of a request may take, and its answer may be thought about.
 const REST: Duration = Duration::from_secs(10);
+
+/// The same where an HTTP directory may have to be waited for.
+const READING: Duration = Duration::from_secs(45);
 
 /// How long a connection may stay: who asks again connects again.
 const STAY: Duration = Duration::from_secs(60);
@@ -69,7 +73,11 @@ pub(super) async fn unix(listener: UnixListener, app: Router, may: fn(u32) -> bo
 
 /// Who lets a request drip keeps a place from others, the supervisor that asks whether we live among them.
 pub(super) async fn in_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(REST, next.run(request)).await {
+    let rest = match request.uri().path() {
+        api::RELOAD => READING,
+        _ => REST,
+    };
+    match tokio::time::timeout(rest, next.run(request)).await {
         Ok(answer) => answer,
         Err(_) => (StatusCode::REQUEST_TIMEOUT, [(CONNECTION, "close")]).into_response(),
     }

@@ -142,12 +142,12 @@ pub(crate) fn escaped(text: &str) -> String {
 
 /// Asks the gateway that runs.
 pub(crate) fn ask<A: DeserializeOwned>(socket: &Path, what: &str) -> anyhow::Result<A> {
-    request(socket, Method::GET, what, None)
+    request(PATIENCE, socket, Method::GET, what, None)
 }
 
 /// Has it end something.
 pub(crate) fn delete<A: DeserializeOwned>(socket: &Path, what: &str) -> anyhow::Result<A> {
-    request(socket, Method::DELETE, what, None)
+    request(PATIENCE, socket, Method::DELETE, what, None)
 }
 
 /// Has it do something.
@@ -156,10 +156,35 @@ pub(crate) fn post<A: DeserializeOwned>(
     what: &str,
     body: &Value,
 ) -> anyhow::Result<A> {
-    request(socket, Method::POST, what, Some(body))
+    post_within(PATIENCE, socket, what, body)
+}
+
+/// Has it do something that may take so long.
+pub(crate) fn post_within<A: DeserializeOwned>(
+    patience: Duration,
+    socket: &Path,
+    what: &str,
+    body: &Value,
+) -> anyhow::Result<A> {
+    request(patience, socket, Method::POST, what, Some(body))
+}
+
+/// Nobody is there, or somebody who takes long: what was asked for may still be done then.
+fn unanswered(error: &reqwest::Error, patience: Duration, socket: &Path) -> String {
+    let socket = socket.display();
+    match error.is_timeout() {
+        true => format!(
+            "the gateway at {socket} has not answered within {} s, and may still do what was asked: its log says so",
+            patience.as_secs()
+        ),
+        false => format!(
+            "no gateway answers at {socket}: see that it runs with this configuration, and ask as its user or as root"
+        ),
+    }
 }
 
 fn request<A: DeserializeOwned>(
+    patience: Duration,
     socket: &Path,
     method: Method,
     what: &str,
@@ -169,7 +194,7 @@ fn request<A: DeserializeOwned>(
     let client = reqwest::Client::builder()
         .no_proxy()
         .tls_certs_only([])
-        .timeout(PATIENCE)
+        .timeout(patience)
         .unix_socket(short.path.as_path())
         .build()?;
     let mut request = client.request(method, format!("http://gateway{what}"));
@@ -177,11 +202,9 @@ fn request<A: DeserializeOwned>(
         request = request.json(body);
     }
     let asked = async {
-        let answer = request.send().await.with_context(|| {
-            format!(
-                "no gateway answers at {}: see that it runs with this configuration, and ask as its user or as root",
-                socket.display()
-            )
+        let answer = request.send().await.map_err(|error| {
+            let why = unanswered(&error, patience, socket);
+            anyhow::Error::from(error).context(why)
         })?;
         let status = answer.status();
         let text = answer.bytes().await?;

@@ -13,6 +13,8 @@ pub(crate) struct Written(BTreeMap<Vec<String>, String>);
 /// One key that two files have otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Difference {
+    /// Its key, with those of the tables around it.
+    pub(crate) key: String,
     /// In words.
     pub(crate) told: String,
     /// Whether it holds as soon as it is read.
@@ -74,7 +76,7 @@ impl Written {
             .filter(|path| !is_of_one_file(path) || is_its_name(path));
         let difference = |path: &Vec<String>| {
             let keys: Vec<&str> = path.iter().map(String::as_str).collect();
-            let at_once = self.holds_at_once(&keys) && other.holds_at_once(&keys);
+            let at_once = self.is_taken_over(&keys, other);
             let shows = at_once && shows_itself(&keys);
             let value = |written: &Written| match written.0.get(path) {
                 Some(value) => value.clone(),
@@ -85,9 +87,16 @@ impl Written {
                 told: match (is_of_one_file(path), self.0.contains_key(path), shows) {
                     (true, true, _) => format!("trunk.{}: removed", keys[1]),
                     (true, false, _) => format!("trunk.{}: added", keys[1]),
+                    // The media workers have it from their start on.
+                    (false, _, true) if name == "numbers.country" => format!(
+                        "{name}: {} → {} (its ringback from the next start on)",
+                        value(self),
+                        value(other)
+                    ),
                     (false, _, true) => format!("{name}: {} → {}", value(self), value(other)),
-                    (false, _, false) => name,
+                    (false, _, false) => name.clone(),
                 },
+                key: name,
                 at_once,
                 is_of_a_line: keys[0] == "line",
             }
@@ -100,7 +109,7 @@ impl Written {
         let all: BTreeSet<_> = self.0.keys().chain(other.0.keys()).cloned().collect();
         for path in all {
             let keys: Vec<&str> = path.iter().map(String::as_str).collect();
-            if !self.holds_at_once(&keys) || !other.holds_at_once(&keys) {
+            if !self.is_taken_over(&keys, other) {
                 continue;
             }
             match other.0.get(&path) {
@@ -108,6 +117,15 @@ impl Written {
                 None => _ = self.0.remove(&path),
             }
         }
+    }
+
+    /// Whether what another one says of this holds as soon as it is read. A certificate that is there no more is shown until the
+    /// next start: those who are connected have seen it.
+    fn is_taken_over(&self, keys: &[&str], other: &Self) -> bool {
+        let is_certificate = matches!(keys, ["sip", "tls_certificate" | "tls_key"]);
+        let is_set = |written: &Self| written.0.keys().any(|path| path == keys);
+        let goes = is_certificate && is_set(self) && !is_set(other);
+        self.holds_at_once(keys) && other.holds_at_once(keys) && !goes
     }
 
     /// [`super::Config::taking_over`] says what does.
@@ -155,7 +173,7 @@ impl Written {
 /// Whether the value of a key can be told: it is no secret, and nobody's number.
 fn shows_itself(keys: &[&str]) -> bool {
     match keys {
-        ["log" | "sip" | "media" | "limits", ..] => true,
+        ["log" | "sip" | "media" | "limits", ..] | ["numbers", "country"] => true,
         ["trunk", _, key] => SHOWN.contains(key),
         _ => false,
     }
@@ -243,6 +261,31 @@ mod tests {
         let first = BEFORE.replace(own, &format!("{another}{own}"));
         let last = format!("{BEFORE}\n{another}");
         assert!(written(&first).differences(&written(&last)).is_empty());
+    }
+
+    #[test]
+    fn a_certificate_that_is_there_no_more_goes_with_the_next_start_and_the_ringback_of_another_country_comes_with_it()
+     {
+        let with = |more: &str| format!("{BEFORE}\n[sip]\n{more}\n[numbers]\ncountry = \"FR\"");
+        let shown = with("tls_certificate = \"a.pem\"\ntls_key = \"a.key\"");
+        let mut held = written(&shown);
+        let gone = written(&with(""));
+        let differences = held.differences(&gone);
+        assert!(
+            differences.iter().all(|found| !found.at_once),
+            "{differences:?}"
+        );
+        assert_eq!(differences.len(), 2);
+        held.take_over(&gone);
+        assert_eq!(held.differences(&gone), differences);
+        let added = gone.differences(&written(&shown));
+        assert!(added.iter().all(|found| found.at_once), "{added:?}");
+        let moved = written(&with("").replace("FR", "DE"));
+        let told = &gone.differences(&moved)[0].told;
+        assert!(
+            told.ends_with("(its ringback from the next start on)"),
+            "{told}"
+        );
     }
 
     #[test]

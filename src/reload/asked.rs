@@ -1,6 +1,7 @@
 //! `mxtrunk reload`: somebody asks for it, and waits to be told what it came to.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -12,6 +13,9 @@ use crate::config::Config;
 /// Those that wait at once; further ones are refused.
 const WAITING: usize = 4;
 
+/// How long reading it anew may take: an HTTP directory is waited for, and one after the other is served.
+const PATIENCE: Duration = Duration::from_secs(45);
+
 /// What reading the configuration anew came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Report {
@@ -21,6 +25,8 @@ pub(crate) struct Report {
     pub(crate) now: Vec<String>,
     /// What will from the next start on.
     pub(crate) later: Vec<String>,
+    /// What stays as it was although it should be another, and why.
+    pub(crate) stays: Vec<String>,
 }
 
 /// That, or all that is in its way: then everything stays as it was.
@@ -55,7 +61,7 @@ impl Asks {
 /// Asks the running gateway, and says what it came to.
 pub(crate) fn ask(config: &Config, only_check: bool) -> anyhow::Result<String> {
     let path = format!("/api/reload?check={only_check}");
-    let report: Report = admin::post(&config.admin_socket(), &path, &json!({}))?;
+    let report: Report = admin::post_within(PATIENCE, &config.admin_socket(), &path, &json!({}))?;
     Ok(report.to_string())
 }
 
@@ -69,14 +75,16 @@ impl fmt::Display for Report {
             all.iter().try_for_each(|line| writeln!(f, "  {line}"))
         };
         if self.now.is_empty() && self.later.is_empty() {
-            return writeln!(f, "Nothing is other than it was.");
+            writeln!(f, "Nothing is other than it was.")?;
+            return list(f, "And this stays as it was:", &self.stays);
         }
         let now = match self.only_checked {
             true => "Sound. As soon as it is read anew (mxtrunk reload):",
             false => "From now on:",
         };
         list(f, now, &self.now)?;
-        list(f, "From the next start on:", &self.later)
+        list(f, "From the next start on:", &self.later)?;
+        list(f, "And this stays as it was:", &self.stays)
     }
 }
 
@@ -93,6 +101,16 @@ mod tests {
         assert_eq!(
             report.to_string(),
             "From now on:\n  log.level: \"info\" → \"debug\"\nFrom the next start on:\n  media.workers\n"
+        );
+        report.stays.push("the directory: did not answer".into());
+        let told = report.to_string();
+        let end = "media.workers\nAnd this stays as it was:\n  the directory: did not answer\n";
+        assert!(told.ends_with(end), "{told}");
+        let mut nothing = Report::default();
+        nothing.stays = std::mem::take(&mut report.stays);
+        assert!(
+            nothing.to_string().ends_with("did not answer\n"),
+            "{nothing}"
         );
         report.only_checked = true;
         report.later.clear();

@@ -18,6 +18,12 @@ pub(crate) struct Knobs {
 }
 
 impl Knobs {
+    /// What is not turned whatever the configuration says, and why.
+    pub(super) fn stuck(&self) -> Option<(&'static str, &'static str)> {
+        let why = "log.level: MXTRUNK_LOG has the last word on it";
+        (!self.log.is_free()).then_some(("log.level", why))
+    }
+
     /// Turns all to what the configuration says. Returns what was done beyond what stands in it.
     pub(super) fn turn(&self, config: &Config) -> Vec<String> {
         let mut done = Vec::new();

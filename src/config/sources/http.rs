@@ -28,7 +28,7 @@ pub(super) async fn fetch(directory: &Directory) -> Result<Fetched, Problem> {
     };
     let unusable = |wrong: String| {
         let mend = "try the address with curl, and compare username, password and token with the directory's";
-        Problem::new(format!("directory.url: {url}"), wrong, mend)
+        Problem::new(format!("directory.url: {}", shown(url)), wrong, mend)
     };
     let answer = tokio::time::timeout(PATIENCE, ask(directory, url)).await;
     let body = match answer {
@@ -42,6 +42,23 @@ pub(super) async fn fetch(directory: &Directory) -> Result<Fetched, Problem> {
         }
     };
     read(&body, directory).map_err(unusable)
+}
+
+/// The address as anybody may read it: a password or a token may stand in what is left out.
+fn shown(url: &str) -> String {
+    let Ok(mut url) = reqwest::Url::parse(url) else {
+        return "an address that is none".to_owned();
+    };
+    let hidden = url.query().is_some() || url.password().is_some() || !url.username().is_empty();
+    url.set_query(None);
+    url.set_fragment(None);
+    // Both fail for addresses that cannot have them.
+    let _ = url.set_password(None);
+    let _ = url.set_username("");
+    match hidden {
+        true => format!("{url} (and what is not shown)"),
+        false => url.into(),
+    }
 }
 
 async fn ask(directory: &Directory, url: &str) -> Result<Vec<u8>, String> {
@@ -118,6 +135,20 @@ fn read(body: &[u8], directory: &Directory) -> Result<Fetched, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_token_of_an_address_is_shown() {
+        let plain = "https://xivo.example.org:9486/1.1/users";
+        assert_eq!(shown(plain), plain);
+        for secret in [
+            "https://xivo.example.org:9486/1.1/users?token=sesame",
+            "https://me:sesame@xivo.example.org:9486/1.1/users",
+            "https://sesame@xivo.example.org:9486/1.1/users#sesame",
+        ] {
+            assert_eq!(shown(secret), format!("{plain} (and what is not shown)"));
+        }
+        assert!(!shown("sesame").contains("sesame"));
+    }
 
     fn xivo() -> Directory {
         let text = r#"
