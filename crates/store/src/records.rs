@@ -30,7 +30,8 @@ pub enum Pushed {
 }
 
 impl Store {
-    /// Records in the order in which their calls began, each with its position; calls in progress included.
+    /// Records in the order in which they were written first, each with its position; calls in progress included. No position is
+    /// ever given out twice, and none before a lower one: who asks for those behind the last one they saw misses none.
     ///
     /// # Errors
     /// [`StoreError::Query`], [`StoreError::UnknownWord`].
@@ -38,16 +39,25 @@ impl Store {
         &self,
         wanted: &Wanted,
     ) -> Result<Vec<(i64, CallRecord)>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT rowid AS position, * FROM call_records
-             WHERE rowid > ? AND started_at >= ? AND started_at < ? ORDER BY rowid LIMIT ?",
-        )
-        .bind(wanted.after)
-        .bind(wanted.since.0)
-        .bind(wanted.until.0)
-        .bind(wanted.limit)
-        .fetch_all(&self.pool)
-        .await?;
+        // Whoever has read some finds the others by their position, and need not pass over all that there ever were; left to
+        // itself SQLite goes by the time alone.
+        let page = match wanted.after == 0 && wanted.since.0 > 0 {
+            true => {
+                "SELECT * FROM call_records
+                 WHERE position > ? AND started_at >= ? AND started_at < ? ORDER BY position LIMIT ?"
+            }
+            false => {
+                "SELECT * FROM call_records
+                 WHERE position > ? AND +started_at >= ? AND +started_at < ? ORDER BY position LIMIT ?"
+            }
+        };
+        let rows = sqlx::query(page)
+            .bind(wanted.after)
+            .bind(wanted.since.0)
+            .bind(wanted.until.0)
+            .bind(wanted.limit)
+            .fetch_all(&self.pool)
+            .await?;
         rows.iter()
             .map(|row| Ok((row.try_get("position")?, record_from(row)?)))
             .collect()
@@ -122,18 +132,21 @@ mod tests {
     async fn with_calls(calls: &[(&str, i64, Option<i64>)]) -> Store {
         let store = Store::in_memory().await.unwrap();
         for (id, started, ended) in calls {
-            let id = RecordId((*id).to_owned());
-            let began = UnixMillis(*started);
-            let mut record =
-                CallRecord::started(id.clone(), Direction::Outgoing, "@a:x", "600", began);
-            let live = LiveCall::begun(id, "one", began);
-            store.begin_call(&record, &live).await.unwrap();
-            if let Some(ended) = ended {
-                record.ended_at = Some(UnixMillis(*ended));
-                store.finish_call(&record).await.unwrap();
-            }
+            begin(&store, id, *started, *ended).await;
         }
         store
+    }
+
+    async fn begin(store: &Store, id: &str, started: i64, ended: Option<i64>) {
+        let id = RecordId(id.to_owned());
+        let began = UnixMillis(started);
+        let mut record = CallRecord::started(id.clone(), Direction::Outgoing, "@a:x", "600", began);
+        let live = LiveCall::begun(id, "one", began);
+        store.begin_call(&record, &live).await.unwrap();
+        if let Some(ended) = ended {
+            record.ended_at = Some(UnixMillis(ended));
+            store.finish_call(&record).await.unwrap();
+        }
     }
 
     fn ids(records: &[CallRecord]) -> Vec<&str> {
@@ -155,6 +168,45 @@ mod tests {
             seen.push(record.id.0.clone());
         }
         assert_eq!(seen, ["a", "b"]);
+    }
+
+    #[tokio::test]
+    async fn who_keeps_the_place_of_a_record_that_is_forgotten_misses_no_later_one() {
+        let page = async |store: &Store, after| {
+            let wanted = Wanted {
+                after,
+                since: UnixMillis(0),
+                until: UnixMillis(i64::MAX),
+                limit: 9,
+            };
+            store.records_page(&wanted).await.unwrap()
+        };
+        let store = with_calls(&[("a", 1, Some(2)), ("b", 1, Some(2))]).await;
+        let mut kept = page(&store, 0).await[1].0;
+        for id in ["c", "d"] {
+            // All of them, by retention; then all of one line.
+            match id {
+                "c" => assert_eq!(store.forget_records(UnixMillis(9)).await.unwrap(), 2),
+                _ => store.erase_line("@a:x").await.unwrap(),
+            }
+            assert_eq!(page(&store, 0).await, []);
+            begin(&store, id, 1, Some(2)).await;
+            let later = page(&store, kept).await;
+            assert_eq!(later.len(), 1, "{id} is missed");
+            assert_eq!(later[0].1.id.0, id);
+            kept = later[0].0;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_record_keeps_its_place_when_its_call_ends_and_takes_none_from_the_next() {
+        let store = with_calls(&[("a", 1, None)]).await;
+        let record = store.records(1).await.unwrap().remove(0);
+        store.finish_call(&record).await.unwrap();
+        begin(&store, "b", 1, None).await;
+        let places = sqlx::query_scalar("SELECT position FROM call_records ORDER BY id");
+        let places: Vec<i64> = places.fetch_all(&store.pool).await.unwrap();
+        assert_eq!(places, [1, 2]);
     }
 
     #[tokio::test]

@@ -259,3 +259,33 @@ async fn a_database_of_each_version_is_taken_over_with_all_that_it_holds() {
         Store::open(&path).await.unwrap().close().await;
     }
 }
+
+#[tokio::test]
+async fn a_place_that_a_tool_has_kept_from_an_earlier_version_leaves_out_what_it_has_read_and_nothing_else()
+ {
+    for version in versions().into_iter().filter(|version| *version < 90) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mxtrunk.db");
+        made(&path, version).await;
+        // The last one was read, and then erased: what comes next would have had its rowid.
+        let pool = pool(&path).await;
+        let kept = "SELECT rowid FROM call_records WHERE id = 'call 2'";
+        let after: i64 = sqlx::query_scalar(kept).fetch_one(&pool).await.unwrap();
+        let erased = sqlx::query("DELETE FROM call_records WHERE id = 'call 2'");
+        erased.execute(&pool).await.unwrap();
+        pool.close().await;
+
+        let store = Store::open(&path).await.unwrap();
+        let page = Wanted { after: 1, ..EVERY };
+        let page = store.records_page(&page).await.unwrap();
+        assert_eq!(page[0].1.id.0, "call 1", "version {version}");
+        goes_on(&store).await;
+        let page = Wanted { after, ..EVERY };
+        let page = store.records_page(&page).await.unwrap();
+        let ids: Vec<&str> = page
+            .iter()
+            .map(|(_, record)| record.id.0.as_str())
+            .collect();
+        assert_eq!(ids, ["new"], "version {version}");
+    }
+}
