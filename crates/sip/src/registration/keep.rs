@@ -193,31 +193,38 @@ impl Keeper {
         }))
     }
 
-    /// One line for each change that a person may have to do something about.
+    /// One line for each change that a person may have to do something about,
+    /// without the account: it is an extension, and numbers stand at DEBUG.
     fn tell(&self, news: Option<News>) {
-        let account = &self.config().contact;
-        let trunk = &self.config().trunk;
+        let Some(news) = news else {
+            return;
+        };
+        let RegistrationConfig { trunk, contact, .. } = self.config();
+        if news.is_of_the_outage(self.trunk.is_up()) {
+            debug!(%trunk, account = %contact, "line could not be registered");
+            return;
+        }
+        let (registered, lines) = self.core.accounts.registered_at(trunk);
         match news {
-            None => {}
-            Some(news) if news.is_of_the_outage(self.trunk.is_up()) => {
-                debug!(%trunk, %account, "line could not be registered");
-            }
-            Some(News::Registered) => info!(%trunk, %account, "line is registered"),
-            Some(News::Rejected { status, again_in }) => warn!(
+            News::Registered => info!(%trunk, registered, lines, "a line is registered"),
+            News::Rejected { status, again_in } => warn!(
                 %trunk,
-                %account,
+                registered,
+                lines,
                 status,
                 again_in_seconds = again_in.as_secs(),
-                "line is not registered, the PBX refuses it: compare username and password of `register` with the account at the PBX; it is tried again then, or when the gateway is started anew"
+                "a line is not registered, the PBX refuses it (`mxtrunk lines` shows which): compare username and password of its `register` with the account at the PBX; it is tried again then, or when the gateway is started anew"
             ),
-            Some(News::Failed { status, again_in }) => warn!(
+            News::Failed { status, again_in } => warn!(
                 %trunk,
-                %account,
+                registered,
+                lines,
                 status,
                 again_in_seconds = again_in.as_secs(),
-                "line could not be registered, and is tried again: see that the PBX answers at the trunk's target"
+                "a line could not be registered, and is tried again (`mxtrunk lines` shows which): see that the PBX answers at the trunk's target"
             ),
         }
+        debug!(%trunk, account = %contact, ?news, "which line it is");
     }
 }
 

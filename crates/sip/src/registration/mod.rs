@@ -194,6 +194,18 @@ impl Accounts {
         self.read(|table| table.all.iter().map(|account| account.state()).collect())
     }
 
+    /// How many accounts at a trunk are registered, and how many there are.
+    pub(crate) fn registered_at(&self, trunk: &TrunkName) -> (usize, usize) {
+        self.read(|table| {
+            let own = table.all.iter().filter(|own| own.config.trunk == *trunk);
+            let standings = own.map(|own| *own.standing.borrow());
+            standings.fold((0, 0), |(registered, all), standing| {
+                let is_registered = standing == Standing::Registered;
+                (registered + usize::from(is_registered), all + 1)
+            })
+        })
+    }
+
     /// What the accounts at a trunk answer challenges with.
     pub(crate) fn credentials_at(&self, trunk: &TrunkName) -> HashMap<AccountName, Credentials> {
         let of = |account: &Arc<Account>| {

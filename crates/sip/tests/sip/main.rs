@@ -15,6 +15,7 @@ mod failover;
 mod fence;
 mod identified;
 mod keys;
+mod log;
 mod multipart;
 mod names;
 mod offerless;

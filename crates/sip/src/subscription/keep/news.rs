@@ -6,58 +6,55 @@ use super::super::Package;
 use super::super::words::News;
 use super::Keeper;
 
+/// Where a person finds the line that is meant.
+const WHICH: &str = "`mxtrunk trace` shows the SUBSCRIBE, and a level of debug the line";
+
 impl Keeper {
-    /// One line for each change that a person may have to do something about.
+    /// One line for each change that a person may have to do something about,
+    /// without the line: it is an extension, and numbers stand at DEBUG.
     pub(super) fn tell(&self, news: Option<News>) {
         let config = &self.interest.config;
-        let (trunk, line, event) = (&config.trunk, &config.line, config.package);
+        let (trunk, event) = (&config.trunk, config.package);
         let Some(news) = news else {
             return;
         };
         match news {
             News::Active { again: true } => {
-                info!(%trunk, %line, %event, "the PBX tells of the line again");
+                info!(%trunk, %event, "the PBX tells of a line again");
             }
-            News::Active { again: false } => {
-                debug!(%trunk, %line, %event, "the PBX tells of the line");
-            }
-            news if news.is_of_the_outage(self.trunk.is_up()) => {
-                debug!(%trunk, %line, %event, "could not subscribe");
-            }
+            News::Active { again: false } => {}
+            news if news.is_of_the_outage(self.trunk.is_up()) => {}
             News::Refused { status, again_in } => warn!(
                 %trunk,
-                %line,
                 %event,
                 status,
                 again_in_seconds = again_in.as_secs(),
-                "the PBX refuses to tell of the line: {}",
+                "the PBX refuses to tell of a line ({WHICH}): {}",
                 advice(status, event)
             ),
             News::Ended { reason, again_in } => warn!(
                 %trunk,
-                %line,
                 %event,
                 ?reason,
                 again_in_seconds = again_in.as_secs(),
-                "the PBX has ceased to tell of the line: {}",
+                "the PBX has ceased to tell of a line ({WHICH}): {}",
                 advice(404, event)
             ),
             News::Failed { status, again_in } => warn!(
                 %trunk,
-                %line,
                 %event,
                 status,
                 again_in_seconds = again_in.as_secs(),
-                "could not subscribe, and tries again: see that the PBX answers at the trunk's target"
+                "could not subscribe to a line, and tries again ({WHICH}): see that the PBX answers at the trunk's target"
             ),
             News::Untold { again_in } => warn!(
                 %trunk,
-                %line,
                 %event,
                 again_in_seconds = again_in.as_secs(),
-                "the PBX accepted a subscription and sent no NOTIFY: see that its requests reach the address in `sip.listen` or `sip.advertise`"
+                "the PBX accepted a subscription and sent no NOTIFY ({WHICH}): see that its requests reach the address in `sip.listen` or `sip.advertise`"
             ),
         }
+        debug!(%trunk, line = %config.line, %event, ?news, "which line it is");
     }
 }
 
