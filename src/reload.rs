@@ -191,9 +191,7 @@ impl Reloader {
         report.only_checked = only_check;
         report.now = now.iter().map(|found| found.told.clone()).collect();
         report.later = later.iter().map(|found| found.told.clone()).collect();
-        if change.is_any() {
-            report.now.push(format!("lines: {change}"));
-        }
+        report.tell_lines(&change);
         report.now.extend(self.config.other_order(&next));
         if only_check {
             return Ok(report);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use mxtrunk_signaling::Change;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
@@ -27,6 +28,20 @@ pub(crate) struct Report {
     pub(crate) later: Vec<String>,
     /// What stays as it was although it should be another, and why.
     pub(crate) stays: Vec<String>,
+}
+
+impl Report {
+    /// What lines there are from now on, and what nobody gets back who has left one out by mistake.
+    pub(super) fn tell_lines(&mut self, change: &Change) {
+        if change.is_any() {
+            self.now.push(format!("lines: {change}"));
+        }
+        if !change.removed.is_empty() {
+            let erased = "erased with each line that goes: what its person has set, its rooms with us, and the records of its \
+                          calls, whatever [records] keep_days says (with push_url: once they are there)";
+            self.now.push(erased.to_owned());
+        }
+    }
 }
 
 /// That, or all that is in its way: then everything stays as it was.
@@ -115,6 +130,28 @@ mod tests {
         report.only_checked = true;
         report.later.clear();
         assert!(report.to_string().starts_with("Sound. "), "{report}");
+    }
+
+    #[test]
+    fn that_the_records_of_a_line_go_with_it_is_told_before_it_goes() {
+        let alice = ruma::UserId::parse("@alice:localtest").expect("a test user");
+        let told = |change: &Change| {
+            let mut report = Report {
+                only_checked: true,
+                ..Report::default()
+            };
+            report.tell_lines(change);
+            report.to_string()
+        };
+        let mut change = Change::default();
+        assert_eq!(told(&change), "Nothing is other than it was.\n");
+        change.added.push(alice.clone());
+        assert!(!told(&change).contains("erased"), "{}", told(&change));
+        change.removed.push(alice);
+        let told = told(&change);
+        for part in ["-@alice:localtest", "erased", "records", "keep_days"] {
+            assert!(told.contains(part), "{told}");
+        }
     }
 
     #[tokio::test]
