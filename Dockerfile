@@ -13,7 +13,7 @@ USER 10001:10001
 WORKDIR /var/lib/mxtrunk
 VOLUME /var/lib/mxtrunk
 STOPSIGNAL SIGTERM
-# Asks the running gateway for its calls, over its socket.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["/usr/bin/mxtrunk", "calls", "--config", "/etc/mxtrunk/gateway.toml"]
+# Asks the running gateway, over its socket, whether it still moves.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["/usr/bin/mxtrunk", "health", "--live", "--config", "/etc/mxtrunk/gateway.toml"]
 ENTRYPOINT ["/usr/bin/mxtrunk"]
 CMD ["run", "--config", "/etc/mxtrunk/gateway.toml"]

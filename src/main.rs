@@ -14,6 +14,7 @@ mod reload;
 mod run;
 mod service;
 mod trace;
+mod workers;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -47,6 +48,8 @@ enum Command {
     Calls(File),
     /// End a call, on both sides.
     Hangup(Hangup),
+    /// Say whether the running gateway takes calls, and if not, what stands in their way.
+    Health(Health),
     /// Take no new calls, and stop the gateway once those that there are have ended.
     Drain(Drained),
     /// Have the running gateway read its configuration and its lines anew, and say what holds from now on and what from the
@@ -63,6 +66,15 @@ enum Command {
     Registration(Registration),
     /// Write the manual pages and the shells' completions.
     Manual(Manual),
+}
+
+#[derive(Debug, clap::Args)]
+struct Health {
+    /// Say only whether it is of any use, or has to be started anew: for a supervisor.
+    #[arg(long)]
+    live: bool,
+    #[command(flatten)]
+    file: File,
 }
 
 #[derive(Debug, clap::Args)]
@@ -207,6 +219,10 @@ fn main() -> ExitCode {
         }),
         Command::Hangup(asked) => with_config(&asked.file, |config| {
             println!("{}", calls::hang_up(config, &asked.call)?);
+            Ok(())
+        }),
+        Command::Health(asked) => with_config(&asked.file, |config| {
+            println!("{}", admin::health(config, asked.live)?);
             Ok(())
         }),
         Command::Drain(asked) => with_config(&asked.file, |config| {

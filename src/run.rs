@@ -28,6 +28,7 @@ use crate::log;
 use crate::records::{Push, forget_old};
 use crate::reload::{self, Knobs, Reloader};
 use crate::service::{self, Service};
+use crate::workers::Vigil;
 
 /// How many events of each side may wait for the router.
 const EVENTS: usize = 4096;
@@ -183,8 +184,10 @@ async fn serve(file: &Path, config: &Config, log: log::Knob) -> anyhow::Result<(
         listen: config.admin.listen(),
     };
     let token = config.admin.token();
+    let workers = Vigil::begin(peers.media.clone());
     let service = Service {
         heartbeat: router.heartbeat(),
+        workers: workers.clone(),
         peers: peers.clone(),
         drain: drain.clone(),
     };
@@ -195,6 +198,7 @@ async fn serve(file: &Path, config: &Config, log: log::Knob) -> anyhow::Result<(
         reload,
         queues,
         heartbeat: router.heartbeat(),
+        workers,
         homeserver: admin::Homeserver::default(),
         access: admin::access(
             token.map_err(|problem| problems(vec![problem]))?,

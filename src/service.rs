@@ -1,14 +1,14 @@
 //! What the service manager is told (systemd, `Type=notify`): that the gateway is ready, how it stands, that it still moves, and
 //! that it needs longer to stop. Where nobody asks to be told (`NOTIFY_SOCKET`), nobody is.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mxtrunk_media_io::WorkerLoad;
 use mxtrunk_signaling::{Heartbeat, Peers};
 use sd_notify::NotifyState;
 use tracing::warn;
 
 use crate::drain::Drain;
+use crate::workers::Vigil;
 
 /// The router beats every 10 s, and a media worker that carries sound measures itself every second. One that has not for so long
 /// stands still, and the watchdog is not fed any more.
@@ -23,6 +23,7 @@ const MORE: u32 = 30_000_000;
 /// What there is to tell about.
 pub(crate) struct Service {
     pub(crate) heartbeat: Heartbeat,
+    pub(crate) workers: Vigil,
     pub(crate) peers: Peers,
     pub(crate) drain: Drain,
 }
@@ -37,42 +38,21 @@ impl Service {
         tell(&[NotifyState::Ready]);
         tokio::spawn(async move {
             let mut tellings = tokio::time::interval(every);
-            let mut workers = Workers::default();
             loop {
                 tellings.tick().await;
-                let seen = self.look(&mut workers);
+                let seen = self.look();
                 tell(&seen.told(&seen.status()));
             }
         });
     }
 
-    fn look(&self, workers: &mut Workers) -> Seen {
-        let media = &self.peers.media;
+    fn look(&self) -> Seen {
         Seen {
             calls: self.peers.ongoing.all().len(),
             drains: self.drain.until().is_some(),
             router_silent: self.heartbeat.last_beat(),
-            workers_silent: workers.silent(Instant::now(), &media.loads(), &media.readings()),
+            workers_silent: self.workers.silent(),
         }
-    }
-}
-
-/// What each media worker's count of readings was, and since when.
-#[derive(Default)]
-struct Workers(Vec<(u32, Instant)>);
-
-impl Workers {
-    /// For how long the one that is longest silent has been, of those that carry sound: without, a worker may sleep.
-    fn silent(&mut self, now: Instant, loads: &[WorkerLoad], readings: &[u32]) -> Duration {
-        self.0.resize(readings.len(), (0, now));
-        let known = self.0.iter_mut().zip(readings).zip(loads);
-        let silences = known.map(|(((count, since), reading), load)| {
-            if count != reading || load.bridged == 0 {
-                (*count, *since) = (*reading, now);
-            }
-            now.duration_since(*since)
-        });
-        silences.max().unwrap_or_default()
     }
 }
 
@@ -153,29 +133,6 @@ mod tests {
             let draining = told(1, true, router, workers);
             assert!(!draining.contains("EXTEND"), "it would never stop");
         }
-    }
-
-    #[test]
-    fn a_worker_that_carries_sound_and_measures_nothing_stands_still() {
-        let load = |bridged| WorkerLoad {
-            busy: 0.0,
-            late: Duration::ZERO,
-            legs: bridged,
-            bridged,
-            pressure: mxtrunk_media_io::Pressure::Normal,
-        };
-        let began = Instant::now();
-        let mut workers = Workers::default();
-        let mut after = |seconds, bridged, reading| {
-            let now = began + Duration::from_secs(seconds);
-            let silent = workers.silent(now, &[load(0), load(bridged)], &[7, reading]);
-            silent.as_secs()
-        };
-        assert_eq!(after(0, 2, 1), 0);
-        assert_eq!(after(10, 2, 11), 0, "it measures");
-        assert_eq!(after(45, 2, 11), 35, "it does no more");
-        assert_eq!(after(55, 0, 11), 0, "it sleeps, as the other does");
-        assert_eq!(after(60, 2, 11), 5, "it has just been given a call");
     }
 
     #[test]

@@ -11,7 +11,8 @@ use axum::routing::get;
 use mxtrunk_matrix::AppService;
 use tokio::sync::Mutex;
 
-use super::{House, Route};
+use super::{House, Route, socket};
+use crate::config::Config;
 
 pub(super) const ROUTES: [fn() -> Route; 2] = [
     || Route {
@@ -26,7 +27,8 @@ pub(super) const ROUTES: [fn() -> Route; 2] = [
     },
 ];
 
-/// After so long without a beat of the router nothing is routed any more; it beats every 10 s.
+/// After so long without a beat of the router nothing is routed any more; it beats every 10 s. A media worker that carries
+/// sound measures itself every second.
 const DEAD: Duration = Duration::from_secs(60);
 
 /// For so long an answer of the homeserver, or of the database, is as good as a new one: anybody may ask us.
@@ -77,6 +79,15 @@ pub(super) async fn missing(house: &House) -> Vec<String> {
     if !house.peers.phones.is_serving() {
         missing.push("the SIP side does not listen any more: start the gateway anew".to_owned());
     }
+    let (calls, headroom) = (
+        house.peers.ongoing.all().len(),
+        house.peers.media.headroom(),
+    );
+    if house.admission.is_full(calls, headroom) {
+        missing.push(format!(
+            "with {calls} calls the gateway is full: see [media] max_calls and [load]"
+        ));
+    }
     let trunks = house.peers.phones.trunks();
     if !trunks.iter().any(|trunk| trunk.is_up) {
         missing.push(format!(
@@ -93,11 +104,17 @@ pub(super) async fn missing(house: &House) -> Vec<String> {
 }
 
 fn dead(house: &House) -> Option<String> {
-    let silent = house.heartbeat.last_beat();
-    (silent > DEAD).then(|| {
-        let seconds = silent.as_secs();
-        format!("nothing has been routed for {seconds} s: start the gateway anew")
-    })
+    told_dead(house.heartbeat.last_beat(), house.workers.silent())
+}
+
+fn told_dead(router: Duration, workers: Duration) -> Option<String> {
+    let (what, silent) = match (router > DEAD, workers > DEAD) {
+        (true, _) => ("nothing has been routed", router),
+        (false, true) => ("a media worker with calls has stood still", workers),
+        (false, false) => return None,
+    };
+    let seconds = silent.as_secs();
+    Some(format!("{what} for {seconds} s: start the gateway anew"))
 }
 
 async fn live(State(house): State<Arc<House>>) -> Response {
@@ -115,5 +132,33 @@ async fn ready(State(house): State<Arc<House>>) -> Response {
             let told = format!("not ready:\n- {}\n", missing.join("\n- "));
             (StatusCode::SERVICE_UNAVAILABLE, told).into_response()
         }
+    }
+}
+
+/// What the running gateway says of its health; an error where that is not good.
+pub(crate) fn ask(config: &Config, only_alive: bool) -> anyhow::Result<String> {
+    let what = match only_alive {
+        true => "/health/live",
+        false => "/health/ready",
+    };
+    let (is_good, told) = socket::words(&config.admin_socket(), what)?;
+    let told = told.trim_end().to_owned();
+    anyhow::ensure!(is_good, told);
+    Ok(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_router_or_a_media_worker_that_stands_still_for_a_minute_is_dead() {
+        let after =
+            |router, workers| told_dead(Duration::from_secs(router), Duration::from_secs(workers));
+        assert_eq!(after(60, 60), None);
+        assert!(
+            after(61, 0).is_some_and(|why| why.starts_with("nothing has been routed for 61 s"))
+        );
+        assert!(after(0, 61).is_some_and(|why| why.starts_with("a media worker")));
     }
 }

@@ -29,9 +29,10 @@ use tracing::{info, warn};
 use crate::config::Secret;
 use crate::drain::Drain;
 use crate::reload::Asks;
+use crate::workers::Vigil;
 
 pub(crate) use api::{Detail, LinesAnswer, LiveCalls, Traces};
-pub(crate) use health::Homeserver;
+pub(crate) use health::{Homeserver, ask as health};
 pub(crate) use metrics::{Queues, depth};
 pub(crate) use socket::{ask, delete, escaped, path_of, post, post_within, reached};
 
@@ -46,6 +47,7 @@ pub(crate) struct House {
     pub(crate) reload: Asks,
     pub(crate) queues: Queues,
     pub(crate) heartbeat: Heartbeat,
+    pub(crate) workers: Vigil,
     pub(crate) homeserver: Homeserver,
     pub(crate) access: access::Access,
     /// How long a drain takes that does not say, seconds.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
@@ -183,6 +183,15 @@ fn unanswered(error: &reqwest::Error, patience: Duration, socket: &Path) -> Stri
     }
 }
 
+/// What it says in words, and whether that is good.
+pub(super) fn words(socket: &Path, what: &str) -> anyhow::Result<(bool, String)> {
+    let (status, text) = answer(PATIENCE, socket, Method::GET, what, None)?;
+    Ok((
+        status.is_success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    ))
+}
+
 fn request<A: DeserializeOwned>(
     patience: Duration,
     socket: &Path,
@@ -190,6 +199,24 @@ fn request<A: DeserializeOwned>(
     what: &str,
     body: Option<&Value>,
 ) -> anyhow::Result<A> {
+    let (status, text) = answer(patience, socket, method, what, body)?;
+    if !status.is_success() {
+        match serde_json::from_slice::<Failure>(&text) {
+            Ok(failure) => bail!("{}", failure.error),
+            Err(_) => bail!("the gateway answered {status}: it may be of another version"),
+        }
+    }
+    serde_json::from_slice(&text)
+        .context("the gateway's answer was not understood: it may be of another version")
+}
+
+fn answer(
+    patience: Duration,
+    socket: &Path,
+    method: Method,
+    what: &str,
+    body: Option<&Value>,
+) -> anyhow::Result<(StatusCode, Vec<u8>)> {
     let short = Short::of(socket)?;
     let client = reqwest::Client::builder()
         .no_proxy()
@@ -206,16 +233,7 @@ fn request<A: DeserializeOwned>(
             let why = unanswered(&error, patience, socket);
             anyhow::Error::from(error).context(why)
         })?;
-        let status = answer.status();
-        let text = answer.bytes().await?;
-        if !status.is_success() {
-            match serde_json::from_slice::<Failure>(&text) {
-                Ok(failure) => bail!("{}", failure.error),
-                Err(_) => bail!("the gateway answered {status}: it may be of another version"),
-            }
-        }
-        serde_json::from_slice(&text)
-            .context("the gateway's answer was not understood: it may be of another version")
+        Ok((answer.status(), answer.bytes().await?.into()))
     };
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -121,8 +121,10 @@ mod tests {
         let told = report.to_string();
         let end = "media.workers\nAnd this stays as it was:\n  the directory: did not answer\n";
         assert!(told.ends_with(end), "{told}");
-        let mut nothing = Report::default();
-        nothing.stays = std::mem::take(&mut report.stays);
+        let nothing = Report {
+            stays: std::mem::take(&mut report.stays),
+            ..Report::default()
+        };
         assert!(
             nothing.to_string().ends_with("did not answer\n"),
             "{nothing}"

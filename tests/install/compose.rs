@@ -262,7 +262,7 @@ impl Prepared {
             peers.push(Peer::start(run, phone, command)?);
         }
         let mut gateway = Peer::start(run, "gateway", self.mxtrunk(&["run"]))?;
-        let health = || printed(&mut self.mxtrunk(&["calls"])).ok();
+        let health = || printed(&mut self.mxtrunk(&["health", "--live"])).ok();
         gateway.ready(PATIENCE, async || health()).await?;
         peers.push(gateway);
         let mut synapse = Command::new(layout::venv_program("python"));

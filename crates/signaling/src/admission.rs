@@ -121,6 +121,20 @@ impl Admission {
         self.max_calls.load(Ordering::Relaxed)
     }
 
+    /// Whether a call more, beside so many, would be refused over any trunk.
+    #[must_use]
+    pub fn is_full(&self, calls: usize, headroom: Headroom) -> bool {
+        let standing = Standing {
+            trunk_is_up: true,
+            trunk_is_full: false,
+            calls,
+            headroom,
+        };
+        standing
+            .obstacle(Priority::Normal, self.max_calls())
+            .is_some()
+    }
+
     /// What each line has called of what it may.
     #[must_use]
     pub fn lines(&self) -> &LineLimits {
@@ -283,6 +297,16 @@ pub(crate) mod tests {
         assert_eq!(admit(Priority::Normal), Err(Reason::ShuttingDown));
         assert_eq!(admit(Priority::Emergency), Ok(()));
         assert_eq!(admission.counts().draining, 1);
+    }
+
+    #[test]
+    fn a_gateway_is_full_by_its_calls_or_by_its_workers() {
+        let admission = Admission::new(10);
+        assert!(!admission.is_full(9, FREE));
+        assert!(admission.is_full(10, FREE));
+        assert!(admission.is_full(0, NONE));
+        admission.limit(11);
+        assert!(!admission.is_full(10, FREE));
     }
 
     #[test]

@@ -223,7 +223,7 @@ guards! {
             "reports_are_opened_once_and_never_in_the_clear";
         "13" "crates/media/src/srtp/open.rs":
             "if word & ENCRYPTED == 0 {" => "if false {",
-            "reports_are_opened_once_and_never_in_the_clear";
+            "a_genuine_report_without_the_flag_of_encryption_is_refused";
         "13" "crates/media/src/srtp/transform.rs":
             "if verify_slices_are_equal(expected.as_ref(), sealed.tag).is_err() {" => "if expected.as_ref().is_empty() {",
             "two_hundred_bad_packets_do_no_harm_and_are_not_taken_for_a_sign_of_life";
@@ -339,7 +339,7 @@ guards! {
         "watchdog" "src/service.rs":
             "self.router_silent.max(self.workers_silent) > STILL" => "self.router_silent > STILL",
             "a_router_or_a_media_worker_that_stands_still_starves_the_watchdog";
-        "watchdog" "src/service.rs":
+        "watchdog" "src/workers.rs":
             "if count != reading || load.bridged == 0 {" => "if true {",
             "a_worker_that_carries_sound_and_measures_nothing_stands_still";
     }
