@@ -153,8 +153,42 @@ fn masked(text: &str) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// What is logged meanwhile, as it is written at a level of debug.
+    pub(crate) fn logged(meanwhile: impl FnOnce()) -> String {
+        #[derive(Clone, Default)]
+        struct Lines(std::sync::Arc<Mutex<Vec<u8>>>);
+
+        impl Lines {
+            fn all(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
+                self.0.lock().unwrap_or_else(PoisonError::into_inner)
+            }
+        }
+
+        impl Write for Lines {
+            fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+                self.all().write(line)
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(Level::DEBUG)
+            .with_ansi(false)
+            .without_time()
+            .with_writer(Discreet(move || writer.clone()))
+            .finish();
+        tracing::subscriber::with_default(subscriber, meanwhile);
+        let all = lines.all();
+        String::from_utf8_lossy(&all).into_owned()
+    }
 
     #[test]
     fn nobodys_address_gets_through_and_the_rest_stays() {

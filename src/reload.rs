@@ -2,10 +2,12 @@
 //! otherwise; these, and trunks, limits, how much is logged and our certificate, because a person asks for it (SIGHUP, `mxtrunk
 //! reload`). What is new is checked as a whole first; where anything is wrong, all stays as it was.
 //!
-//! [`sources`]: where lines stand; [`knobs`]: what is turned beside them; [`asked`]: who asks, and what they are told.
+//! [`sources`]: where lines stand; [`knobs`]: what is turned beside them; [`asked`]: who asks, and what they are told;
+//! [`refused`]: what the log says where anything is wrong.
 
 mod asked;
 mod knobs;
+mod refused;
 mod sources;
 
 use std::path::{Path, PathBuf};
@@ -22,11 +24,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::config::{Config, Difference, Problem};
-use crate::run;
 
-use asked::{Answer, Asked};
+use asked::Asked;
 pub(crate) use asked::{Asks, Report, ask};
 pub(crate) use knobs::Knobs;
+use refused::Refused;
 use sources::keep;
 pub(crate) use sources::{Sources, gather, gather_at_start};
 
@@ -118,19 +120,19 @@ impl Reloader {
                 () = stop.cancelled() => return,
                 Some(()) = hangup.recv() => {
                     info!("told to read lines, trunks and all else that may change anew (SIGHUP)");
-                    if let Err(why) = self.read_everything(false).await {
-                        stays(&why);
+                    if let Err(refused) = self.read_everything(false).await {
+                        refused.log();
                     }
                     ask = self.next_question();
                 }
                 Some(asked) = self.asked.recv() => {
                     info!(only_check = asked.only_check, "asked to read lines, trunks and all else that may change anew (mxtrunk reload)");
                     let answer = self.read_everything(asked.only_check).await;
-                    if let Err(why) = &answer {
-                        stays(why);
+                    if let Err(refused) = &answer {
+                        refused.log();
                     }
                     // Who asked may have gone.
-                    let _ = asked.answer.send(answer);
+                    let _ = asked.answer.send(answer.map_err(|refused| refused.told()));
                     ask = self.next_question();
                 }
                 _ = look.tick() => self.look_at_csv().await,
@@ -153,13 +155,13 @@ impl Reloader {
     }
 
     /// Somebody has changed something and asks for it.
-    async fn read_everything(&mut self, only_check: bool) -> Answer {
-        let file = Config::load(&self.file).map_err(|problems| told(&problems))?;
+    async fn read_everything(&mut self, only_check: bool) -> Result<Report, Refused> {
+        let file = Config::load(&self.file)?;
         let mut differences = self.config.written.differences(&file.written);
         let look = file.sources.csv.as_deref().and_then(look_at);
         let mut sources = self.sources.clone();
         let mut report = Report::default();
-        sources.csv = file.read_csv().map_err(|problems| told(&problems))?.into();
+        sources.csv = file.read_csv()?.into();
         match (file.sources.every(), file.fetch().await) {
             (None, _) => sources.http = Arc::default(),
             (Some(_), Ok(fetched)) => {
@@ -176,17 +178,15 @@ impl Reloader {
                     .push(format!("the lines of the HTTP directory: {problem}"));
             }
         }
-        let next = self
-            .next_of(&file, &sources)
-            .map_err(|problems| told(&problems))?;
+        let next = self.next_of(&file, &sources)?;
         if let Some((key, why)) = self.knobs.stuck() {
             let is_stuck = |found: &mut Difference| found.key == key;
             let stuck = differences.extract_if(.., is_stuck).count();
             report.stays.extend((stuck > 0).then(|| why.to_owned()));
         }
         let (now, later): (Vec<_>, Vec<_>) = differences.into_iter().partition(|d| d.at_once);
-        let directory = next.directory().map_err(|problems| told(&problems))?;
-        let trunks = next.sip_trunks().map_err(|problems| told(&problems))?;
+        let directory = next.directory()?;
+        let trunks = next.sip_trunks()?;
         let change = Change::between(&self.peers.directory.now(), &directory);
         report.only_checked = only_check;
         report.now = now.iter().map(|found| found.told.clone()).collect();
@@ -197,8 +197,9 @@ impl Reloader {
             return Ok(report);
         }
         (self.read, self.seen) = (look, look);
-        let changed = self.put_in_place(&next, Cause::Asked, Some(&trunks)).await;
-        let changed = changed.map_err(|error| vec![format!("{error:#}")])?;
+        let changed = self
+            .put_in_place(&next, Cause::Asked, Some(&trunks))
+            .await?;
         if changed.is_any() {
             report.now.push(format!("trunks: {changed}"));
         }
@@ -228,7 +229,7 @@ impl Reloader {
                 self.take(&self.config.clone(), sources, Cause::Changed)
                     .await;
             }
-            Err(problems) => stays(&told(&problems)),
+            Err(problems) => Refused::from(problems).log(),
         }
     }
 
@@ -260,7 +261,7 @@ impl Reloader {
         let next = match self.next_of(file, &sources) {
             Ok(next) => next,
             Err(problems) => {
-                stays(&told(&problems));
+                Refused::from(problems).log();
                 return false;
             }
         };
@@ -269,8 +270,8 @@ impl Reloader {
                 self.take_over(next, sources);
                 true
             }
-            Err(error) => {
-                warn!("the lines stay as they were: {error:#}");
+            Err(refused) => {
+                refused.log();
                 false
             }
         }
@@ -294,28 +295,28 @@ impl Reloader {
         next: &Config,
         cause: Cause,
         sip_trunks: Option<&[TrunkConfig]>,
-    ) -> anyhow::Result<TrunkChange> {
-        let directory = next.directory().map_err(run::problems)?;
-        let trunks = next.signaling_trunks().map_err(run::problems)?;
-        let registrations = next.registrations().map_err(run::problems)?;
-        let subscriptions = next.subscriptions().map_err(run::problems)?;
+    ) -> Result<TrunkChange, Refused> {
+        let directory = next.directory()?;
+        let trunks = next.signaling_trunks()?;
+        let registrations = next.registrations()?;
+        let subscriptions = next.subscriptions()?;
         let change = Change::between(&self.peers.directory.now(), &directory);
-        anyhow::ensure!(
-            cause == Cause::Asked || !change.removes_most(),
-            "{} of {} lines would go by a change that nobody has announced; send SIGHUP if that is meant",
-            change.removed.len(),
-            change.before
-        );
+        if cause == Cause::Changed && change.removes_most() {
+            return Err(Refused::RemovesMost {
+                removed: change.removed.len(),
+                before: change.before,
+            });
+        }
         let phones = &self.peers.phones;
         let mut changed = TrunkChange::default();
         match sip_trunks {
             None => phones
                 .replace_accounts(&registrations, &subscriptions)
-                .context("the accounts cannot be registered so")?,
+                .map_err(Refused::Accounts)?,
             Some(sip_trunks) => {
                 changed = phones
                     .replace(sip_trunks, &registrations, &subscriptions)
-                    .context("the trunks and the accounts at them cannot be so")?;
+                    .map_err(Refused::Trunks)?;
                 self.knobs.trunks.replace(trunks);
                 if changed.is_any() {
                     info!(%changed, "the trunks were read anew: calls over those that were go on");
@@ -342,17 +343,6 @@ async fn until(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
-}
-
-fn told(problems: &[Problem]) -> Vec<String> {
-    problems.iter().map(Problem::to_string).collect()
-}
-
-fn stays(why: &[String]) {
-    warn!(
-        "everything stays as it was, since what is new cannot be used:\n{}",
-        why.join("\n")
-    );
 }
 
 /// Tells the log what a person has changed; nobody's line is named there.

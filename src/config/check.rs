@@ -34,6 +34,11 @@ impl Problem {
         }
     }
 
+    /// The same for the log, where nobody is named: in what it is, and how to mend it.
+    pub(crate) fn in_short(&self) -> String {
+        format!("{}: {}", without_persons(&self.place), self.mend)
+    }
+
     /// What TOML itself objects to: syntax, a missing key, an unknown one.
     pub(super) fn of_syntax(text: &str, error: &toml::de::Error) -> Self {
         let place = match error.span() {
@@ -47,6 +52,23 @@ impl Problem {
         };
         Problem::new(place, error.message().trim(), mend)
     }
+}
+
+/// A place without the names in `line "…"`, however they are written.
+fn without_persons(place: &str) -> String {
+    let mut parts = place.split("line \"");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let mut is_escaped = false;
+        let end = part.find(|c| {
+            let ends = c == '"' && !is_escaped;
+            is_escaped = c == '\\' && !is_escaped;
+            ends
+        });
+        text.push_str("a line");
+        text.push_str(end.map_or("", |end| &part[end + 1..]));
+    }
+    text
 }
 
 /// The line of the file, from 1, in which its `at`th byte stands.
@@ -142,6 +164,22 @@ pub(super) mod tests {
             .map(Problem::to_string)
             .collect::<Vec<_>>()
             .join("\n")
+    }
+
+    #[test]
+    fn in_short_a_problem_names_nobody_and_still_says_where_it_is() {
+        for (place, expected) in [
+            ("trunk \"pbx\": watch", "trunk \"pbx\": watch: mend"),
+            ("line \"@a:x\": register", "a line: register: mend"),
+            (
+                "line \"a\\\"2001\" (line 7 of the CSV file) and line \"@b:x\"",
+                "a line (line 7 of the CSV file) and a line: mend",
+            ),
+            ("line \"2001", "a line: mend"),
+        ] {
+            let problem = Problem::new(place, "2001 is wrong", "mend");
+            assert_eq!(problem.in_short(), expected);
+        }
     }
 
     #[test]

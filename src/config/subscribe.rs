@@ -107,10 +107,11 @@ impl Config {
         let watched = self.watched_lines();
         if watched.iter().any(|one| !told.contains(one)) {
             tracing::warn!(
-                "extensions in a trunk's watch are lines: {}. The line holds, and its calls are seen only with \"dialog\" in its \
-                 subscribe; take them out of watch",
-                watched.join(", ")
+                extensions = watched.len(),
+                "extensions in a trunk's watch are lines, which `mxtrunk lines` lists. The line holds, and its calls are seen only \
+                 with \"dialog\" in its subscribe; take them out of watch"
             );
+            tracing::debug!(extensions = watched.join(", "), "which of them are lines");
         }
     }
 
@@ -180,6 +181,7 @@ fn twice(place: &str, packages: &[Package]) -> Option<Problem> {
 mod tests {
     use super::*;
     use crate::config::check::tests::{SHIPPED, complaints};
+    use crate::log::tests::logged;
 
     const BOB: &str = "extension = \"2002\"\n";
 
@@ -285,6 +287,11 @@ mod tests {
         assert_eq!(phones[0].user, "1001");
         let config = Config::parse(&text).expect("sound");
         assert_eq!(config.watched_lines(), ["2002"]);
+        let log = logged(|| config.warn_of_watched_lines(&[]));
+        let (all, debug) = log.split_once("DEBUG").expect("both levels");
+        assert!(all.contains("are lines") && all.contains("extensions=1"));
+        assert!(!all.contains("2002"), "its number stood there: {all}");
+        assert!(debug.contains("2002"), "{debug}");
     }
 
     #[test]

@@ -321,6 +321,9 @@ guards! {
             "whoever_uses_up_the_look_ups_keeps_nobody_from_calling_for_help";
     }
     "mxtrunk" BIN {
+        "log" "src/reload/refused.rs":
+            "let kind = problem.in_short();" => "let kind = problem.to_string();",
+            "reload::refused::tests::";
         "admin" "src/admin/guesses.rs":
             "Some(wait) if !wait.is_zero() => Err(wait)," => "",
             "admin::guesses::tests::";
