@@ -17,7 +17,7 @@ use crate::calls::{Pair, Registration};
 use crate::dialogs::Dialogs;
 use crate::directory::{Directory, Line};
 use crate::forward::Forwarding;
-use crate::ids::random_text;
+use crate::ids::{new_record_id, random_text};
 use crate::inbox::{CallInbox, CallMail};
 use crate::legs::{self, LastWord};
 use crate::ongoing;
@@ -75,14 +75,7 @@ struct Admitted {
 pub(crate) fn begin(router: &Router, leg: LegId, invite: Invite) {
     let admitted = match admit(router, &invite) {
         Ok(admitted) => admitted,
-        Err(reason) => {
-            info!(trunk = %invite.trunk.0, outcome = reason.word(), by = "gateway", sip_status = reason.sip_status(), "call refused before it rang");
-            debug!(to = %invite.to, from = %invite.from.number, "who it was");
-            let tally = &router.peers.tally;
-            tally.ended(Direction::Incoming, &invite.trunk.0, reason);
-            refuse(router, leg, reason);
-            return;
-        }
+        Err(reason) => return turn_away(router, leg, &invite, reason),
     };
     let (inbox, far_end) = CallInbox::new();
     let browser = router.leg_ids.next();
@@ -152,6 +145,23 @@ pub(crate) fn begin(router: &Router, leg: LegId, invite: Invite) {
             .await;
     });
     router.spawn(contained.in_current_span());
+}
+
+/// Turns away what is for nobody here. It has a name in the log, by which `mxtrunk trace` finds it, and no record: that is a
+/// line's, and says neither of whose call this is nor what was dialled; and who dials through all numbers behind the PBX
+/// would fill the disk with them.
+fn turn_away(router: &Router, leg: LegId, invite: &Invite, reason: Reason) {
+    let call = new_record_id();
+    let span = tracing::error_span!("call", call = %call.0);
+    let _in_call = span.enter();
+    router.peers.phones.name(legs::sip_leg(leg), &call.0);
+    router.peers.traces.name(&invite.call_id, &call);
+    let (trunk, by, status) = (&invite.trunk.0, "gateway", reason.sip_status());
+    info!(call = %call.0, %trunk, outcome = reason.word(), by, sip_status = status, "call refused before it rang");
+    debug!(call = %call.0, to = %invite.to, from = %invite.from.number, "who it was");
+    let tally = &router.peers.tally;
+    tally.ended(Direction::Incoming, trunk, reason);
+    refuse(router, leg, reason);
 }
 
 /// What the call is in the tables, or why it may not be. Forwarded calls do not meet the person, and have a name of their

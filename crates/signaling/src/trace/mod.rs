@@ -76,7 +76,7 @@ pub struct Trace {
 /// What a trace is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
-    /// The call's name in the log and its record's id; of a dialog that became no call, its Call-ID.
+    /// The call's name in the log and its record's id; of a dialog that became no call and has none there, its Call-ID.
     pub call: String,
     /// When it began.
     pub began_ms: i64,
@@ -114,6 +114,8 @@ struct Entries {
     last: VecDeque<Entry>,
     left_out: usize,
     text: usize,
+    /// What the log calls it, where it is a dialog that became no call.
+    name: Option<String>,
 }
 
 impl Traces {
@@ -130,6 +132,14 @@ impl Traces {
         kept.dialogs
             .get_or_insert(&seen.call_id, Entries::default)
             .push(entry);
+    }
+
+    /// A dialog becomes no call, and the log calls it so. It is found by that name for as long as its messages are kept, and
+    /// takes no call's place: a peer that dials through all numbers drives out none.
+    pub(crate) fn name(&self, call_id: &str, id: &RecordId) {
+        let mut kept = self.kept();
+        let dialog = kept.dialogs.get_or_insert(call_id, Entries::default);
+        dialog.name = Some(id.0.clone());
     }
 
     /// Begins to keep a call.
@@ -221,7 +231,7 @@ impl Traces {
 fn about_dialog(call_id: &str, entries: &Entries) -> About {
     let first = entries.iter().next();
     About {
-        call: call_id.to_owned(),
+        call: entries.name.clone().unwrap_or_else(|| call_id.to_owned()),
         began_ms: first.map_or(0, |entry| entry.at_ms),
         who: format!(
             "a SIP dialog that became no call: {}",

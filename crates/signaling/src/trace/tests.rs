@@ -80,6 +80,27 @@ fn a_dialog_that_became_no_call_is_found_too() {
 }
 
 #[test]
+fn a_call_for_nobody_is_found_by_its_name_in_the_log_and_drives_no_other_one_out() {
+    let traces = Arc::new(Traces::default());
+    begin(&traces, "abc").dialog("c1");
+    for n in 0..=CALLS {
+        let call_id = format!("nobody-{n}@pbx");
+        traces.sip(seen(true, &call_id, "INVITE"));
+        traces.name(&call_id, &RecordId(format!("name-{n}")));
+        traces.sip(seen(false, &call_id, "404 Not Found (INVITE)"));
+    }
+    let last = CALLS;
+    for name in [format!("name-{last}"), format!("nobody-{last}@")] {
+        let trace = traces.find(&name).expect("it is known");
+        assert_eq!(trace.about.call, format!("name-{last}"));
+        assert_eq!(trace.about.sip_call_ids, [format!("nobody-{last}@pbx")]);
+        assert_eq!(trace.entries.len(), 2, "{trace:?}");
+    }
+    assert_eq!(traces.find("name-0"), None, "its messages are forgotten");
+    assert!(traces.find("abc").is_some());
+}
+
+#[test]
 fn the_oldest_calls_and_dialogs_are_forgotten() {
     let traces = Arc::new(Traces::default());
     for n in 0..CALLS + 10 {
