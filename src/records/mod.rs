@@ -18,7 +18,7 @@ pub(crate) use push::{Push, forget_old};
 pub(crate) const PAGE: u32 = 500;
 
 /// A record as others get it. Times are milliseconds since 1970, UTC.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) call: String,
     pub(crate) direction: String,
@@ -166,23 +166,26 @@ fn begin_of(day: Date) -> i64 {
     day.midnight().assume_utc().unix_timestamp() * 1000
 }
 
+/// Each has a mark whether it has any record yet.
 enum Writer<W: Write> {
-    Csv(Box<csv::Writer<W>>),
-    /// And whether it has any record yet.
+    Csv(Box<csv::Writer<W>>, bool),
     Json(W, bool),
 }
 
 impl<W: Write> Writer<W> {
     fn new(shape: Shape, out: W) -> Self {
         match shape {
-            Shape::Csv => Writer::Csv(Box::new(csv::Writer::from_writer(out))),
+            Shape::Csv => Writer::Csv(Box::new(csv::Writer::from_writer(out)), false),
             Shape::Json => Writer::Json(out, false),
         }
     }
 
     fn write(&mut self, record: Record) -> anyhow::Result<()> {
         match self {
-            Writer::Csv(csv) => csv.serialize(record.for_cells())?,
+            Writer::Csv(csv, has_any) => {
+                csv.serialize(record.for_cells())?;
+                *has_any = true;
+            }
             Writer::Json(out, has_any) => {
                 out.write_all(if *has_any { b",\n" } else { b"[\n" })?;
                 *has_any = true;
@@ -194,12 +197,25 @@ impl<W: Write> Writer<W> {
 
     fn finish(self) -> anyhow::Result<()> {
         match self {
-            Writer::Csv(mut csv) => csv.flush()?,
+            Writer::Csv(mut csv, true) => csv.flush()?,
+            // With a record comes the heading.
+            Writer::Csv(mut csv, false) => {
+                csv.write_record(heading()?.split(','))?;
+                csv.flush()?;
+            }
             Writer::Json(mut out, true) => out.write_all(b"\n]\n")?,
             Writer::Json(mut out, false) => out.write_all(b"[]\n")?,
         }
         Ok(())
     }
+}
+
+/// The columns, as the fields of a record are called.
+fn heading() -> anyhow::Result<String> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    csv.serialize(Record::default())?;
+    let text = String::from_utf8(csv.into_inner()?)?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
 #[cfg(test)]
@@ -264,6 +280,15 @@ mod tests {
             row.contains("\"'=HYPERLINK(\"\"http://evil\"\")\""),
             "{row}"
         );
+    }
+
+    /// A program that reads the columns by their names found none on the day that nobody called.
+    #[test]
+    fn without_any_record_there_is_the_heading_all_the_same() {
+        let heading = written(Shape::Csv, &[]);
+        let with_one = written(Shape::Csv, &[record()]);
+        assert_eq!(Some(heading.trim_end()), with_one.lines().next());
+        assert_eq!(heading.lines().count(), 1);
     }
 
     #[test]
