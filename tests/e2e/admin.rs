@@ -328,6 +328,8 @@ fn an_operator_sees_a_call_ends_it_and_drains_the_gateway_and_the_log_names_nobo
         command(&site.peers.gateway, &["hangup", &name[..6]]).await?;
         tokio::try_join!(site.ended_by_them(SOON), site.pbx_is_quiet(SOON))?;
 
+        site.peers.phone.dial("2999").await?;
+        site.peers.phone.closed(PATIENCE).await?;
         site.connect(extension::ECHO).await?;
         command(&site.peers.gateway, &["drain"]).await?;
         let (status, told) = ask(Method::GET, "/health/ready", None).await?;
@@ -342,6 +344,7 @@ fn an_operator_sees_a_call_ends_it_and_drains_the_gateway_and_the_log_names_nobo
         for line in [
             r#"mxtrunk_calls_total{direction="outgoing",outcome="not_found",trunk="pbx"} 1"#,
             r#"mxtrunk_calls_total{direction="outgoing",outcome="hung_up",trunk="pbx"} 1"#,
+            r#"mxtrunk_calls_total{direction="incoming",outcome="not_found",trunk="pbx"} 1"#,
             r#"mxtrunk_calls_total{direction="incoming",outcome="shutting_down",trunk="pbx"} 1"#,
             r#"mxtrunk_call_audio_total{verdict="both"} 1"#,
             r#"mxtrunk_call_setup_seconds_count{direction="outgoing",until="answer"} 1"#,
@@ -409,6 +412,7 @@ fn names_nobody(what: &str, text: &str) -> anyhow::Result<()> {
         "bob",
         "2001",
         "2002",
+        "2999",
         "1001",
         "699",
         "600",
@@ -432,9 +436,12 @@ fn metrics_name_nobody(metrics: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is said of single calls alone.
+const OF_A_CALL: [&str; 5] = ["outcome", "sip_status", "sip_reason", "talked_ms", "audio"];
+
 fn names_each_call_and_nobody(log: &str) -> anyhow::Result<()> {
     let mut lines_of_calls = 0;
-    let mut endings = 0;
+    let (mut endings, mut refusals) = (0, 0);
     for line in log.lines().filter(|line| line.starts_with('{')) {
         let parsed: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
         let fields = parsed.as_object().context("an object")?;
@@ -446,10 +453,12 @@ fn names_each_call_and_nobody(log: &str) -> anyhow::Result<()> {
             .get("message")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        if message.starts_with("call ended") {
-            endings += 1;
-            ensure!(call.is_some(), "of which call? {line}");
-        }
+        endings += usize::from(message.starts_with("call ended"));
+        refusals += usize::from(message.starts_with("call refused"));
+        let is_of_a_call = message.starts_with("call ")
+            || message == "who it was"
+            || OF_A_CALL.iter().any(|field| fields.contains_key(*field));
+        ensure!(call.is_some() || !is_of_a_call, "of which call? {line}");
         if fields["level"] == "DEBUG" || fields["level"] == "TRACE" {
             continue;
         }
@@ -464,6 +473,7 @@ fn names_each_call_and_nobody(log: &str) -> anyhow::Result<()> {
         }
     }
     ensure!(endings == 4, "{endings} calls ended");
+    ensure!(refusals == 1, "{refusals} calls were for nobody");
     ensure!(lines_of_calls > 10, "{lines_of_calls} lines name a call");
     Ok(())
 }

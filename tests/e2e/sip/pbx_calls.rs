@@ -1,8 +1,11 @@
 //! The PBX calls a person.
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
+use mxtrunk_store::Store;
+use mxtrunk_testbed::process::until;
 
-use super::{Site, script};
+use super::super::site::command;
+use super::{PATIENCE, Site, script};
 
 pub(super) async fn a_call_from_the_pbx_is_answered_and_ends_from_either_side_with_its_reason(
     site: &Site,
@@ -32,8 +35,13 @@ pub(super) async fn a_call_from_the_pbx_is_refused_with_the_status_that_says_why
     site.people.rung("alice").await?.reject();
     pbx.ends_well().await?;
 
+    let store = Store::open(&site.gateway.database()).await?;
+    let before = store.records(100).await?.len();
     let unknown = script!("pbx-is-told-that-nobody-has-that-number");
     site.pbx(unknown, "2999")?.ends_well().await?;
+    a_call_for_nobody_is_found_by_its_name_in_the_log(site).await?;
+    let after = store.records(100).await?.len();
+    ensure!(after == before, "nobody's call has a record");
 
     // The same telephone once more, while it rings at a line without call waiting.
     let ringing = site.pbx(script!("pbx-calls-and-is-hung-up"), "2005")?;
@@ -44,6 +52,24 @@ pub(super) async fn a_call_from_the_pbx_is_refused_with_the_status_that_says_why
     ringing.is_answered().await?;
     call.hang_up();
     ringing.ends_well().await
+}
+
+/// Its line named it not at all.
+async fn a_call_for_nobody_is_found_by_its_name_in_the_log(site: &Site) -> anyhow::Result<()> {
+    let line = until("the log to tell of it", PATIENCE, async || {
+        let log = site.gateway.logged();
+        let mut lines = log
+            .lines()
+            .filter(|line| line.contains("call refused before it rang"));
+        lines.next_back().map(str::to_owned)
+    })
+    .await?;
+    let mut fields = line.split_whitespace().rev();
+    let call = fields.find_map(|field| field.strip_prefix("call="));
+    let call = call.with_context(|| format!("of which call? {line}"))?;
+    let ladder = command(&site.gateway, &["trace", call]).await?;
+    ensure!(ladder.contains("404 Not Found (INVITE)"), "{ladder}");
+    Ok(())
 }
 
 pub(super) async fn a_caller_at_the_pbx_gives_up_and_the_browser_stops_ringing(

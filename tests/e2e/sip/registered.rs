@@ -86,6 +86,16 @@ fn a_line_registers_through_its_proxy_and_in_time_again_and_one_that_is_refused_
         proxy.ends_well().await?;
         let heard = registrar.try_recv(&mut [0; 2_048]);
         ensure!(heard.is_err(), "the refused one came again: {heard:?}");
+        let log = site.gateway.logged();
+        ensure!(log.contains("a line is registered"), "{log}");
+        // Both extensions stood there.
+        let for_all = [" INFO ", " WARN ", "ERROR "];
+        for line in log.lines() {
+            let (_time, said) = line.split_once(' ').unwrap_or_default();
+            let is_for_all = for_all.iter().any(|level| line.contains(level));
+            let names = said.contains("2001") || said.contains("2002");
+            ensure!(!(is_for_all && names), "{line}");
+        }
         Ok(())
     });
 }
