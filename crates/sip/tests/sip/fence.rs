@@ -194,9 +194,8 @@ async fn no_mutilated_stream_silences_the_agent() {
 
 /// Fills a connection with requests and reads none of the answers, until the
 /// agent can write no more and what we write stays unread too.
-async fn clog(stream: &mut tokio::net::TcpStream, requests: &[String]) {
+async fn clog(stream: &mut tokio::net::TcpStream, request: &str) {
     for number in 0..200_000 {
-        let request = &requests[number % requests.len()];
         let request = request.replace("branch=z9hG4bK", &format!("branch=z9hG4bK{number}x"));
         let written = stream.write_all(request.as_bytes());
         // A buffer that is full for a moment is read on.
@@ -230,7 +229,8 @@ async fn a_peer_that_never_reads_does_not_stop_the_others() {
     let [cancel, options] =
         ["CANCEL", "OPTIONS"].map(|method| phone.request(method, "").replace("/UDP", "/TCP"));
     let mut clogged = narrow(own, at).await;
-    clog(&mut clogged, &[cancel, options.clone()]).await;
+    // Each of them the stack would answer from within its loop.
+    clog(&mut clogged, &cancel).await;
     let mut other = stream(own, at).await;
     other.write_all(options.as_bytes()).await.unwrap();
     assert!(head(&mut other).await.starts_with("SIP/2.0 200"));
