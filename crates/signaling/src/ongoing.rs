@@ -237,9 +237,8 @@ impl Entry {
     }
 
     /// A call for help outlasts a drain's limit.
-    pub(crate) fn for_help(self, is_for_help: bool) -> Self {
-        self.change(|call| call.is_for_help = is_for_help);
-        self
+    pub(crate) fn mark_for_help(&self) {
+        self.change(|call| call.is_for_help = true);
     }
 
     fn change(&self, change: impl FnOnce(&mut OngoingCall)) {

@@ -270,9 +270,10 @@ fn place(router: &Router, invited: Invited, chosen: Chosen, charge: Option<Charg
     );
     live.matrix = Some(side);
     let ongoing = &router.peers.ongoing;
-    let ongoing = ongoing
-        .enter(&record.record, record.trunk(), &inbox)
-        .for_help(priority == Priority::Emergency);
+    let ongoing = ongoing.enter(&record.record, record.trunk(), &inbox);
+    if priority == Priority::Emergency {
+        ongoing.mark_for_help();
+    }
     let task = CallTask {
         peers: router.peers.clone(),
         call: Call::new(now, router.settings.timings, browser, phone, Some(offer))

@@ -244,7 +244,10 @@ impl CallTask {
             None => Err(Reason::Unavailable.into()),
         };
         match way {
-            Ok((party, _)) => self.call_party(now, leg, party, By::Us),
+            Ok((party, priority)) => {
+                self.note_help(priority);
+                self.call_party(now, leg, party, By::Us);
+            }
             Err(refusal) => {
                 let reason = refusal.reason;
                 refusal.warn(&self.record.id().0);
@@ -350,8 +353,16 @@ impl CallTask {
             true => By::Pbx,
             false => By::Us,
         };
+        self.note_help(priority);
         self.call_party(now, self.matrix.id, party, by);
         Ok(())
+    }
+
+    /// A call that is handed on to help is one for help from then on.
+    fn note_help(&self, priority: Priority) {
+        if priority == Priority::Emergency {
+            self.ongoing.mark_for_help();
+        }
     }
 
     /// Where a REFER leads. Without Replaces the person's line must be allowed to dial the number, and it takes the trunk
@@ -407,7 +418,7 @@ impl CallTask {
                 target: Some(SipTarget {
                     trunk: trunk.clone(),
                     to,
-                    from: caller_of(line, &self.peers.line_settings.of(user), Priority::Normal),
+                    from: caller_of(line, &self.peers.line_settings.of(user), priority),
                     account,
                     replaces,
                     referred_by,

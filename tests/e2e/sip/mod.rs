@@ -137,6 +137,7 @@ conversations! {
     hand_on::a_pbx_that_tells_that_the_new_party_is_busy_is_hung_up_with_that,
     hand_on::where_the_pbx_will_not_or_cannot_the_gateway_puts_the_new_party_through,
     hand_on::a_person_who_hands_a_call_on_to_a_busy_number_ends_it,
+    hand_on::help_sees_who_hands_a_call_on_to_it_whatever_the_line_withholds,
     hand_on::a_person_joins_the_telephones_of_two_calls_and_leaves,
     hand_on::a_forwarded_call_that_is_handed_on_says_who_forwarded_it,
     early::a_telephone_that_offers_anew_before_it_answers_is_agreed_with,
