@@ -111,51 +111,6 @@ fn a_gateway_alone_is_alive_and_not_ready_and_tells_strangers_nothing_else() {
     });
 }
 
-/// Run by `cargo xtask ci`, which has schemathesis.
-#[test]
-#[ignore = "cargo xtask ci runs it: it wants schemathesis"]
-fn the_interface_is_what_its_document_says() {
-    namespace::test_beside_others(async |run| {
-        let program = std::env::var("MXTRUNK_SCHEMATHESIS").context("MXTRUNK_SCHEMATHESIS")?;
-        let binary = Path::new(env!("CARGO_BIN_EXE_mxtrunk"));
-        // A gateway without calls that is told to drain stops; one that is alone is not ready, and says so with 503.
-        let mut gateway = Gateway::configure(&run, binary, &[&with_token()])?;
-        gateway.start().await?;
-        let output = Command::new(program)
-            .arg("run")
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json"))
-            .args(["--url", &format!("http://{ADMIN}"), "--header"])
-            .arg(format!("Authorization: Bearer {TOKEN}"))
-            .args([
-                "--max-examples",
-                "30",
-                "--seed",
-                "1",
-                "--suppress-health-check",
-                "all",
-            ])
-            .args([
-                "--exclude-path",
-                "/api/drain",
-                "--exclude-path",
-                "/health/ready",
-                "--no-color",
-            ])
-            .current_dir(run.folder())
-            .env("no_proxy", "*")
-            .output()
-            .await?;
-        let told = String::from_utf8_lossy(&output.stdout);
-        println!("{told}");
-        ensure!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(())
-    });
-}
-
 async fn command_of(config: &Path, name: &str) -> anyhow::Result<String> {
     let output = Command::new(env!("CARGO_BIN_EXE_mxtrunk"))
         .arg(name)

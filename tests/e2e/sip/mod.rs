@@ -8,6 +8,7 @@ mod hand_on;
 mod holds;
 mod hops;
 mod identity;
+mod interface;
 mod ipv6;
 mod keys;
 mod messages;

@@ -5,7 +5,7 @@ use xtask::step::{cargo, visibly};
 use xtask::{Failure, provision};
 
 /// The test that starts the gateway.
-const TEST: &str = "e2e::admin::the_interface_is_what_its_document_says";
+const TEST: &str = "e2e::sip::interface::the_interface_is_what_its_document_says";
 
 /// Puts schemathesis in place once, and has the test run it.
 pub(super) fn check() -> Result<(), Failure> {
