@@ -35,6 +35,10 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// growth is looked at.
 const SHORTEST: u64 = 5;
 const LONGER: u64 = 20;
+/// Not all at once, neither at the start nor later: each first call has its room made, of which a homeserver on a part of two cores makes
+/// a few each second, and who calls waits for `[matrix] join_seconds` alone.
+const BETWEEN_FIRST_CALLS: Duration = Duration::from_secs(1);
+
 /// Between two calls of a person.
 const BREATH: Duration = Duration::from_secs(1);
 /// How long the last records may take.
@@ -114,8 +118,7 @@ pub async fn soak(run: &Run, arguments: &Arguments) -> anyhow::Result<SoakReport
             tally: Arc::clone(&tally),
         };
         lives.spawn(life.lives(until));
-        // Not all at once, neither now nor later.
-        sleep(Duration::from_secs(SHORTEST) / u32::try_from(calls)?.max(1)).await;
+        sleep(BETWEEN_FIRST_CALLS).await;
     }
     let samples = sample(&site, process, begun, until).await?;
     let core = cpu(process)?.saturating_sub(used).as_secs_f64() / begun.elapsed().as_secs_f64();
