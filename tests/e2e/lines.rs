@@ -126,7 +126,7 @@ fn a_line_with_a_wrong_password_is_told_of_and_does_not_hammer() {
         let config = REGISTERED.replacen("desk-phone", "not-the-password", 1);
         let site = AsteriskSite::start(&run, &LINES, &config).await?;
         site.is_registered("2002", true).await?;
-        site.logs("compare username and password of `register`", 1)
+        site.logs("compare username and password of its `register`", 1)
             .await?;
         let heard = || std::fs::read_to_string(site.run.path("asterisk.log"));
         let asked = |heard: &str| heard.matches("To: <sip:2001@").count();

@@ -213,7 +213,7 @@ impl Keeper {
                 lines,
                 status,
                 again_in_seconds = again_in.as_secs(),
-                "a line is not registered, the PBX refuses it (`mxtrunk lines` shows which): compare username and password of its `register` with the account at the PBX; it is tried again then, or when the gateway is started anew"
+                "a line is not registered, the PBX refuses it: compare username and password of its `register` with the account at the PBX (`mxtrunk lines` shows which); it is tried again then, or when the gateway is started anew"
             ),
             News::Failed { status, again_in } => warn!(
                 %trunk,
