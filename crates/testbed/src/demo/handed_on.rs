@@ -21,12 +21,18 @@ const ECHO_BEGINS: &str = "Executing [600@site:2] Echo";
 impl Stage<'_> {
     /// Alice calls the desk phone and hands it on to the echo: it stays in its call, and she is free.
     pub(super) async fn transfer(&mut self) -> anyhow::Result<Vec<Row>> {
-        let echoes = self.echoes()?;
+        let (echoes, ended) = (self.echoes()?, self.ended());
         self.connect(PHONES[0]).await?;
         self.peers.phone.established(PATIENCE).await?;
         self.alice.transfer(extension::ECHO).await?;
         self.alice.reach(&[CallState::Ended], PATIENCE).await?;
         self.echo_begins_after(echoes).await?;
+        // Who hangs up before the PBX has said that they are through, is not: it reports 503, and the gateway calls the echo.
+        let told = "the gateway to be told that they are through";
+        until(told, PATIENCE, async || {
+            (self.ended() > ended).then_some(())
+        })
+        .await?;
         self.peers.phone.hang_up().await?;
         self.nobody_speaks().await?;
         Ok(vec![done(Scenario::Transfer)])
@@ -50,6 +56,11 @@ impl Stage<'_> {
         let rang = self.alice.history().await?.len() > before;
         ensure!(!rang, "her browser rang");
         Ok(vec![done(Scenario::Forward)])
+    }
+
+    /// How many calls the gateway has ended so far.
+    fn ended(&self) -> usize {
+        self.peers.gateway.logged().matches("call ended").count()
     }
 
     /// How often the echo has begun so far.
