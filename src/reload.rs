@@ -26,7 +26,7 @@ use tracing::{debug, info, warn};
 use crate::config::{Config, Difference, Problem};
 
 use asked::Asked;
-pub(crate) use asked::{Asks, Report, ask};
+pub(crate) use asked::{Asks, PATIENCE, Report, ask};
 pub(crate) use knobs::Knobs;
 use refused::Refused;
 use sources::keep;

@@ -23,10 +23,10 @@ use super::{House, Route, line, metrics};
 use crate::records::{PAGE, Record, Records};
 use crate::reload::Report;
 
-/// The description of all of this.
 /// Where the configuration is read anew.
 pub(super) const RELOAD: &str = "/api/reload";
 
+/// The description of all of this.
 pub(super) const OPENAPI: &str = include_str!("../../docs/openapi.json");
 
 /// The longest drain, seconds.

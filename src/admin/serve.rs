@@ -19,6 +19,7 @@ use tracing::debug;
 
 use super::access::Peer;
 use super::api;
+use crate::reload;
 
 /// Connections at once; further ones wait.
 const PLACES: usize = 32;
@@ -28,9 +29,6 @@ const HEAD: Duration = Duration::from_secs(5);
 
 /// How long the rest of a request may take, and its answer may be thought about.
 const REST: Duration = Duration::from_secs(10);
-
-/// The same where an HTTP directory may have to be waited for.
-const READING: Duration = Duration::from_secs(45);
 
 /// How long a connection may stay: who asks again connects again.
 const STAY: Duration = Duration::from_secs(60);
@@ -74,7 +72,7 @@ pub(super) async fn unix(listener: UnixListener, app: Router, may: fn(u32) -> bo
 /// Who lets a request drip keeps a place from others, the supervisor that asks whether we live among them.
 pub(super) async fn in_time(request: Request, next: Next) -> Response {
     let rest = match request.uri().path() {
-        api::RELOAD => READING,
+        api::RELOAD => reload::PATIENCE,
         _ => REST,
     };
     match tokio::time::timeout(rest, next.run(request)).await {

@@ -15,7 +15,7 @@ use crate::config::Config;
 const WAITING: usize = 4;
 
 /// How long reading it anew may take: an HTTP directory is waited for, and one after the other is served.
-const PATIENCE: Duration = Duration::from_secs(45);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 
 /// What reading the configuration anew came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

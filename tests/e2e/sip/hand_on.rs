@@ -7,8 +7,8 @@ use mxtrunk_testbed::namespace;
 use mxtrunk_testbed::person::Call;
 use mxtrunk_testbed::process::until;
 
+use super::identity::withholds;
 use super::{PATIENCE, Playing, Script, Site, script};
-use crate::e2e::site::command;
 
 /// Alice, called by the PBX, talks.
 async fn talks(site: &Site, script: Script) -> anyhow::Result<(Playing, Call)> {
@@ -115,11 +115,7 @@ pub(super) async fn a_person_who_hands_a_call_on_to_a_busy_number_ends_it(
 pub(super) async fn help_sees_who_hands_a_call_on_to_it_whatever_the_line_withholds(
     site: &Site,
 ) -> anyhow::Result<()> {
-    let withhold = async |switch| {
-        let words = ["line", "@alice:localtest", "withhold", switch];
-        command(&site.gateway, &words).await
-    };
-    withhold("on").await?;
+    withholds(site, "@alice:localtest", "on").await?;
     let help = site.phone(script!("help-is-called-for-a-person-who-withholds"));
     let help = help.await?;
     let (pbx, call) = talks(site, script!("pbx-calls-and-stays")).await?;
@@ -127,7 +123,7 @@ pub(super) async fn help_sees_who_hands_a_call_on_to_it_whatever_the_line_withho
     call.hears("m.call.hangup").await?;
     help.ends_well().await?;
     pbx.ends_well().await?;
-    withhold("off").await.map(drop)
+    withholds(site, "@alice:localtest", "off").await
 }
 
 /// Alice joins the telephone that has called her with one that she calls, and leaves.

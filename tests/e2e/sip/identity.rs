@@ -47,14 +47,16 @@ pub(super) async fn the_trunk_is_told_who_calls(site: &Site) -> anyhow::Result<(
     phone.ends_well().await
 }
 
+/// This person's line withholds its number, or does no more.
+pub(super) async fn withholds(site: &Site, user: &str, switch: &str) -> anyhow::Result<()> {
+    let words = ["line", user, "withhold", switch];
+    command(&site.gateway, &words).await.map(drop)
+}
+
 pub(super) async fn the_trunk_is_not_told_who_calls_and_withholds_their_number(
     site: &Site,
 ) -> anyhow::Result<()> {
-    let withhold = async |switch| {
-        let words = ["line", "@bob:localtest", "withhold", switch];
-        command(&site.gateway, &words).await
-    };
-    withhold("on").await?;
+    withholds(site, "@bob:localtest", "on").await?;
     let script = script!("phone-does-not-hear-who-calls");
     let phone = site.phone(script).await?;
     let call = site.people.dial("bob", "1001").await?;
@@ -62,7 +64,7 @@ pub(super) async fn the_trunk_is_not_told_who_calls_and_withholds_their_number(
     let said = phone.messages()?;
     call.hang_up();
     phone.ends_well().await?;
-    withhold("off").await?;
+    withholds(site, "@bob:localtest", "off").await?;
     for secret in ["2002", "bob"] {
         ensure!(!said.contains(secret), "{secret} is told: {said}");
     }
