@@ -226,6 +226,8 @@ pub enum MediaEvent {
     Connected,
     /// Sound comes from a far end that has not picked up, after [`MediaAction::ApplyEarlyAnswer`]. Told once.
     EarlySound,
+    /// The last word of a far end that has left without picking up was heard, after [`MediaAction::HearOut`].
+    HeardOut,
     /// What the other side wants has changed (hold, resume): the leg's far end should get a new offer of ours.
     OfferDue,
     /// A new offer cannot be met; the leg's media goes on as it was.
@@ -289,6 +291,12 @@ pub enum MediaAction {
     },
     /// The far end rings after its early media: where it sends nothing more, the other side is to hear ringback of ours.
     Ringback {
+        /// The leg.
+        leg: LegId,
+    },
+    /// The far end has left, and nobody had picked up: what it said last, which the other side hears with a delay, is
+    /// heard to its end. [`MediaEvent::HeardOut`] follows, unless the other side never connects.
+    HearOut {
         /// The leg.
         leg: LegId,
     },

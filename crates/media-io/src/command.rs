@@ -38,6 +38,9 @@ pub enum Command {
     },
     /// A phone that was heard early rings: where it sends nothing more, ringback of ours is heard.
     Ringback,
+    /// The phone has left, and nobody had picked it up: what it said last is heard to its end. The event `HeardOut`
+    /// follows, unless the leg that it is bridged with never connects.
+    HearOut,
     /// The answer to the remote offer that the leg was opened with, chosen now that the leg is bridged: `LocalDescription`
     /// carries it. The one that came with the opening showed only that there can be one.
     Describe,

@@ -219,6 +219,7 @@ impl Worker {
             Command::ApplyAnswer { sdp } => self.legs.apply_answer(now, leg, &sdp),
             Command::ApplyEarlyAnswer { sdp } => self.legs.apply_early_answer(now, leg, &sdp),
             Command::Ringback => self.legs.ring_back(leg),
+            Command::HearOut => self.legs.hear_out(now, leg),
             Command::Describe => self.legs.describe(leg),
             Command::ApplyOffer { sdp } => self.legs.apply_offer(now, leg, &sdp),
             Command::Reoffer => self.legs.reoffer(now, leg),

@@ -102,6 +102,9 @@ pub enum Happened {
     /// Sound comes from a phone that nobody has picked up, after
     /// [`Legs::apply_early_answer`](crate::Legs::apply_early_answer). Told once.
     EarlySound,
+    /// The last word of a phone that has left without picking up was heard, after
+    /// [`Legs::hear_out`](crate::Legs::hear_out). Told once.
+    HeardOut,
     /// The other side pressed a key, and this phone knows no telephone-event: it is to be told by signalling.
     Keyed {
         /// Which, and how long.

@@ -99,6 +99,8 @@ pub(crate) struct PhoneLeg {
     turned: bool,
     /// Of its early media something was skipped.
     skipped: bool,
+    /// It has left, its last word was heard, and nobody has been told.
+    heard_out: bool,
     ringback: Player,
 }
 
@@ -154,6 +156,7 @@ impl PhoneLeg {
             early: None,
             turned: false,
             skipped: false,
+            heard_out: false,
             ringback: Player::new(settings.ringback),
         }
     }

@@ -292,6 +292,7 @@ pub(crate) fn to_media(
             one(leg, Command::ApplyEarlyAnswer { sdp: sdp.0 })
         }
         MediaAction::Ringback { leg } => one(leg, Command::Ringback),
+        MediaAction::HearOut { leg } => one(leg, Command::HearOut),
         MediaAction::Describe { leg } => one(leg, Command::Describe),
         MediaAction::Reoffer { leg, sdp } => one(leg, Command::ApplyOffer { sdp: sdp.0 }),
         MediaAction::Offer { leg } => one(leg, Command::Reoffer),
@@ -313,6 +314,7 @@ pub(crate) fn from_media(happened: &media::Happened) -> Option<MediaEvent> {
         },
         Happened::Connected => MediaEvent::Connected,
         Happened::EarlySound => MediaEvent::EarlySound,
+        Happened::HeardOut => MediaEvent::HeardOut,
         Happened::OfferDue => MediaEvent::OfferDue,
         Happened::OfferRefused { why } => {
             tracing::debug!(%why, "an offer in the middle of the call cannot be met");

@@ -106,16 +106,12 @@ impl fmt::Display for Disturbance {
 /// How often something is measured at most.
 const MEASURED: usize = 3;
 
-/// What `measure` yields; once more where that is not good, and twice where the machine had not let it alone. What stays
-/// bad is bad, whatever the machine did.
-///
-/// Once on a calm machine, too: of eleven announcements of 2026-11-29 four were not whole (a hole of 140 ms in one, some 2 s
-/// after its first word), and why is not known yet. This goes when that does.
+/// What `measure` yields; once more where that is not good and the machine had not let it alone, twice at most. What
+/// stays bad is bad, whatever the machine did.
 pub async fn undisturbed<T>(
     mut measure: impl AsyncFnMut() -> T,
     is_good: impl Fn(&T) -> bool,
 ) -> T {
-    let mut was_calm = false;
     for _ in 1..MEASURED {
         let watch = Watch::begin();
         let measured = measure().await;
@@ -124,7 +120,7 @@ pub async fn undisturbed<T>(
             return measured;
         }
         println!("bad sound, while {disturbance}");
-        if disturbance.is_calm() && std::mem::replace(&mut was_calm, true) {
+        if disturbance.is_calm() {
             return measured;
         }
         print!("measured again … ");

@@ -4,8 +4,8 @@
 
 use std::time::Instant;
 
-use super::{Answer, Call, Deadline, EarlyMedia, End, State, Told};
-use crate::{LegKind, MediaAction, Reason, Sdp};
+use super::{Answer, Call, Deadline, EarlyMedia, End, Sound, State, Told};
+use crate::{LegKind, MediaAction, Reason, Sdp, Side};
 
 impl Told {
     pub(super) fn deadline(self) -> Option<(Instant, Deadline)> {
@@ -78,6 +78,35 @@ impl Call {
                     until: now + self.timings.connect,
                 };
             }
+        }
+    }
+
+    /// A callee that is heard leaves without picking up, as a PBX does when it has announced why: what it said last is
+    /// still on its way to the caller, who hears it with a delay. The call ends after that, as the callee has ended it.
+    pub(super) fn hears_out(&mut self, now: Instant, end: End, reason: Reason) -> bool {
+        let is_heard = matches!(
+            self.state,
+            State::Early {
+                caller: Told::Answered(Sound::Awaited { .. } | Sound::Up),
+                ..
+            }
+        );
+        if !is_heard || end != End::Callee {
+            return false;
+        }
+        self.state = State::LastWords {
+            reason,
+            until: now + self.timings.last_words,
+        };
+        let leg = self.callee.leg.id;
+        self.media(MediaAction::HearOut { leg });
+        true
+    }
+
+    pub(super) fn on_heard_out(&mut self, now: Instant, end: End) {
+        if let (State::LastWords { reason, .. }, End::Callee) = (&self.state, end) {
+            let reason = *reason;
+            self.end(now, Side::Callee, reason, None);
         }
     }
 

@@ -12,6 +12,11 @@ impl Call {
             // The far end's own hang-up has crossed ours.
             return;
         }
+        let (by, reason, detail) = match &self.state {
+            // Whatever cuts its last words short, the callee had ended the call before.
+            State::LastWords { reason, .. } => (Side::Callee, *reason, None),
+            _ => (by, reason, detail),
+        };
         self.story.ended = Some(Ended {
             at: now,
             by,

@@ -51,6 +51,8 @@ enum State {
     Offered { until: Instant },
     /// The callee is heard, and has not picked up.
     Early { caller: Told, until: Instant },
+    /// The callee has left without picking up, and its last words are still on their way to the caller.
+    LastWords { reason: Reason, until: Instant },
     /// The callee picked up; the caller is told once our answer is there and the callee's sound is up.
     Connecting { answer: Answer, until: Instant },
     /// Both sides have answered.
@@ -300,6 +302,7 @@ impl Call {
             Deadline::Media => self.end(now, Side::Gateway, Reason::MediaFailed, None),
             Deadline::Lost => self.end(now, Side::Gateway, Reason::MediaLost, None),
             Deadline::Transfer => self.on_transfer_timeout(now),
+            Deadline::LastWords => self.on_heard_out(now, End::Callee),
             Deadline::Close => self.finish(),
         }
     }
@@ -338,6 +341,7 @@ impl Call {
                     .chain(transfer)
                     .min_by_key(|(at, _)| *at)
             }
+            State::LastWords { until, .. } => Some((until, Deadline::LastWords)),
             State::Ending { until } => Some((until, Deadline::Close)),
             State::Ended => None,
         }
@@ -376,6 +380,9 @@ impl Call {
                     return;
                 }
                 let reason = self.as_of(end, reason);
+                if self.hears_out(now, end, reason) {
+                    return;
+                }
                 self.end(now, end.into(), reason, None);
             }
         }
@@ -389,6 +396,7 @@ impl Call {
             MediaEvent::LocalDescription { sdp } => self.on_description(now, end, sdp),
             MediaEvent::Connected => self.on_connected(now, end),
             MediaEvent::EarlySound => self.on_early_sound(now, end),
+            MediaEvent::HeardOut => self.on_heard_out(now, end),
             MediaEvent::OfferDue => self.on_offer_due(end),
             MediaEvent::ReofferRefused => self.on_reoffer_refused(end),
             MediaEvent::Failed { why, fault } => {

@@ -173,6 +173,7 @@ impl Call {
             }
             MediaEvent::LocalDescription { .. }
             | MediaEvent::EarlySound
+            | MediaEvent::HeardOut
             | MediaEvent::ReofferRefused => {}
         }
     }

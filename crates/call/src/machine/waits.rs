@@ -18,6 +18,9 @@ pub struct Timings {
     /// call is given up. A browser that closes says so on the media path first, and its hang-up
     /// follows through the homeserver: that hang-up, not the loss, is how such a call ended.
     pub lost: Duration,
+    /// For the last words of a callee that has left without picking up to be heard: a few seconds of them may wait for a
+    /// browser that is still connecting.
+    pub last_words: Duration,
     /// For the media plane to give back what the call held, once it is over.
     pub close: Duration,
 }
@@ -30,6 +33,7 @@ impl Default for Timings {
             connect: Duration::from_secs(1),
             media: Duration::from_secs(15),
             lost: Duration::from_secs(30),
+            last_words: Duration::from_secs(8),
             close: Duration::from_secs(2),
         }
     }
@@ -50,6 +54,8 @@ pub enum Deadline {
     Lost,
     /// The party that a call is to be transferred to does not come.
     Transfer,
+    /// The last words of a callee that has left are not heard by now.
+    LastWords,
     /// The media plane did not close.
     Close,
 }

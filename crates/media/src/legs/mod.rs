@@ -378,6 +378,12 @@ impl Legs {
             let what = Happened::EarlySound;
             self.events.push_back(Event { leg: id, what });
         }
+        if let Side::Phone(phone) = &mut leg.side
+            && phone.has_been_heard_out()
+        {
+            let what = Happened::HeardOut;
+            self.events.push_back(Event { leg: id, what });
+        }
         if let Side::Phone(phone) = &mut leg.side {
             while let Some(key) = phone.take_key() {
                 let what = Happened::Keyed { key };

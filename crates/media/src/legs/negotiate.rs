@@ -248,6 +248,18 @@ impl Legs {
         });
     }
 
+    /// The far end of a phone leg that nobody has picked up has left: what it said last, which the other leg hears with a
+    /// delay, is heard to its end. [`Happened::HeardOut`] follows then, and at once where nothing is left to hear; never
+    /// if the other leg never connects.
+    pub fn hear_out(&mut self, now: Instant, id: LegId) {
+        self.work(id, |leg, _| {
+            if let Side::Phone(phone) = &mut leg.side {
+                phone.hear_out(now);
+            }
+            Ok(())
+        });
+    }
+
     /// Another telephone of the same call may be listened to now, with another codec.
     pub(super) fn follow_turn(&mut self, id: LegId) {
         if let Some(Leg {

@@ -30,6 +30,9 @@ const RANG: Duration = Duration::from_millis(200);
 /// Packets come, without sound, or a pause was announced: the longest pause of a network's own ringback is 4 s.
 const QUIET: Duration = Duration::from_secs(6);
 
+/// What has gone out to a browser is heard so much later at most: its way there, and the browser's own jitter buffer.
+const ON_ITS_WAY: Duration = Duration::from_millis(300);
+
 /// What is known of telephones that may be heard early.
 #[derive(Debug, Default)]
 pub(super) struct Early {
@@ -43,7 +46,18 @@ pub(super) struct Early {
     rings: bool,
     /// There was sound, and nobody has been told.
     news: bool,
+    parting: Parting,
     held: Held,
+}
+
+/// How the telephones have left, where nobody picked up.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Parting {
+    #[default]
+    Here,
+    /// They left then, and may not have been heard to their last word.
+    Left(Instant),
+    HeardOut,
 }
 
 #[derive(Debug)]
@@ -128,15 +142,29 @@ impl Early {
 
     /// When it has been quiet for long enough, for whoever hears it with its delay.
     fn quiet_at(&self, pauses: bool) -> Option<Instant> {
-        let delay = self.held.delay();
-        let quiet = self.sound? + delay + QUIET;
+        if self.parting != Parting::Here {
+            return None;
+        }
+        let heard_at = |at| self.held.heard_at(at).unwrap_or(at);
+        let quiet = heard_at(self.sound?) + QUIET;
         let patience = match self.rings {
             true => RANG,
             false => GONE,
         };
         let last = self.packet.filter(|_| !pauses);
-        let gone = last.map(|at| at + delay + patience);
+        let gone = last.map(|at| heard_at(at) + patience);
         Some(gone.map_or(quiet, |gone| gone.min(quiet)))
+    }
+
+    /// When the last word of telephones that have left has been heard; `None` as long as nobody can hear it.
+    fn heard_out_at(&self) -> Option<Instant> {
+        let Parting::Left(left) = self.parting else {
+            return None;
+        };
+        match self.sound {
+            Some(sound) => Some(self.held.heard_at(sound)? + ON_ITS_WAY),
+            None => Some(left),
+        }
     }
 }
 
@@ -203,6 +231,21 @@ impl PhoneLeg {
         }
     }
 
+    /// The far end has left without picking up, and has nothing to hear any more.
+    pub(crate) fn hear_out(&mut self, now: Instant) {
+        self.frames.stop();
+        self.next_report = None;
+        match &mut self.early {
+            Some(early) => early.parting = Parting::Left(now),
+            None => self.heard_out = true,
+        }
+    }
+
+    /// Whether the last word of a far end that has left has been heard since this was asked last.
+    pub(crate) fn has_been_heard_out(&mut self) -> bool {
+        std::mem::take(&mut self.heard_out)
+    }
+
     /// Whether the other leg is not to be heard there.
     pub(crate) fn is_early(&self) -> bool {
         self.early.is_some()
@@ -257,8 +300,9 @@ impl PhoneLeg {
 
     /// When something of the early media is due: of what was kept, or of our own ringback.
     pub(super) fn early_due(&self) -> Option<Instant> {
-        let held = self.early.as_ref()?.held.due();
-        held.into_iter().chain(self.ringback_due()).min()
+        let early = self.early.as_ref()?;
+        let own = early.held.due().into_iter().chain(early.heard_out_at());
+        own.chain(self.ringback_due()).min()
     }
 
     fn ringback_due(&self) -> Option<Instant> {
@@ -278,6 +322,12 @@ impl PhoneLeg {
             && let Some((stamp, kind, payload)) = early.held.pop(&mut room)
         {
             self.receive_held(now, stamp, kind, payload);
+        }
+        if let Some(early) = &mut self.early
+            && early.heard_out_at().is_some_and(|at| at <= now)
+        {
+            early.parting = Parting::HeardOut;
+            self.heard_out = true;
         }
     }
 

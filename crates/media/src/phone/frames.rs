@@ -87,6 +87,12 @@ impl Frames {
         self.next_frame.get_or_insert(now);
     }
 
+    /// From now on none is due.
+    pub(super) fn stop(&mut self) {
+        self.next_frame = None;
+        self.len = 0;
+    }
+
     pub(super) fn set_ptime(&mut self, ptime: Ptime) {
         if self.ptime != ptime {
             self.ptime = ptime;

@@ -101,9 +101,9 @@ impl Held {
         self.delay.get_or_insert(kept.unwrap_or_default());
     }
 
-    /// How much later than it came everything is heard.
-    pub(super) fn delay(&self) -> Duration {
-        self.delay.unwrap_or_default()
+    /// When what came `at` a time is heard; `None` while nobody can hear anything.
+    pub(super) fn heard_at(&self, at: Instant) -> Option<Instant> {
+        Some(at + self.delay?)
     }
 
     /// When the next packet is to be heard.
@@ -153,7 +153,7 @@ mod tests {
         let up = start + Duration::from_millis(600);
         held.begin(up);
         held.begin(up + Duration::from_secs(1));
-        assert_eq!(held.delay(), Duration::from_millis(600));
+        assert_eq!(held.heard_at(start), Some(up));
         let mut room = [0; LONGEST_OPUS];
         for n in 0..30u16 {
             assert_eq!(

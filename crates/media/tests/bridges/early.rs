@@ -87,6 +87,64 @@ fn no_word_of_an_announcement_is_missed_by_a_browser_that_connects_later() {
     }
 }
 
+fn is_heard_out(world: &World, phone: LegId) -> bool {
+    world.happened(phone, &Happened::HeardOut)
+}
+
+#[test]
+fn the_last_word_of_a_phone_side_that_has_left_is_heard_too() {
+    for connects_late in [false, true] {
+        let (mut world, browser, phone) = described(CodecPolicy::Opus);
+        world.set_talking(phone, true);
+        world.run_until(100, |world| world.happened(phone, &Happened::EarlySound));
+        world.run(1200);
+        world.legs.bridge(world.now(), browser, phone);
+        let leaves = |world: &mut World| {
+            world.set_talking(phone, false);
+            world.legs.hear_out(world.now(), phone);
+            world.ms / 20
+        };
+        let frames = if connects_late {
+            let frames = leaves(&mut world);
+            world.run(400);
+            world.connect(browser);
+            frames
+        } else {
+            world.connect(browser);
+            world.run(500);
+            leaves(&mut world)
+        };
+        let sent = world.phone(phone).received.len();
+        world.run_until(4000, |world| is_heard_out(world, phone));
+        let came = world.browser(browser).received.len() as u64;
+        assert!(
+            (frames - 1..=frames + 3).contains(&came),
+            "late {connects_late}: {came} of {frames}"
+        );
+        assert_eq!(world.phone(phone).received.len(), sent, "nobody is there");
+        let heard = heard_in(&mut world, browser, 8000);
+        assert!(!is_heard(RINGBACK, &heard), "nothing rings any more");
+        let told = world.events.iter();
+        let told = told.filter(|event| event.what == Happened::HeardOut);
+        assert_eq!(told.count(), 1);
+    }
+}
+
+#[test]
+fn a_phone_side_that_leaves_after_a_pause_keeps_nobody_waiting() {
+    let (mut world, _, phone) = announcing(CodecPolicy::Opus);
+    world.run(500);
+    world.phone(phone).hushed = true;
+    world.run(2000);
+    world.legs.hear_out(world.now(), phone);
+    world.run(20);
+    assert!(is_heard_out(&world, phone));
+    let (mut world, _, phone) = described(CodecPolicy::Opus);
+    world.legs.hear_out(world.now(), phone);
+    world.run(20);
+    assert!(is_heard_out(&world, phone), "nothing was ever said");
+}
+
 #[test]
 fn what_is_left_of_an_announcement_is_skipped_when_somebody_picks_up() {
     let (mut world, browser, phone) = described(CodecPolicy::Opus);

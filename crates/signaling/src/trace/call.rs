@@ -112,6 +112,7 @@ impl CallTracer {
             }
             Happened::Connected => ("connected".to_owned(), None),
             Happened::EarlySound => ("sound before the answer".to_owned(), None),
+            Happened::HeardOut => ("heard to its last word".to_owned(), None),
             // Not which one: it may be of a PIN.
             Happened::Keyed { .. } => ("a key to be told by INFO".to_owned(), None),
             Happened::OfferDue => ("to be told of hold or resume".to_owned(), None),

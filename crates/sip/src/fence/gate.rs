@@ -16,6 +16,7 @@ use crate::address;
 use crate::legs::{DialogKey, Input};
 use crate::message;
 use crate::snapshot::{header_tag, remote_tag_of, request_tags};
+use crate::streams::Turn;
 use crate::target::Hop;
 use crate::trunk::Trunk;
 
@@ -24,6 +25,14 @@ pub(crate) struct Gate {
     admission: Arc<Admission>,
     /// Set once the endpoint is built, which the gate is a part of.
     endpoint: Arc<OnceLock<Weak<EndpointInner>>>,
+}
+
+/// The way back to where a message came from.
+struct Back<'a> {
+    connection: &'a SipConnection,
+    to: &'a SipAddr,
+    /// Of a stream: its own until what is answered is written.
+    turn: Option<Turn>,
 }
 
 impl Gate {
@@ -37,22 +46,28 @@ impl Gate {
         }
     }
 
+    fn note_heard(&self, connection: &SipConnection, from: &SipAddr) -> Option<Turn> {
+        let peer = Hop::from(connection, from).filter(|_| connection.is_reliable())?;
+        self.admission.streams.note_heard(peer)
+    }
+
     /// Whether the stack may see a request.
-    fn lets_in(&self, request: &Request, connection: &SipConnection, from: &SipAddr) -> bool {
-        let Some(hop) = Hop::from(connection, from) else {
+    fn lets_in(&self, request: &Request, back: &mut Back<'_>) -> bool {
+        let Some(hop) = Hop::from(back.connection, back.to) else {
             return false;
         };
+        let is_stream = back.connection.is_reliable();
         let source = hop.address;
         let Some(trunk) = self.admission.trunk_of(hop) else {
             self.admission.turn_away(source.ip(), b"");
             return false;
         };
         // Over UDP the socket has asked this already.
-        if connection.is_reliable() && !self.admission.may_send(source.ip()) {
+        if is_stream && !self.admission.may_send(source.ip()) {
             count(&self.admission.counters.over_message_rate);
             return false;
         }
-        if connection.is_reliable() && self.settles(request, connection, from) {
+        if is_stream && self.settles(request, back) {
             return false;
         }
         if request.method != Method::Invite && !trunk.is_retired() {
@@ -88,12 +103,12 @@ impl Gate {
         if !self.admission.over_limit(&trunk, priority) {
             return true;
         }
-        self.refuse(&trunk, request, connection, from);
+        self.refuse(&trunk, request, back);
         false
     }
 
     /// 503 without a transaction: nothing is kept for a call that is not taken.
-    fn refuse(&self, trunk: &Trunk, request: &Request, connection: &SipConnection, to: &SipAddr) {
+    fn refuse(&self, trunk: &Trunk, request: &Request, back: &mut Back<'_>) {
         self.admission.note_refused(trunk);
         if !trunk.load.may_refuse() {
             count(&self.admission.counters.over_call_limit_dropped);
@@ -101,20 +116,15 @@ impl Gate {
         }
         count(&self.admission.counters.over_call_limit);
         debug!(trunk = %trunk.config.name, "new call over the limit refused");
-        self.answer(
-            request,
-            StatusCode::ServiceUnavailable,
-            Some(message::retry_later()),
-            connection,
-            to,
-        );
+        let header = Some(message::retry_later());
+        self.answer(request, StatusCode::ServiceUnavailable, header, back);
     }
 
     /// Answers over a stream what the stack would answer from within its
     /// message loop, where a peer that does not read would stop all others:
     /// a CANCEL without a transaction, and repetitions, which a stream has no
     /// reason for.
-    fn settles(&self, request: &Request, connection: &SipConnection, from: &SipAddr) -> bool {
+    fn settles(&self, request: &Request, back: &mut Back<'_>) -> bool {
         let endpoint = self.endpoint.get().and_then(Weak::upgrade);
         let key = TransactionKey::from_request(request, TransactionRole::Server);
         let (Some(endpoint), Ok(key)) = (endpoint, key) else {
@@ -128,7 +138,7 @@ impl Gate {
                     true => StatusCode::OK,
                     false => StatusCode::CallTransactionDoesNotExist,
                 };
-                self.answer(request, status, None, connection, from);
+                self.answer(request, status, None, back);
                 true
             }
             _ => over,
@@ -141,8 +151,7 @@ impl Gate {
         request: &Request,
         status: StatusCode,
         header: Option<Header>,
-        connection: &SipConnection,
-        to: &SipAddr,
+        back: &mut Back<'_>,
     ) {
         let Some(endpoint) = self.endpoint.get().and_then(Weak::upgrade) else {
             return;
@@ -156,10 +165,13 @@ impl Gate {
             }
         }
         response.headers.extend(header.into_iter().collect());
-        let (connection, to) = (connection.clone(), to.clone());
-        // Not awaited: a peer that does not read must not stop the others. A
-        // stream that takes nothing is closed by its time-out.
+        let (connection, to) = (back.connection.clone(), back.to.clone());
+        let turn = back.turn.take();
+        // Not awaited: a peer that does not read must not stop the others. It is
+        // read no further while its turns are gone, and a stream that takes
+        // nothing is closed by its time-out.
         tokio::spawn(async move {
+            let _turn = turn;
             if let Err(error) = connection.send(response.into(), Some(&to)).await {
                 debug!(%error, "answer not sent");
             }
@@ -213,17 +225,18 @@ impl Gate {
 #[async_trait::async_trait]
 impl TransportEventInspector for Gate {
     async fn handle(&self, event: TransportEvent) -> Option<TransportEvent> {
-        if let TransportEvent::Incoming(_, connection, from) = &event
-            && connection.is_reliable()
-            && let Some(peer) = Hop::from(connection, from)
-        {
-            self.admission.streams.note_heard(peer);
-        }
         let lets_in = match &event {
             TransportEvent::Incoming(SipMessage::Request(request), connection, from) => {
-                self.lets_in(request, connection, from)
+                let turn = self.note_heard(connection, from);
+                let mut back = Back {
+                    connection,
+                    to: from,
+                    turn,
+                };
+                self.lets_in(request, &mut back)
             }
             TransportEvent::Incoming(SipMessage::Response(response), connection, from) => {
+                drop(self.note_heard(connection, from));
                 let hop = Hop::from(connection, from);
                 self.note_ringing(response, hop);
                 self.pass_on_late_answer(response, hop);

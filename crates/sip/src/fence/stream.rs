@@ -37,8 +37,8 @@ pub(crate) struct FencedStream {
     pub(crate) transport: Transport,
     /// Where the stack takes messages.
     pub(crate) stack: TransportSender,
-    /// One is taken for each of them, and comes back when the stack is at it:
-    /// its queue has no bound of its own.
+    /// One is taken for each of them, and comes back when the stack is at it, or
+    /// has written what the fence answers: neither queue has a bound of its own.
     pub(crate) turns: Arc<Semaphore>,
     /// When we ping it where nothing comes (RFC 5626 §4.4.1): who opened a
     /// connection does.

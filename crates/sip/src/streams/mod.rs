@@ -33,13 +33,14 @@ use crate::fence::{Admission, FencedStream, RawWriter};
 use crate::target::Hop;
 use crate::tls::{Failed, Judge, Tls};
 
-pub(crate) use open::OpenStreams;
 use open::{Found, Stream, Whose};
+pub(crate) use open::{OpenStreams, Turn};
 
 /// Connections that peers opened from one address, at a time; a trunk needs one.
 const MAX_STREAMS: usize = 256;
-/// Messages of one connection that wait for the stack. A peer that sends faster
-/// than they are dealt with is slowed down by TCP.
+/// Messages of one connection that wait for the stack, or whose answers wait to be
+/// written. A peer that sends faster than they are dealt with, or does not read, is
+/// slowed down by TCP.
 const WAITING: usize = 64;
 /// When a silent peer is asked by the kernel whether it is there.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);

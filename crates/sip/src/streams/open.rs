@@ -30,8 +30,18 @@ pub(super) struct Stream {
     pub(super) place: Option<OwnedSemaphorePermit>,
     pub(super) whose: Whose,
     /// Taken by its reader for each message that it hands the stack, and given
-    /// back when the stack comes to it.
+    /// back when that is dealt with.
     pub(super) turns: Arc<Semaphore>,
+}
+
+/// A message's place among those of its connection that wait; given back on drop.
+#[must_use]
+pub(crate) struct Turn(Arc<Semaphore>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.add_permits(1);
+    }
 }
 
 /// Whose connection it is.
@@ -75,12 +85,11 @@ impl OpenStreams {
         }
     }
 
-    /// The stack comes to a message of a connection.
-    pub(crate) fn note_heard(&self, peer: Hop) {
-        if let Some(mut stream) = self.0.get_mut(&peer) {
-            stream.heard = Instant::now();
-            stream.turns.add_permits(1);
-        }
+    /// The stack comes to a message of a connection, whose turn it has had when this is dropped.
+    pub(crate) fn note_heard(&self, peer: Hop) -> Option<Turn> {
+        let mut stream = self.0.get_mut(&peer)?;
+        stream.heard = Instant::now();
+        Some(Turn(stream.turns.clone()))
     }
 
     /// The trunk that the peer of a connection was believed to be, where that

@@ -15,6 +15,10 @@ fn apply_early() -> Action {
     })
 }
 
+fn hear_out() -> Action {
+    Action::Media(MediaAction::HearOut { leg: CALLEE })
+}
+
 fn apply_answer() -> Action {
     let [applied, ..] = apply_bridge_and_describe();
     applied
@@ -105,13 +109,67 @@ fn a_callee_that_picks_up_before_the_caller_is_told_has_it_told_once() {
 }
 
 #[test]
-fn a_refusal_after_an_announcement_hangs_up_a_caller_who_was_answered() {
+fn a_refusal_after_an_announcement_hangs_up_once_its_last_word_was_heard() {
     let mut scene = announcing();
+    assert_eq!(
+        scene.leg(CALLEE, LegEvent::Ended(Reason::Busy)),
+        [hear_out()]
+    );
+    assert_eq!(scene.media(CALLER, MediaEvent::HeardOut), []);
+    assert_eq!(
+        scene.media(CALLEE, MediaEvent::HeardOut),
+        ends(CALLER, LegAction::HangUp(Reason::Busy))
+    );
+    assert!(scene.call.story().is_early());
+    assert_eq!(scene.ended(), (Side::Callee, Reason::Busy));
+}
+
+#[test]
+fn whatever_cuts_the_last_words_short_the_callee_has_ended_the_call() {
+    let leaves = |scene: &mut Scene| scene.leg(CALLEE, LegEvent::Ended(Reason::Busy));
+    let mut scene = announcing();
+    leaves(&mut scene);
+    assert_eq!(
+        scene.leg(CALLER, LegEvent::Ended(Reason::HungUp)),
+        close_both()
+    );
+    assert_eq!(scene.ended(), (Side::Callee, Reason::Busy));
+    let mut scene = announcing();
+    leaves(&mut scene);
+    scene.finish(Reason::ShuttingDown);
+    assert_eq!(scene.ended(), (Side::Callee, Reason::Busy));
+    let mut scene = announcing();
+    leaves(&mut scene);
+    let (deadline, actions) = scene.wait();
+    assert_eq!(deadline, Deadline::LastWords);
+    assert_eq!(actions, ends(CALLER, LegAction::HangUp(Reason::Busy)));
+}
+
+#[test]
+fn a_browser_that_connects_only_after_the_refusal_hears_the_announcement_all_the_same() {
+    let mut scene = Scene::outgoing_with_early_media().offered();
+    scene.leg(CALLEE, early());
+    scene.media(CALLEE, MediaEvent::EarlySound);
+    scene.media(CALLER, described("our answer"));
+    assert_eq!(
+        scene.leg(CALLEE, LegEvent::Ended(Reason::NotFound)),
+        [hear_out()]
+    );
+    assert_eq!(scene.media(CALLER, MediaEvent::Connected), []);
+    assert_eq!(
+        scene.media(CALLEE, MediaEvent::HeardOut),
+        ends(CALLER, LegAction::HangUp(Reason::NotFound))
+    );
+}
+
+#[test]
+fn a_refusal_while_the_browser_is_lost_waits_for_nothing() {
+    let mut scene = announcing();
+    scene.media(CALLER, MediaEvent::Lost);
     assert_eq!(
         scene.leg(CALLEE, LegEvent::Ended(Reason::Busy)),
         ends(CALLER, LegAction::HangUp(Reason::Busy))
     );
-    assert!(scene.call.story().is_early());
 }
 
 #[test]

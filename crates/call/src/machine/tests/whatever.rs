@@ -59,6 +59,7 @@ fn input() -> impl Strategy<Value = Input> {
         4 => Just(described("described")),
         2 => Just(MediaEvent::Connected),
         2 => Just(MediaEvent::EarlySound),
+        1 => Just(MediaEvent::HeardOut),
         1 => Just(MediaEvent::ReofferRefused),
         1 => Just(MediaEvent::OfferDue),
         1 => Just(MediaEvent::Lost),
