@@ -169,7 +169,10 @@ guards! {
             "if trunk.is_retired() && !matches!" => "if false && !matches!",
             "trunks::";
         "5" "crates/sip/src/fence/gate.rs":
-            "if connection.is_reliable() && self.settles(request, connection, from) {" => "if false {",
+            "if is_stream && self.settles(request, back) {" => "if false {",
+            "a_peer_that_never_reads_does_not_stop_the_others";
+        "5" "crates/sip/src/fence/gate.rs":
+            "let _turn = turn;" => "drop(turn);",
             "a_peer_that_never_reads_does_not_stop_the_others";
         "8" "crates/sip/src/inbound.rs":
             "match core.admission.admits_caller(trunk, &tx.original, from) {" => "match Ok::<(), Header>(drop(from)) {",
