@@ -9,6 +9,7 @@ use mxtrunk_testbed::browser::CallState;
 use mxtrunk_testbed::demo::site::write_spoken;
 use mxtrunk_testbed::demo::{Check, Scenario};
 use mxtrunk_testbed::namespace;
+use mxtrunk_testbed::process::until;
 use mxtrunk_testbed::run::Run;
 
 use super::site::{PATIENCE, Site, everything, hum, sounds_right};
@@ -50,6 +51,27 @@ fn a_refusal_after_an_announcement_is_told_in_the_room_and_no_call_was_answered(
 }
 
 #[test]
+fn who_hangs_up_on_the_last_words_of_an_announcement_reads_them_all_the_same() {
+    namespace::test_beside_others(async |run| {
+        let site = site(&run, "").await?;
+        site.connect(extension::EARLY_MEDIA).await?;
+        // What was said last is still on its way to the browser then.
+        let log = run.path("gateway.log");
+        let announced = Duration::from_millis(ANNOUNCED as u64);
+        until("the PBX to refuse", PATIENCE + announced, async || {
+            let log = std::fs::read_to_string(&log).ok()?;
+            log.contains("event=\"refused\"").then_some(())
+        })
+        .await?;
+        site.alice.hangup().await?;
+        site.reads("608 is busy").await?;
+        let record = site.record().await?;
+        ensure!(record.reason.as_deref() == Some("busy"), "{record:?}");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_call_with_an_announcement_counts_from_the_answer_on() {
     namespace::test_beside_others(async |run| {
         let site = site(&run, "").await?;
@@ -60,7 +82,7 @@ fn a_call_with_an_announcement_counts_from_the_answer_on() {
             begun.answered_at.is_none(),
             "an announcement is no answer: {begun:?}"
         );
-        mxtrunk_testbed::process::until("the PBX to answer", PATIENCE, async || {
+        until("the PBX to answer", PATIENCE, async || {
             let record = store.records(1).await.ok()?.pop()?;
             record.answered_at.map(drop)
         })

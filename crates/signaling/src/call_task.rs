@@ -7,8 +7,7 @@ use mxtrunk_call::{
     Action, Call, Input, LegAction, LegEvent, LegId, MediaEvent, MediaFault, Reason, Side,
 };
 use mxtrunk_matrix::call_events::CallEventOut;
-use mxtrunk_matrix::catalogue::Language;
-use mxtrunk_matrix::voip_v1::{self, SendOutcome};
+use mxtrunk_matrix::voip_v1::SendOutcome;
 use mxtrunk_media_io as media;
 use mxtrunk_sip as sip;
 use mxtrunk_store::{LiveCall, RecordId, StoreError, UnixMillis};
@@ -19,10 +18,11 @@ use crate::dialogs::Dialogs;
 use crate::forward::Forwarding;
 use crate::inbox::{CallMail, Told};
 use crate::legs;
+use crate::matrix_side::MatrixLeg;
 use crate::ongoing::{self, Reporter};
 use crate::phone_side::{self, PhoneLeg};
 use crate::record::{Heard, OpenRecord};
-use crate::room_sender::{Letter, RoomSender};
+use crate::room_sender::Letter;
 use crate::silence::Towards;
 use crate::trace::{CallTracer, Flow};
 use crate::transfer::Transfers;
@@ -50,17 +50,6 @@ pub(crate) struct CallTask {
     /// What the live call's row has of the telephones.
     pub(crate) dialogs: Dialogs,
     pub(crate) inbox: CallMail,
-}
-
-/// The leg in Element.
-pub(crate) struct MatrixLeg {
-    pub(crate) id: LegId,
-    pub(crate) leg: voip_v1::Leg,
-    pub(crate) sender: RoomSender,
-    /// The number as the person should read it.
-    pub(crate) number: String,
-    /// What they are written to in.
-    pub(crate) language: Language,
 }
 
 impl CallTask {
@@ -329,7 +318,10 @@ impl CallTask {
             } else if let Some(action) = self.call.poll_action() {
                 match action {
                     Action::Finished if self.follow_forward(now).await => {}
-                    Action::Finished => return true,
+                    Action::Finished => {
+                        self.tell_who_cut_it_short();
+                        return true;
+                    }
                     Action::Media(action) => self.perform_media(now, action),
                     Action::Leg(leg, action) if self.withholds(leg, &action) => {}
                     Action::Leg(leg, action) if leg == self.matrix.id => {
@@ -340,42 +332,6 @@ impl CallTask {
             } else {
                 return false;
             }
-        }
-    }
-
-    async fn perform_matrix(&mut self, now: Instant, action: LegAction) {
-        let answers = matches!(action, LegAction::Answer { .. });
-        let sentence = match &action {
-            LegAction::HangUp(reason) if self.call.story().is_early() => {
-                let language = self.matrix.language;
-                language.sentence_after_early_media(*reason, &self.matrix.number)
-            }
-            LegAction::Refuse(reason)
-            | LegAction::HangUp(reason)
-            // Of the others the person would read that it was they who did not answer.
-            | LegAction::Cancel(reason @ Reason::RoomEncrypted) => {
-                self.matrix.language.sentence(*reason, &self.matrix.number)
-            }
-            _ => None,
-        };
-        self.matrix.leg.handle_action(now, action);
-        while let Some(event) = self.matrix.leg.poll_send() {
-            self.send_to_room(now, event);
-        }
-        if let Some(sentence) = sentence {
-            self.trace.sentence(&sentence);
-            self.matrix.sender.send(Letter::Sentence(sentence));
-        }
-        if answers {
-            self.keep_live().await;
-        }
-    }
-
-    fn send_to_room(&mut self, now: Instant, event: CallEventOut) {
-        let kind = event.kind();
-        self.trace.said(&event);
-        if !self.matrix.sender.send(Letter::Call(event)) {
-            self.matrix.leg.handle_sent(now, SendOutcome::Failed(kind));
         }
     }
 
@@ -456,7 +412,7 @@ impl CallTask {
         }
     }
 
-    async fn keep_live(&mut self) {
+    pub(crate) async fn keep_live(&mut self) {
         // Not where the caller only hears an announcement: nobody has picked up.
         self.live.answered = self.call.story().answered.is_some();
         self.live.sip_dialog = self.dialogs.write();

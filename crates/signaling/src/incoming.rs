@@ -12,7 +12,7 @@ use mxtrunk_store::{Direction, LiveCall, MatrixSide};
 use ruma::OwnedRoomId;
 use tracing::{Instrument as _, debug, info, warn};
 
-use crate::call_task::{CallTask, MatrixLeg, in_time};
+use crate::call_task::{CallTask, in_time};
 use crate::calls::{Pair, Registration};
 use crate::dialogs::Dialogs;
 use crate::directory::{Directory, Line};
@@ -20,6 +20,7 @@ use crate::forward::Forwarding;
 use crate::ids::{new_record_id, random_text};
 use crate::inbox::{CallInbox, CallMail};
 use crate::legs::{self, LastWord};
+use crate::matrix_side::MatrixLeg;
 use crate::ongoing;
 use crate::phone_side::PhoneLeg;
 use crate::record::{Heard, OpenRecord};
@@ -428,6 +429,7 @@ fn assemble(
             ),
             number: admitted.number.clone(),
             language: router.peers.app.language_of(&admitted.line.user),
+            was_told: false,
         },
         phone: PhoneLeg {
             id: phone,

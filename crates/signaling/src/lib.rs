@@ -50,6 +50,7 @@ mod legs;
 pub mod limits;
 pub mod line_settings;
 pub mod lines;
+mod matrix_side;
 pub mod numbers;
 pub mod ongoing;
 mod outgoing;

@@ -13,7 +13,7 @@ use ruma::UserId;
 use tracing::info;
 
 use crate::Settings;
-use crate::call_task::{CallTask, MatrixLeg};
+use crate::call_task::CallTask;
 use crate::dialogs::Dialogs;
 use crate::directory::{Directory, Line, NotDialled};
 use crate::forward::caller_of;
@@ -21,6 +21,7 @@ use crate::ids::random_text;
 use crate::inbox::CallInbox;
 use crate::legs::{LastWord, SipTarget};
 use crate::limits::{Charge, Pays, Refusal};
+use crate::matrix_side::MatrixLeg;
 use crate::numbers::Number;
 use crate::phone_side::PhoneLeg;
 use crate::record::{Heard, OpenRecord};
@@ -286,6 +287,7 @@ fn place(router: &Router, invited: Invited, chosen: Chosen, charge: Option<Charg
             sender: RoomSender::start(router.peers.app.clone(), address, Some(inbox), router),
             number: number.to_string(),
             language: router.peers.app.language_of(&line.user),
+            was_told: false,
         },
         phone: PhoneLeg {
             id: phone.id,

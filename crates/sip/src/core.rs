@@ -223,6 +223,10 @@ impl Core {
         let Ok(path) = self.path_in_dialog(trunk, dialog).await else {
             return;
         };
+        let streams = &self.admission.streams;
+        let Ok(_place) = streams.place_to_answer(Some(&path.connection)) else {
+            return debug!("ACK dropped: too much waits already for a peer that does not read");
+        };
         if let Some(tap) = &self.config.tap {
             tap::show(tap, &ack, false, Some(&path.destination));
         }

@@ -419,11 +419,20 @@ pub(crate) fn reply_with(
     if body.is_some() {
         headers.push(message::sdp_type());
     }
+    let Ok(place) = core
+        .admission
+        .streams
+        .place_to_answer(tx.connection.as_ref())
+    else {
+        debug!("reply dropped: too many wait already for a peer that does not read");
+        return;
+    };
     core.spawn(async move {
         if let Err(error) = tx.reply_with(status, headers, body).await {
             debug!(%error, "reply not sent");
             return;
         }
+        drop(place);
         if tx.original.method == Method::Invite {
             // Until its ACK came or was given up on (§17.2.1).
             while tx.receive().await.is_some() {}

@@ -1,6 +1,7 @@
 //! A callee that is heard before it picks up (announcements, a network's own ringback). A network without early media, as
 //! Matrix is, hears it only in an answered call: so the caller is answered as soon as sound really comes, and not
-//! before, since its own ringback ends with that. What counts as the answer is still the callee's.
+//! before, since its own ringback ends with that. What counts as the answer is still the callee's. One that
+//! leaves without picking up is heard to its last word.
 
 use std::time::Instant;
 

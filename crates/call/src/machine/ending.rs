@@ -14,7 +14,7 @@ impl Call {
         }
         let (by, reason, detail) = match &self.state {
             // Whatever cuts its last words short, the callee had ended the call before.
-            State::LastWords { reason, .. } => (Side::Callee, *reason, None),
+            State::LastWords { reason, .. } => (Side::Callee, *reason, detail),
             _ => (by, reason, detail),
         };
         self.story.ended = Some(Ended {

@@ -42,7 +42,9 @@ impl Call {
             (State::Talking { .. }, _) => true,
             (State::Connecting { .. }, End::Callee) => true,
             (State::Offered { .. } | State::Early { .. }, End::Callee) => true,
-            (State::Early { .. }, End::Caller) => self.caller.signalled == Signalled::Answered,
+            (State::Early { .. } | State::LastWords { .. }, End::Caller) => {
+                self.caller.signalled == Signalled::Answered
+            }
             _ => false,
         }
     }

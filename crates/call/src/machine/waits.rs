@@ -18,8 +18,8 @@ pub struct Timings {
     /// call is given up. A browser that closes says so on the media path first, and its hang-up
     /// follows through the homeserver: that hang-up, not the loss, is how such a call ended.
     pub lost: Duration,
-    /// For the last words of a callee that has left without picking up to be heard: a few seconds of them may wait for a
-    /// browser that is still connecting.
+    /// For the last words of a callee that has left without picking up to be heard: up to 3 s of them
+    /// (`media/src/phone/held.rs`) may wait for a browser that is still connecting.
     pub last_words: Duration,
     /// For the media plane to give back what the call held, once it is over.
     pub close: Duration,

@@ -372,23 +372,12 @@ impl Legs {
             self.events
                 .extend(happened.map(|what| Event { leg: id, what }));
         }
-        if let Side::Phone(phone) = &mut leg.side
-            && phone.has_sounded()
-        {
-            let what = Happened::EarlySound;
-            self.events.push_back(Event { leg: id, what });
-        }
-        if let Side::Phone(phone) = &mut leg.side
-            && phone.has_been_heard_out()
-        {
-            let what = Happened::HeardOut;
-            self.events.push_back(Event { leg: id, what });
-        }
         if let Side::Phone(phone) = &mut leg.side {
-            while let Some(key) = phone.take_key() {
-                let what = Happened::Keyed { key };
-                self.events.push_back(Event { leg: id, what });
-            }
+            let sounded = phone.has_sounded().then_some(Happened::EarlySound);
+            let heard_out = phone.has_been_heard_out().then_some(Happened::HeardOut);
+            let keyed = std::iter::from_fn(|| phone.take_key()).map(|key| Happened::Keyed { key });
+            let told = sounded.into_iter().chain(heard_out).chain(keyed);
+            self.events.extend(told.map(|what| Event { leg: id, what }));
         }
         let told = leg.watch.told.drain(..);
         self.events.extend(told.map(|what| Event { leg: id, what }));

@@ -30,6 +30,8 @@ const RANG: Duration = Duration::from_millis(200);
 /// Packets come, without sound, or a pause was announced: the longest pause of a network's own ringback is 4 s.
 const QUIET: Duration = Duration::from_secs(6);
 
+/// What comes later after a phone side has left is no word of it any more.
+const STRAGGLERS: Duration = Duration::from_millis(200);
 /// What has gone out to a browser is heard so much later at most: its way there, and the browser's own jitter buffer.
 const ON_ITS_WAY: Duration = Duration::from_millis(300);
 
@@ -162,7 +164,10 @@ impl Early {
             return None;
         };
         match self.sound {
-            Some(sound) => Some(self.held.heard_at(sound)? + ON_ITS_WAY),
+            Some(sound) => {
+                let last = sound.min(left + STRAGGLERS);
+                Some(self.held.heard_at(last)? + ON_ITS_WAY)
+            }
             None => Some(left),
         }
     }
@@ -261,7 +266,9 @@ impl PhoneLeg {
     /// A packet from none that is listened to. True if another telephone of the same call has begun to sound: that one
     /// is the phone from now on.
     pub(super) fn turns_to(&mut self, source: SocketAddr, datagram: &[u8]) -> bool {
-        let Some(early) = self.early.as_mut().filter(|_| self.srtp.is_none()) else {
+        let is_open = |early: &&mut Early| early.parting == Parting::Here;
+        let early = self.early.as_mut().filter(is_open);
+        let Some(early) = early.filter(|_| self.srtp.is_none()) else {
             return false;
         };
         let is_there = |fork: &Fork| !fork.sounded && fork.remote.audio.rtp == Some(source);

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use crate::codec::{Codec, LONGEST_OPUS};
 use crate::receiver::Stamp;
 
-/// A browser that takes longer to connect misses the beginning.
+/// A browser that takes longer to connect misses the beginning. After a refusal it is heard out within
+/// `mxtrunk_call::Timings::last_words`, which must be longer.
 const LONGEST: Duration = Duration::from_secs(3);
 /// Packets in that time, of 10 ms at the shortest.
 const PACKETS: usize = 300;

@@ -146,6 +146,19 @@ fn a_phone_side_that_leaves_after_a_pause_keeps_nobody_waiting() {
 }
 
 #[test]
+fn what_a_phone_side_still_sends_after_it_has_left_keeps_nobody_waiting_nor_takes_its_last_words() {
+    let (mut world, browser, phone) = announcing(CodecPolicy::Opus);
+    let other = another_rings(&mut world, phone, Law::A, 1000.0);
+    world.run(500);
+    world.legs.hear_out(world.now(), phone);
+    world.phones[other].1.talks = true;
+    let heard = heard_in(&mut world, browser, 700);
+    assert!(is_heard_out(&world, phone));
+    assert!(!is_heard(1000.0, &heard));
+    assert_level(sound::tone_level(PHONE_TONE, 48_000, &heard));
+}
+
+#[test]
 fn what_is_left_of_an_announcement_is_skipped_when_somebody_picks_up() {
     let (mut world, browser, phone) = described(CodecPolicy::Opus);
     world.set_talking(phone, true);

@@ -178,6 +178,25 @@ impl Gate {
         });
     }
 
+    /// Whether a stream brings an answer once more whose ACK went out: the stack would send that again from within its
+    /// message loop. Nothing is lost on a stream, and the leg that a 2xx belongs to acknowledges it by itself.
+    fn repeats(&self, response: &Response) -> bool {
+        let endpoint = self.endpoint.get().and_then(Weak::upgrade);
+        let key = TransactionKey::from_response(response, TransactionRole::Client);
+        let (Some(endpoint), Ok(key)) = (endpoint, key) else {
+            return false;
+        };
+        match endpoint.finished_transactions.get(&key) {
+            None => false,
+            // Another fork's has another tag, and wants its own ACK (§13.2.2.4).
+            Some(Some(SipMessage::Request(ack))) if response.status_code.code() < 300 => {
+                let acked = header_tag(ack.to_header().map(|to| to.value()));
+                acked.is_some() && acked == remote_tag_of(response)
+            }
+            Some(_) => response.status_code.code() >= 300,
+        }
+    }
+
     /// Each telephone that rings for an INVITE of ours has a dialog of its own, by which it may be picked up. The stack
     /// takes the second of two 180s for the first again.
     fn note_ringing(&self, response: &Response, from: Option<Hop>) -> Option<()> {
@@ -240,7 +259,7 @@ impl TransportEventInspector for Gate {
                 let hop = Hop::from(connection, from);
                 self.note_ringing(response, hop);
                 self.pass_on_late_answer(response, hop);
-                true
+                !connection.is_reliable() || !self.repeats(response)
             }
             TransportEvent::New(connection) | TransportEvent::Closed(connection) => {
                 trace!(%connection, "connection opened or closed");

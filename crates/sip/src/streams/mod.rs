@@ -42,6 +42,9 @@ const MAX_STREAMS: usize = 256;
 /// written. A peer that sends faster than they are dealt with, or does not read, is
 /// slowed down by TCP.
 const WAITING: usize = 64;
+/// Answers and ACKs that wait to be written to one connection. One whose peer reads has none for long; beyond them
+/// they are dropped, as datagrams would be.
+const ANSWERS: usize = 256;
 /// When a silent peer is asked by the kernel whether it is there.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 /// How often it is asked again.
@@ -319,6 +322,7 @@ impl Streams {
             place: opened.place,
             whose: opened.whose,
             turns: turns.clone(),
+            answers: Arc::new(Semaphore::new(ANSWERS)),
         };
         self.open.keep(peer, taken);
         let fenced = FencedStream {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use rsipstack::transport::SipConnection;
 use socket2::Socket;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -32,6 +32,8 @@ pub(super) struct Stream {
     /// Taken by its reader for each message that it hands the stack, and given
     /// back when that is dealt with.
     pub(super) turns: Arc<Semaphore>,
+    /// Held by answers and ACKs until they are written.
+    pub(super) answers: Arc<Semaphore>,
 }
 
 /// A message's place among those of its connection that wait; given back on drop.
@@ -90,6 +92,20 @@ impl OpenStreams {
         let mut stream = self.0.get_mut(&peer)?;
         stream.heard = Instant::now();
         Some(Turn(stream.turns.clone()))
+    }
+
+    /// What an answer, or an ACK, holds until it is written, if that is to a stream.
+    ///
+    /// # Errors
+    /// Where too many wait: the peer does not read.
+    pub(crate) fn place_to_answer(
+        &self,
+        connection: Option<&SipConnection>,
+    ) -> Result<Option<OwnedSemaphorePermit>, TryAcquireError> {
+        let peer = connection.filter(|connection| connection.is_reliable());
+        let stream = peer.and_then(Hop::of).and_then(|peer| self.0.get(&peer));
+        let answers = stream.map(|stream| stream.answers.clone());
+        answers.map(Semaphore::try_acquire_owned).transpose()
     }
 
     /// The trunk that the peer of a connection was believed to be, where that

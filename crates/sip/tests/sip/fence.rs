@@ -140,7 +140,10 @@ async fn a_stranger_is_not_let_in_by_tcp_either() {
 }
 
 /// A connection to the agent from an address it knows.
-async fn stream(own: std::net::SocketAddr, at: std::net::SocketAddr) -> tokio::net::TcpStream {
+pub(crate) async fn stream(
+    own: std::net::SocketAddr,
+    at: std::net::SocketAddr,
+) -> tokio::net::TcpStream {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind((own.ip(), 0).into()).unwrap();
     let stream = socket.connect(at).await.unwrap();
@@ -149,7 +152,7 @@ async fn stream(own: std::net::SocketAddr, at: std::net::SocketAddr) -> tokio::n
 }
 
 /// Reads the head of one message, which has no body.
-async fn head(stream: &mut tokio::net::TcpStream) -> String {
+pub(crate) async fn head(stream: &mut tokio::net::TcpStream) -> String {
     let mut text = Vec::new();
     while !text.ends_with(b"\r\n\r\n") {
         let read = tokio::time::timeout(Duration::from_secs(5), stream.read_buf(&mut text));
@@ -190,74 +193,6 @@ async fn no_mutilated_stream_silences_the_agent() {
         whole.write_all(options.as_bytes()).await.unwrap();
         assert!(head(&mut whole).await.starts_with("SIP/2.0 200"));
     }
-}
-
-/// Fills a connection with requests and reads none of the answers, until the
-/// agent can write no more, and so reads no more.
-async fn clog(stream: &mut tokio::net::TcpStream, request: &str) {
-    for number in 0..200_000 {
-        let request = request.replace("branch=z9hG4bK", &format!("branch=z9hG4bK{number}x"));
-        let written = stream.write_all(request.as_bytes());
-        // A buffer that is full for a moment is read on.
-        match tokio::time::timeout(Duration::from_secs(2), written).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => panic!("it was closed, and not clogged: {error}"),
-            Err(_) => return,
-        }
-    }
-    panic!("the agent reads for ever");
-}
-
-/// A connection that takes next to nothing unless it is read.
-async fn narrow(own: std::net::SocketAddr, at: std::net::SocketAddr) -> tokio::net::TcpStream {
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    // So little room that few answers fill it.
-    socket.set_recv_buffer_size(4_096).unwrap();
-    socket.bind((own.ip(), 0).into()).unwrap();
-    socket.connect(at).await.unwrap()
-}
-
-#[tokio::test]
-async fn a_peer_that_never_reads_does_not_stop_the_others() {
-    let (own, at) = (address(), address());
-    let mut config = config(at, trunk(own, mxtrunk_sip::Transport::Tcp));
-    config.messages_per_second = 1_000_000;
-    // The clogged stream outlasts this test (a write may take 16 s); only the fence helps.
-    config.timers.t1 = Duration::from_secs(1);
-    let _agent = Peer::start(config).await;
-    let phone = Phone::at(address(), at).await;
-    let [cancel, options] =
-        ["CANCEL", "OPTIONS"].map(|method| phone.request(method, "").replace("/UDP", "/TCP"));
-    let mut clogged = narrow(own, at).await;
-    // Each of them the stack would answer from within its loop.
-    clog(&mut clogged, &cancel).await;
-    let mut other = stream(own, at).await;
-    other.write_all(options.as_bytes()).await.unwrap();
-    assert!(head(&mut other).await.starts_with("SIP/2.0 200"));
-}
-
-#[tokio::test]
-async fn a_stream_that_takes_nothing_is_closed() {
-    let (own, at) = (address(), address());
-    let mut config = config(at, trunk(own, mxtrunk_sip::Transport::Tcp));
-    config.messages_per_second = 1_000_000;
-    let _agent = Peer::start(config).await;
-    let phone = Phone::at(address(), at).await;
-    let mut clogged = narrow(own, at).await;
-    for _ in 0..500 {
-        let options = phone.request("OPTIONS", "").replace("/UDP", "/TCP");
-        clogged.write_all(options.as_bytes()).await.unwrap();
-    }
-    // Whatever we write is a sign of life; between two tries the agent's
-    // patience, 640 ms, has to run out.
-    for _ in 0..8 {
-        tokio::time::sleep(Duration::from_millis(1_200)).await;
-        match clogged.try_write(b"\r\n") {
-            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return,
-            Ok(_) | Err(_) => {}
-        }
-    }
-    panic!("the stream is still open");
 }
 
 /// A generator that makes the same numbers every time.

@@ -9,6 +9,7 @@ mod bans;
 mod calls;
 mod challenges;
 mod corpora;
+mod deaf;
 mod early;
 mod early_keys;
 mod failover;

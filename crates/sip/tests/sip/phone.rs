@@ -229,6 +229,19 @@ impl Phone {
         headers: &str,
         body: &str,
     ) {
+        let text = self.answer(request, status, tag, headers, body);
+        self.say(&text).await;
+    }
+
+    /// The text of such an answer.
+    pub(crate) fn answer(
+        &self,
+        request: &Message,
+        status: &str,
+        tag: &str,
+        headers: &str,
+        body: &str,
+    ) -> String {
         let header = |name| request.header(name).unwrap();
         let mut to = header("To").to_owned();
         if !to.contains(";tag=") && !tag.is_empty() {
@@ -238,7 +251,7 @@ impl Phone {
             true => "",
             false => "Content-Type: application/sdp\r\n",
         };
-        let text = format!(
+        format!(
             "SIP/2.0 {status}\r\nVia: {}\r\nFrom: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {}\r\n\
              Contact: <sip:1001@{}>\r\n{content}{headers}Content-Length: {}\r\n\r\n{body}",
             header("Via"),
@@ -247,7 +260,6 @@ impl Phone {
             header("CSeq"),
             self.address(),
             body.len()
-        );
-        self.say(&text).await;
+        )
     }
 }

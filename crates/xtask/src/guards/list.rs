@@ -174,6 +174,12 @@ guards! {
         "5" "crates/sip/src/fence/gate.rs":
             "let _turn = turn;" => "drop(turn);",
             "a_peer_that_never_reads_does_not_stop_the_others";
+        "5" "crates/sip/src/fence/gate.rs":
+            "!connection.is_reliable() || !self.repeats(response)" => "true",
+            "a_peer_that_repeats_its_answer_and_reads_no_ack_does_not_stop_the_others";
+        "5" "crates/sip/src/streams/open.rs":
+            "answers.map(Semaphore::try_acquire_owned).transpose()" => "{ drop(answers); Ok(None) }",
+            "what_a_peer_does_not_read_is_not_kept_in_memory";
         "8" "crates/sip/src/inbound.rs":
             "match core.admission.admits_caller(trunk, &tx.original, from) {" => "match Ok::<(), Header>(drop(from)) {",
             "a_trunk_with_a_wrong_password_is_not_let_in";

@@ -163,6 +163,16 @@ fn a_browser_that_connects_only_after_the_refusal_hears_the_announcement_all_the
 }
 
 #[test]
+fn a_browser_that_restarts_its_connection_during_the_last_words_is_met() {
+    let mut scene = announcing();
+    scene.leg(CALLEE, LegEvent::Ended(Reason::Busy));
+    let sdp: Sdp = "restart".into();
+    let restarts = LegEvent::Reoffered { sdp: sdp.clone() };
+    let met = Action::Media(MediaAction::Reoffer { leg: CALLER, sdp });
+    assert_eq!(scene.leg(CALLER, restarts), [met]);
+}
+
+#[test]
 fn a_refusal_while_the_browser_is_lost_waits_for_nothing() {
     let mut scene = announcing();
     scene.media(CALLER, MediaEvent::Lost);
