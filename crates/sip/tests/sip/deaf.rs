@@ -14,12 +14,12 @@ use crate::phone::{Message, Phone};
 /// What an agent would let wait in memory if it did not look, in messages: more than a connection's own buffers hold.
 const MANY: usize = 30_000;
 
-/// A user agent with a trunk over TCP that may send as much as it likes. A connection that is clogged outlasts the test (a
-/// write may take 16 s): only the fence helps.
+/// A user agent with a trunk over TCP that may send as much as it likes. A connection that is clogged outlasts the test, on
+/// a slow machine too (a write may take 160 s): only the fence helps.
 fn patient(at: SocketAddr, own: SocketAddr) -> SipConfig {
     let mut config = config(at, trunk(own, Transport::Tcp));
     config.messages_per_second = 1_000_000;
-    config.timers.t1 = Duration::from_secs(1);
+    config.timers.t1 = Duration::from_secs(10);
     config
 }
 
