@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mxtrunk_store::{Store, StoreError};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::call_events::CallEventOut;
 use crate::counters::Counters;
+use crate::door::{Door, Terms};
 use crate::homes::Homes;
 use crate::homeserver::Homeserver;
 use crate::namespace::Namespace;
@@ -33,6 +34,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 const PING: Duration = Duration::from_secs(4);
+
+/// The homeserver needs a few connections, which it gives up itself after 2 minutes without a request; whoever else reaches
+/// the listener leaves room for it, and for the gateway's other descriptors.
+const TERMS: Terms = Terms {
+    most: 4_096,
+    first: Duration::from_secs(60),
+    next: Duration::from_secs(180),
+};
 
 /// How many invites are accepted at the same time.
 const MAX_JOINING: usize = 64;
@@ -170,7 +179,7 @@ impl AppService {
         );
         let stop = inner.stop.clone().cancelled_owned();
         inner.tasks.spawn(async move {
-            let served = axum::serve(listener, router)
+            let served = axum::serve(Door::new(listener, TERMS), router)
                 .with_graceful_shutdown(stop)
                 .await;
             if let Err(error) = served {
@@ -200,6 +209,12 @@ impl AppService {
     /// [`HomeserverError`]: it cannot be reached, or cannot reach us.
     pub async fn ping(&self) -> Result<Duration, HomeserverError> {
         self.inner.homeserver.ping().await
+    }
+
+    /// Whether one more person without a line may be told, in their room, that they may not call: so many are a second.
+    #[must_use]
+    pub fn may_tell_stranger(&self) -> bool {
+        self.inner.strangers.admits(Instant::now())
     }
 
     /// What went wrong so far without anybody being told.

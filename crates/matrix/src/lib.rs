@@ -14,6 +14,7 @@ mod commands;
 mod config;
 mod counters;
 mod departed;
+pub mod door;
 mod furnish;
 mod history;
 mod homes;

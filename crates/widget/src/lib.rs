@@ -2,13 +2,12 @@
 //! itself and framed by Element.
 //!
 //! Where to look:
-//! - [`service`]: the listener's answers; [`door`]: its connections, which are bounded in number and time;
+//! - [`service`]: the listener's answers; its connections are bounded in number and time ([`mxtrunk_matrix::door`]);
 //! - [`lines`]: what the page asks of the gateway, the same that commands in a chat ask;
 //! - [`session`] (pure): who may ask, after their homeserver has said who they are; [`rates`] (pure): and how often;
 //!   [`visitor`] (pure): from where; [`policy`] (pure): what a browser may do with the page;
 //! - `page/`: the page itself, as it is: HTML, CSS and two ES modules, built by nobody.
 
-mod door;
 mod lines;
 mod policy;
 mod rates;
@@ -20,12 +19,22 @@ pub mod visitor;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
+use mxtrunk_matrix::door::{Door, Peer, Terms};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use lines::{CannotSay, GatewayLines, Lines, NotMade};
+
+/// How long a browser's connection, or its reverse proxy's, may take to its next request.
+const PATIENCE: Duration = Duration::from_secs(20);
+const TERMS: Terms = Terms {
+    most: 512,
+    first: PATIENCE,
+    next: PATIENCE,
+};
 
 /// What the widget can be told.
 #[derive(Debug, Clone)]
@@ -74,9 +83,9 @@ impl Widget {
         let listener = TcpListener::bind(config.listen).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
         let router = service::router(&config, lines);
-        let router = router.into_make_service_with_connect_info::<door::Peer>();
+        let router = router.into_make_service_with_connect_info::<Peer>();
         let serving = tokio::spawn(async move {
-            let served = axum::serve(door::Door::new(listener), router)
+            let served = axum::serve(Door::new(listener, TERMS), router)
                 .with_graceful_shutdown(stop.cancelled_owned())
                 .await;
             if let Err(error) = served {

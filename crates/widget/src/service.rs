@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, post};
 use axum::{Extension, Json, Router};
 use mxtrunk_matrix::catalogue::Language;
+use mxtrunk_matrix::door::Peer;
 use mxtrunk_signaling::line_settings::setting::Setting;
 use ruma::OwnedUserId;
 use serde::Deserialize;
@@ -20,7 +21,6 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
-use crate::door::Peer;
 use crate::lines::{CannotSay, Lines};
 use crate::rates::Rates;
 use crate::session::{LIFE, Sessions};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, CONNECTION};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
@@ -87,7 +87,8 @@ async fn only_the_homeserver(
         Some(_) => return next.run(request).await,
     };
     service.inner.counters.wrong_tokens.add_one();
-    refusal.into_response()
+    // Who is not the homeserver keeps no place for a next request.
+    ([(CONNECTION, "close")], refusal).into_response()
 }
 
 /// The token in `Bearer <token>`; the scheme's case does not matter (RFC 9110 section 11.1).

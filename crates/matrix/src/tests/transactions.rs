@@ -44,8 +44,11 @@ async fn nobody_but_the_homeserver_gets_in() {
             "{wrong}"
         );
     }
-    let (status, _) = answer(scene.http.get(scene.url("/no/such/thing"))).await;
-    assert_eq!(status, 401);
+    let nowhere = scene.http.get(scene.url("/no/such/thing"));
+    let refused = nowhere.send().await.unwrap();
+    assert_eq!(refused.status(), 401);
+    let kept = refused.headers().get("connection");
+    assert!(kept.is_some_and(|kept| kept == "close"), "{kept:?}");
     assert_eq!(scene.service.counts().wrong_tokens, 6);
     assert!(!scene.store().is_transaction_seen("1 $1").await.unwrap());
 }

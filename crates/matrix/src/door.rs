@@ -1,5 +1,5 @@
-//! The connections of the widget: so many at once, and each has so long for its next request. A reverse proxy does that too,
-//! but nobody has to believe that there is one.
+//! Connections of HTTP listeners that strangers may reach (the homeserver's, the widget's): so many at once, and each has so
+//! long for its next request. A reverse proxy does that too, but nobody has to believe that there is one.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,15 +15,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// How many connections there are at once; one more waits.
-const MOST: usize = 512;
-
-/// How long a connection may take from its beginning, or from what was last written to it, to a whole request.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// What connections may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// So many at once; one more waits.
+    pub most: usize,
+    /// How long one may take from its beginning to what is written to it first: a whole request, and its answer.
+    pub first: Duration,
+    /// How long from what was written last.
+    pub next: Duration,
+}
 
 /// Who is at the other end.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
+pub struct Peer(pub SocketAddr);
 
 impl Connected<IncomingStream<'_, Door>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
@@ -31,19 +36,22 @@ impl Connected<IncomingStream<'_, Door>> for Peer {
     }
 }
 
+/// A listener whose connections are held to such terms.
 #[derive(Debug)]
-pub(crate) struct Door {
+pub struct Door {
     listener: TcpListener,
     places: Arc<Semaphore>,
-    patience: Duration,
+    terms: Terms,
 }
 
 impl Door {
-    pub(crate) fn new(listener: TcpListener) -> Self {
+    /// A door in front of `listener`.
+    #[must_use]
+    pub fn new(listener: TcpListener, terms: Terms) -> Self {
         Door {
             listener,
-            places: Arc::new(Semaphore::new(MOST)),
-            patience: PATIENCE,
+            places: Arc::new(Semaphore::new(terms.most)),
+            terms,
         }
     }
 }
@@ -59,8 +67,8 @@ impl Listener for Door {
         let (stream, address) = Listener::accept(&mut self.listener).await;
         let connection = Connection {
             stream,
-            patience: self.patience,
-            until: Box::pin(sleep(self.patience)),
+            patience: self.terms.next,
+            until: Box::pin(sleep(self.terms.first)),
             _place: place,
         };
         (connection, address)
@@ -73,7 +81,7 @@ impl Listener for Door {
 
 /// A connection with its place and its time.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     stream: TcpStream,
     patience: Duration,
     until: Pin<Box<Sleep>>,
@@ -133,11 +141,12 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_sends_a_byte_now_and_then_loses_its_place_to_the_next_one() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let mut door = Door {
-            listener,
-            places: Arc::new(Semaphore::new(1)),
-            patience: Duration::from_millis(200),
+        let terms = Terms {
+            most: 1,
+            first: Duration::from_millis(200),
+            next: Duration::from_millis(200),
         };
+        let mut door = Door::new(listener, terms);
         let address = door.local_addr().expect("its address");
         let mut slow = TcpStream::connect(address).await.expect("connected");
         let _next = TcpStream::connect(address).await.expect("connected");
