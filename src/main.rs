@@ -158,6 +158,10 @@ struct Reloaded {
     /// Only say what would change, and whether it is sound.
     #[arg(long)]
     check: bool,
+    /// Let lines go that the CSV file or the HTTP directory has no more, even if those are most: what is kept of them is
+    /// erased. Else they stay as they were, since that looks like a list that came half.
+    #[arg(long)]
+    lines_may_go: bool,
     #[command(flatten)]
     file: File,
 }
@@ -230,7 +234,11 @@ fn main() -> ExitCode {
             Ok(())
         }),
         Command::Reload(asked) => with_config(&asked.file, |config| {
-            print!("{}", reload::ask(config, asked.check)?);
+            let wish = reload::Wish {
+                only_check: asked.check,
+                lines_may_go: asked.lines_may_go,
+            };
+            print!("{}", reload::ask(config, wish)?);
             Ok(())
         }),
         Command::Records(asked) => with_config(&asked.file, |config| {

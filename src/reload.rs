@@ -1,6 +1,7 @@
 //! What changes while the gateway runs. Lines do because the CSV file is another one, or because the HTTP directory says
 //! otherwise; these, and trunks, limits, how much is logged and our certificate, because a person asks for it (SIGHUP, `mxtrunk
-//! reload`). What is new is checked as a whole first; where anything is wrong, all stays as it was.
+//! reload`). What is new is checked as a whole first; where anything is wrong, all stays as it was. Where most lines would go by
+//! their sources alone, these stay as they were, and all else is taken over.
 //!
 //! [`sources`]: where lines stand; [`knobs`]: what is turned beside them; [`asked`]: who asks, and what they are told;
 //! [`refused`]: what the log says where anything is wrong.
@@ -26,9 +27,9 @@ use tracing::{debug, info, warn};
 use crate::config::{Config, Difference, Problem};
 
 use asked::Asked;
-pub(crate) use asked::{Asks, PATIENCE, Report, ask};
+pub(crate) use asked::{Asks, PATIENCE, Report, Wish, ask};
 pub(crate) use knobs::Knobs;
-use refused::Refused;
+use refused::{Refused, most_stay};
 use sources::keep;
 pub(crate) use sources::{Sources, gather, gather_at_start};
 
@@ -37,15 +38,6 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// How soon an HTTP directory is asked again that has never answered.
 const SOON: Duration = Duration::from_secs(10);
-
-/// Why lines are read anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cause {
-    /// A person has asked for it.
-    Asked,
-    /// A source has changed by itself.
-    Changed,
-}
 
 /// Tells the gateway to read its lines anew.
 pub(crate) fn hangup() -> anyhow::Result<Signal> {
@@ -120,14 +112,19 @@ impl Reloader {
                 () = stop.cancelled() => return,
                 Some(()) = hangup.recv() => {
                     info!("told to read lines, trunks and all else that may change anew (SIGHUP)");
-                    if let Err(refused) = self.read_everything(false).await {
+                    if let Err(refused) = self.read_everything(Wish::default()).await {
                         refused.log();
                     }
                     ask = self.next_question();
                 }
                 Some(asked) = self.asked.recv() => {
-                    info!(only_check = asked.only_check, "asked to read lines, trunks and all else that may change anew (mxtrunk reload)");
-                    let answer = self.read_everything(asked.only_check).await;
+                    let Wish { only_check, lines_may_go } = asked.wish;
+                    info!(
+                        only_check,
+                        lines_may_go,
+                        "asked to read lines, trunks and all else that may change anew (mxtrunk reload)"
+                    );
+                    let answer = self.read_everything(asked.wish).await;
                     if let Err(refused) = &answer {
                         refused.log();
                     }
@@ -155,30 +152,21 @@ impl Reloader {
     }
 
     /// Somebody has changed something and asks for it.
-    async fn read_everything(&mut self, only_check: bool) -> Result<Report, Refused> {
+    async fn read_everything(&mut self, wish: Wish) -> Result<Report, Refused> {
         let file = Config::load(&self.file)?;
         let mut differences = self.config.written.differences(&file.written);
         let look = file.sources.csv.as_deref().and_then(look_at);
-        let mut sources = self.sources.clone();
         let mut report = Report::default();
-        sources.csv = file.read_csv()?.into();
-        match (file.sources.every(), file.fetch().await) {
-            (None, _) => sources.http = Arc::default(),
-            (Some(_), Ok(fetched)) => {
-                if !only_check {
-                    keep(&file, &fetched.rows);
-                }
-                sources.http = fetched.rows.into();
-                sources.has_answered = true;
-            }
-            (Some(_), Err(problem)) => {
-                warn!("the HTTP directory cannot be read, and what it said last holds: {problem}");
-                report
-                    .stays
-                    .push(format!("the lines of the HTTP directory: {problem}"));
-            }
+        let mut sources = self.read_sources(&file, &mut report).await?;
+        let mut next = self.next_of(&file, &sources)?;
+        if !wish.lines_may_go
+            && !differences.iter().any(is_of_the_directory)
+            && let Some((held, refused)) = self.instead_of(&next, &file)?
+        {
+            refused.log();
+            report.stays.push(format!("the lines: {refused}"));
+            (next, sources) = (held, self.sources.clone());
         }
-        let next = self.next_of(&file, &sources)?;
         if let Some((key, why)) = self.knobs.stuck() {
             let is_stuck = |found: &mut Difference| found.key == key;
             let stuck = differences.extract_if(.., is_stuck).count();
@@ -188,25 +176,60 @@ impl Reloader {
         let directory = next.directory()?;
         let trunks = next.sip_trunks()?;
         let change = Change::between(&self.peers.directory.now(), &directory);
-        report.only_checked = only_check;
+        report.only_checked = wish.only_check;
         report.now = now.iter().map(|found| found.told.clone()).collect();
         report.later = later.iter().map(|found| found.told.clone()).collect();
         report.tell_lines(&change);
         report.now.extend(self.config.other_order(&next));
-        if only_check {
+        if wish.only_check {
             return Ok(report);
         }
         (self.read, self.seen) = (look, look);
-        let changed = self
-            .put_in_place(&next, Cause::Asked, Some(&trunks))
-            .await?;
+        let changed = self.put_in_place(&next, Some(&trunks)).await?;
         if changed.is_any() {
             report.now.push(format!("trunks: {changed}"));
         }
         report.now.extend(self.knobs.turn(&next));
         self.take_over(next, sources);
+        if self.sources.has_answered {
+            keep(&file, &self.sources.http);
+        }
         log(&now, &later);
         Ok(report)
+    }
+
+    /// What all sources of this file say now, or said last.
+    async fn read_sources(&self, file: &Config, report: &mut Report) -> Result<Sources, Refused> {
+        let mut sources = self.sources.clone();
+        sources.csv = file.read_csv()?.into();
+        match (file.sources.every(), file.fetch().await) {
+            (None, _) => (sources.http, sources.has_answered) = (Arc::default(), false),
+            (Some(_), Ok(fetched)) => {
+                (sources.http, sources.has_answered) = (fetched.rows.into(), true);
+            }
+            (Some(_), Err(problem)) => {
+                warn!("the HTTP directory cannot be read, and what it said last holds: {problem}");
+                report
+                    .stays
+                    .push(format!("the lines of the HTTP directory: {problem}"));
+            }
+        }
+        Ok(sources)
+    }
+
+    /// What holds instead of `next` where most lines would go by what the sources say alone: SIGHUP is how certificates are
+    /// renewed, too, and who sends it for that has no lines in mind.
+    fn instead_of(
+        &self,
+        next: &Config,
+        file: &Config,
+    ) -> Result<Option<(Config, Refused)>, Refused> {
+        // The file may fit only what the sources say now: then a person has changed lines in it.
+        let Ok(held) = self.next_of(file, &self.sources) else {
+            return Ok(None);
+        };
+        let change = Change::between(&held.directory()?, &next.directory()?);
+        Ok(most_stay(&change).err().map(|refused| (held, refused)))
     }
 
     async fn look_at_csv(&mut self) {
@@ -226,8 +249,7 @@ impl Reloader {
                     csv: rows.into(),
                     ..self.sources.clone()
                 };
-                self.take(&self.config.clone(), sources, Cause::Changed)
-                    .await;
+                self.take(sources).await;
             }
             Err(problems) => Refused::from(problems).log(),
         }
@@ -242,12 +264,8 @@ impl Reloader {
                     http: fetched.rows.into(),
                     has_answered: true,
                 };
-                let rows = sources.http.clone();
-                if self
-                    .take(&self.config.clone(), sources, Cause::Changed)
-                    .await
-                {
-                    keep(&self.config, &rows);
+                if self.take(sources).await {
+                    keep(&self.config, &self.sources.http);
                 }
             }
             Err(problem) => {
@@ -256,17 +274,10 @@ impl Reloader {
         }
     }
 
-    /// Puts the lines of `file` and of these sources in the place of those that hold. `false`: those hold still.
-    async fn take(&mut self, file: &Config, sources: Sources, cause: Cause) -> bool {
-        let next = match self.next_of(file, &sources) {
-            Ok(next) => next,
-            Err(problems) => {
-                Refused::from(problems).log();
-                return false;
-            }
-        };
-        match self.put_in_place(&next, cause, None).await {
-            Ok(_) => {
+    /// Puts the lines of these sources in the place of those that hold. `false`: those hold still.
+    async fn take(&mut self, sources: Sources) -> bool {
+        match self.put_lines(&sources).await {
+            Ok(next) => {
                 self.take_over(next, sources);
                 true
             }
@@ -275,6 +286,15 @@ impl Reloader {
                 false
             }
         }
+    }
+
+    /// The lines of these sources are in the place of those that hold, beside all else as it is: that is what holds then.
+    async fn put_lines(&self, sources: &Sources) -> Result<Config, Refused> {
+        let next = self.next_of(&self.config, sources)?;
+        let change = Change::between(&self.peers.directory.now(), &next.directory()?);
+        most_stay(&change)?;
+        self.put_in_place(&next, None).await?;
+        Ok(next)
     }
 
     /// What is to hold, of this file and these sources.
@@ -293,7 +313,6 @@ impl Reloader {
     async fn put_in_place(
         &self,
         next: &Config,
-        cause: Cause,
         sip_trunks: Option<&[TrunkConfig]>,
     ) -> Result<TrunkChange, Refused> {
         let directory = next.directory()?;
@@ -301,12 +320,6 @@ impl Reloader {
         let registrations = next.registrations()?;
         let subscriptions = next.subscriptions()?;
         let change = Change::between(&self.peers.directory.now(), &directory);
-        if cause == Cause::Changed && change.removes_most() {
-            return Err(Refused::RemovesMost {
-                removed: change.removed.len(),
-                before: change.before,
-            });
-        }
         let phones = &self.peers.phones;
         let mut changed = TrunkChange::default();
         match sip_trunks {
@@ -343,6 +356,11 @@ async fn until(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
+}
+
+/// It says where lines stand, or how they are read there: who has changed that has lines in mind.
+fn is_of_the_directory(difference: &Difference) -> bool {
+    difference.key.starts_with("directory.")
 }
 
 /// Tells the log what a person has changed; nobody's line is named there.

@@ -204,6 +204,7 @@ async fn serve(file: &Path, config: &Config, log: log::Knob) -> anyhow::Result<(
             token.map_err(|problem| problems(vec![problem]))?,
             config.admin.proxies.clone(),
         ),
+        keeps_histories: history.is_some(),
         drain_seconds: config.calls.drain().as_secs(),
     };
     if let Some(keep) = config.records.keep() {

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use super::{House, Route, line, metrics};
 use crate::records::{PAGE, Record, Records};
-use crate::reload::Report;
+use crate::reload::{Report, Wish};
 
 /// Where the configuration is read anew.
 pub(super) const RELOAD: &str = "/api/reload";
@@ -265,21 +265,31 @@ fn drain_told(house: &House) -> serde_json::Value {
 #[derive(Debug, Deserialize)]
 struct ReloadQuery {
     check: Option<String>,
+    lines_may_go: Option<String>,
+}
+
+/// No word is a no.
+fn yes_or_no(key: &str, word: Option<&str>) -> Result<bool, Failure> {
+    match word {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => {
+            let why = format!("{key} has to be true or false");
+            Err(Failure::new(StatusCode::BAD_REQUEST, why))
+        }
+    }
 }
 
 async fn reload(
     State(house): State<Arc<House>>,
     asked: Result<Query<ReloadQuery>, QueryRejection>,
 ) -> Result<Json<Report>, Failure> {
-    let only_check = match asked?.0.check.as_deref() {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(_) => {
-            let why = "check has to be true or false";
-            return Err(Failure::new(StatusCode::BAD_REQUEST, why));
-        }
+    let asked = asked?.0;
+    let wish = Wish {
+        only_check: yes_or_no("check", asked.check.as_deref())?,
+        lines_may_go: yes_or_no("lines_may_go", asked.lines_may_go.as_deref())?,
     };
-    match house.reload.ask(only_check).await {
+    match house.reload.ask(wish).await {
         Some(Ok(report)) => Ok(Json(report)),
         Some(Err(problems)) => {
             let why = format!(

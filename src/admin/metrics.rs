@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use mxtrunk_media_io::Pressure;
+use mxtrunk_signaling::count_behind;
 use mxtrunk_sip::Standing;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -49,7 +50,7 @@ pub(super) async fn show(State(house): State<Arc<House>>) -> Response {
 
 /// All metrics as text.
 pub(super) async fn render(house: &House) -> String {
-    let untold = tokio::time::timeout(PATIENCE, house.peers.store.count_untold()).await;
+    let untold = untold(house).await;
     let homeserver = house.homeserver.reaches_us(&house.peers.app).await.is_ok();
     let mut all = Registry::default();
     process::register(&mut all);
@@ -73,7 +74,7 @@ pub(super) async fn render(house: &House) -> String {
     );
     calls(own, house);
     trunks(own, house);
-    queues(own, house, untold.ok().and_then(Result::ok));
+    queues(own, house, untold);
     workers(own, house);
     dropped(own, house);
     let mut text = String::new();
@@ -233,6 +234,16 @@ fn trunks(registry: &mut Registry, house: &House) {
         "Lines that register at the trunk's PBX, by how that stands",
         registrations,
     );
+}
+
+/// How many calls people's histories do not tell of yet; `None` where the database does not say.
+async fn untold(house: &House) -> Option<u64> {
+    if !house.keeps_histories {
+        // Rooms of a time when they were kept may still stand.
+        return Some(0);
+    }
+    let count = count_behind(&house.peers.store);
+    tokio::time::timeout(PATIENCE, count).await.ok()?.ok()
 }
 
 fn queues(registry: &mut Registry, house: &House, untold: Option<u64>) {

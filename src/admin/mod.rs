@@ -50,6 +50,8 @@ pub(crate) struct House {
     pub(crate) workers: Vigil,
     pub(crate) homeserver: Homeserver,
     pub(crate) access: access::Access,
+    /// Whether people with a line have a call history.
+    pub(crate) keeps_histories: bool,
     /// How long a drain takes that does not say, seconds.
     pub(crate) drain_seconds: u64,
 }

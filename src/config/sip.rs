@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use mxtrunk_signaling::TrunkRules;
+use mxtrunk_signaling::{Class, TrunkRules};
 use mxtrunk_sip::{ForwardHeaders, IdentityHeaders, Package};
 use serde::Deserialize;
 use toml::Spanned;
@@ -100,6 +100,7 @@ pub(crate) struct Trunk {
     pub(crate) early_media: EarlyMedia,
     #[serde(default)]
     pub(crate) transfer: Transfer,
+    pub(super) refer_to: Option<Vec<Class>>,
     #[serde(default)]
     pub(super) subscribe: Vec<Package>,
     #[serde(default)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mxtrunk_call::EarlyMedia;
 use mxtrunk_media_io::{Codec, PhoneProfile, SrtpPolicy};
-use mxtrunk_signaling::{Routes, TransferPolicy, TrunkSettings, Trunks};
+use mxtrunk_signaling::{Permissions, Routes, TransferPolicy, TrunkSettings, Trunks};
 use mxtrunk_sip::{Credentials, TrunkConfig, TrunkName};
 
 use super::sip::{self, ForwardedCaller, Transport, Trunk};
@@ -134,9 +134,19 @@ impl Trunk {
                 sip::Transfer::Refer => TransferPolicy::Refer,
                 sip::Transfer::Bridge => TransferPolicy::Bridge,
             },
+            refer_to: self.refer_to(),
             rules: self.rules()?,
             shows_line: self.forwarded_caller == ForwardedCaller::Line,
         })
+    }
+
+    /// What its telephones may name in a REFER. Whose word is taken for who they are may have a line pay, too.
+    fn refer_to(&self) -> Option<Permissions> {
+        match &self.refer_to {
+            Some(classes) => Some(classes.iter().copied().collect()),
+            None if self.trust_identity => None,
+            None => TrunkSettings::default().refer_to,
+        }
     }
 
     fn profile(&self) -> PhoneProfile {
@@ -182,6 +192,23 @@ mod tests {
 
     fn trunk(name: &str) -> String {
         format!("[[trunk]]\nname = \"{name}\"\ntarget = \"192.0.2.9:5060\"\n")
+    }
+
+    #[test]
+    fn a_telephone_of_a_trunk_has_a_line_pay_where_its_trunk_is_trusted_or_the_file_says_so() {
+        let refer_to = |keys: &str| {
+            let config = with(&format!("{}{keys}", trunk("a")));
+            let trunks = config.signaling_trunks().expect("sound");
+            let told = trunks.of(&TrunkName("a".into())).refer_to;
+            told.map(|classes| classes.to_string())
+        };
+        let classes = |told: &str| Some(told.to_owned());
+        assert_eq!(refer_to(""), classes("internal"));
+        assert_eq!(refer_to("trust_identity = true"), None);
+        let national = "refer_to = [\"internal\", \"national\"]";
+        assert_eq!(refer_to(national), classes("internal, national"));
+        let none = "trust_identity = true\nrefer_to = []";
+        assert_eq!(refer_to(none), classes("emergency numbers alone"));
     }
 
     #[test]

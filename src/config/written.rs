@@ -24,7 +24,7 @@ pub(crate) struct Difference {
 }
 
 /// What of a trunk can be told to whoever reads what has changed: nobody has to think about whether there is a password in it.
-const SHOWN: [&str; 16] = [
+const SHOWN: [&str; 17] = [
     "target",
     "targets",
     "prefixes",
@@ -41,6 +41,7 @@ const SHOWN: [&str; 16] = [
     "nat",
     "early_media",
     "transfer",
+    "refer_to",
 ];
 
 /// What is the same in each entry of a list of tables, and tells them apart.

@@ -95,8 +95,14 @@ impl Record {
             &mut self.forwarded_to,
         ];
         let said = said.into_iter().flatten().chain([&mut self.number]);
-        for text in said.filter(|text| is_like_a_formula(text)) {
-            text.insert(0, '\'');
+        for text in said {
+            if is_like_a_formula(text) {
+                text.insert(0, '\'');
+            }
+            // French and German spreadsheets divide cells there, where nothing is quoted.
+            for begin in ["=", "+", "-", "@"] {
+                *text = text.replace(&format!(";{begin}"), &format!(";'{begin}"));
+            }
         }
         self
     }
@@ -244,6 +250,8 @@ mod tests {
             ("=cmd|'/c calc'!A1", "'=cmd|'/c calc'!A1"),
             ("+33177123456", "+33177123456"),
             ("+1-cmd", "'+1-cmd"),
+            ("1;=cmd", "1;'=cmd"),
+            ("Q.850;cause=17", "Q.850;cause=17"),
             ("1001", "1001"),
         ] {
             let mut record = record();

@@ -20,7 +20,8 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// What is there and does not take a record (an error of the other side, say) has it again so often, some quarter of an hour,
+/// What is there and does not take a record (an error of the other side, say, or something in between that drops it) has it
+/// again so often, some quarter of an hour,
 /// before the others have their turn.
 const TURNS: u32 = 10;
 
@@ -47,6 +48,8 @@ pub(crate) struct Push {
 enum NotTaken {
     #[error("{0}")]
     Unreached(String),
+    #[error("it took the connection and gave no answer: {0}")]
+    Unanswered(String),
     #[error("it answered {0}")]
     Answered(StatusCode),
 }
@@ -55,7 +58,7 @@ impl NotTaken {
     /// Whether the same record may be taken later: everything but what says that the record itself is not wanted.
     fn is_transient(&self) -> bool {
         match self {
-            NotTaken::Unreached(_) => true,
+            NotTaken::Unreached(_) | NotTaken::Unanswered(_) => true,
             NotTaken::Answered(status) => {
                 !matches!(status.as_u16(), 400 | 409 | 410 | 413 | 415 | 422)
             }
@@ -114,7 +117,7 @@ impl Push {
             .without_max_times();
         let failures = AtomicU32::new(0);
         let is_worth_it = |error: &NotTaken| {
-            let is_there = matches!(error, NotTaken::Answered(_));
+            let is_there = !matches!(error, NotTaken::Unreached(_));
             error.is_transient() && !(is_there && failures.load(Ordering::Relaxed) >= TURNS)
         };
         let outcome = (|| self.post(&record))
@@ -156,8 +159,14 @@ impl Push {
             request = request.bearer_auth(token.reveal());
         }
         let answer = request.send().await;
-        let answer =
-            answer.map_err(|error| NotTaken::Unreached(error.without_url().to_string()))?;
+        let answer = answer.map_err(|error| {
+            let is_away = error.is_connect();
+            let said = error.without_url().to_string();
+            match is_away {
+                true => NotTaken::Unreached(said),
+                false => NotTaken::Unanswered(said),
+            }
+        })?;
         match answer.status() {
             status if status.is_success() => Ok(()),
             status => Err(NotTaken::Answered(status)),
@@ -219,6 +228,7 @@ mod tests {
     use axum::http::HeaderMap;
     use axum::routing::post;
     use mxtrunk_store::{Direction, LiveCall, RecordId};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
@@ -293,6 +303,39 @@ mod tests {
         let came = there.came.lock().expect("no panic").clone();
         let ids: Vec<&str> = came.iter().map(|(id, _)| id.as_str()).collect();
         assert_eq!(ids[TURNS as usize..], ["a", "b", "a"]);
+    }
+
+    #[tokio::test]
+    async fn a_record_that_is_never_answered_lets_the_others_go_first() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("bound");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(async move {
+            for n in 0.. {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                if n > TURNS {
+                    let mut request = [0; 4_096];
+                    let _ = stream.read(&mut request).await;
+                    let taken =
+                        b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                    let _ = stream.write_all(taken).await;
+                }
+            }
+        });
+        let push = Push::new(&format!("http://{address}/cdr"), None).expect("a client");
+        let push = Push {
+            first_pause: Duration::from_millis(1),
+            ..push
+        };
+        let store = Store::in_memory().await.expect("a store");
+        ended(&store, "a", 2).await;
+        ended(&store, "b", 3).await;
+        push.bring(&store, first(&store).await).await;
+        assert_eq!(first(&store).await.id.0, "b");
+        push.bring(&store, first(&store).await).await;
+        push.bring(&store, first(&store).await).await;
+        assert_eq!(store.unpushed(9).await.expect("read"), []);
     }
 
     async fn first(store: &Store) -> CallRecord {

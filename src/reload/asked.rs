@@ -47,9 +47,18 @@ impl Report {
 /// That, or all that is in its way: then everything stays as it was.
 pub(crate) type Answer = Result<Report, Vec<String>>;
 
+/// What is asked for beyond that all is read anew.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Wish {
+    /// It is only looked at: nothing is changed.
+    pub(crate) only_check: bool,
+    /// Most lines may go, where the CSV file or the HTTP directory has them no more.
+    pub(crate) lines_may_go: bool,
+}
+
 /// Somebody asks.
 pub(super) struct Asked {
-    pub(super) only_check: bool,
+    pub(super) wish: Wish,
     pub(super) answer: oneshot::Sender<Answer>,
 }
 
@@ -65,17 +74,21 @@ pub(super) fn channel() -> (Asks, mpsc::Receiver<Asked>) {
 
 impl Asks {
     /// Has the configuration read anew, or only looked at. `None`: too many ask, or the gateway stops.
-    pub(crate) async fn ask(&self, only_check: bool) -> Option<Answer> {
+    pub(crate) async fn ask(&self, wish: Wish) -> Option<Answer> {
         let (answer, answered) = oneshot::channel();
-        let asked = Asked { only_check, answer };
+        let asked = Asked { wish, answer };
         self.0.try_send(asked).ok()?;
         answered.await.ok()
     }
 }
 
 /// Asks the running gateway, and says what it came to.
-pub(crate) fn ask(config: &Config, only_check: bool) -> anyhow::Result<String> {
-    let path = format!("/api/reload?check={only_check}");
+pub(crate) fn ask(config: &Config, wish: Wish) -> anyhow::Result<String> {
+    let Wish {
+        only_check,
+        lines_may_go,
+    } = wish;
+    let path = format!("/api/reload?check={only_check}&lines_may_go={lines_may_go}");
     let report: Report = admin::post_within(PATIENCE, &config.admin_socket(), &path, &json!({}))?;
     Ok(report.to_string())
 }
@@ -156,17 +169,22 @@ mod tests {
         }
     }
 
+    const CHECK: Wish = Wish {
+        only_check: true,
+        lines_may_go: false,
+    };
+
     #[tokio::test]
     async fn who_asks_is_answered_and_not_kept_waiting_by_a_gateway_that_stops() {
         let (asks, mut asked) = channel();
         let answering = async {
             let asked = asked.recv().await.expect("somebody asks");
-            assert!(asked.only_check);
+            assert_eq!(asked.wish, CHECK);
             let _ = asked.answer.send(Err(vec!["wrong".into()]));
         };
-        let (answer, ()) = tokio::join!(asks.ask(true), answering);
+        let (answer, ()) = tokio::join!(asks.ask(CHECK), answering);
         assert_eq!(answer, Some(Err(vec!["wrong".into()])));
         drop(asked);
-        assert_eq!(asks.ask(false).await, None);
+        assert_eq!(asks.ask(Wish::default()).await, None);
     }
 }

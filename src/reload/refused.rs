@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use mxtrunk_signaling::Change;
 use mxtrunk_sip::StartError;
 use tracing::{debug, warn};
 
@@ -13,8 +14,10 @@ pub(super) enum Refused {
     /// The configuration, or a line, is not sound.
     #[error("{}", told(.0).join("\n"))]
     Unsound(Vec<Problem>),
+    /// It looks like a list that came half.
     #[error(
-        "{removed} of {before} lines would go by a change that nobody has announced; send SIGHUP if that is meant"
+        "{removed} of {before} lines would go, with all that is kept of them, since the CSV file or the HTTP directory has them no \
+         more; mend it there, or, where they are meant to go, let them (`mxtrunk reload --lines-may-go`; with --check it names them)"
     )]
     RemovesMost { removed: usize, before: usize },
     #[error("the accounts cannot be registered so: {0}")]
@@ -54,6 +57,34 @@ impl Refused {
             ),
         }
         debug!("what cannot be used is this:\n{self}");
+    }
+
+    /// The same of what an HTTP directory says at a start, where so many entries that it said before hold instead.
+    pub(super) fn log_at_start(&self, lines: usize) {
+        match self {
+            Refused::Unsound(problems) => warn!(
+                lines,
+                "what the HTTP directory says cannot be used, and what it said last holds; mend it there (`mxtrunk check` says all \
+                 of it):{}",
+                in_short(problems)
+            ),
+            other => warn!(
+                lines,
+                "what the HTTP directory says is not taken over, and what it said last holds: {other}"
+            ),
+        }
+        debug!("what is not taken over is this:\n{self}");
+    }
+}
+
+/// Refuses a change that takes most lines away: nobody has asked for just that.
+pub(super) fn most_stay(change: &Change) -> Result<(), Refused> {
+    match change.removes_most() {
+        false => Ok(()),
+        true => Err(Refused::RemovesMost {
+            removed: change.removed.len(),
+            before: change.before,
+        }),
     }
 }
 
@@ -142,6 +173,26 @@ mod tests {
         let (all, debug) = log.split_once("DEBUG").expect("both levels");
         assert!(!all.contains("2001"), "{all}");
         assert!(debug.contains("2001"), "{debug}");
+    }
+
+    #[test]
+    fn that_most_lines_would_go_is_refused_with_what_to_do() {
+        let gone = |removed: usize| Change {
+            removed: vec![ruma::UserId::parse("@alice:x").expect("a test user"); removed],
+            before: 5,
+            ..Change::default()
+        };
+        assert!(most_stay(&gone(2)).is_ok());
+        let refused = most_stay(&gone(5)).expect_err("all would go");
+        let log = logged(|| refused.log());
+        for part in [
+            "the lines stay as they were: 5 of 5 lines would go",
+            "mend it there",
+            "mxtrunk reload --lines-may-go",
+        ] {
+            assert!(log.contains(part), "{part} is missing in {log}");
+        }
+        assert!(!log.contains("alice"), "{log}");
     }
 
     #[test]

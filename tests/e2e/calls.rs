@@ -5,6 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::ensure;
+use mxtrunk_store::Store;
 use mxtrunk_testbed::asterisk::{self, extension};
 use mxtrunk_testbed::browser::Family;
 use mxtrunk_testbed::demo::site::PASSWORD;
@@ -194,7 +195,12 @@ fn a_caller_without_a_line_is_refused_with_a_sentence() {
         let site = Site::start(&run, no_alice).await?;
         site.alice.dial(extension::ECHO).await?;
         site.ended_by_them(PATIENCE).await?;
-        site.reads("not allowed from here").await
+        site.reads("not allowed from here").await?;
+        // Any account of the homeserver could fill the disk with them.
+        let store = Store::open(&site.peers.gateway.database()).await?;
+        let records = store.records(1).await?;
+        ensure!(records.is_empty(), "{records:?}");
+        Ok(())
     });
 }
 

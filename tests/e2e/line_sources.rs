@@ -47,16 +47,16 @@ impl Listed {
     async fn lines(&self) -> anyhow::Result<String> {
         command(&self.site.gateway, &["lines"]).await
     }
+}
 
-    async fn hang_up_signal(&mut self) -> anyhow::Result<()> {
-        let gateway = self.site.gateway.peer().context("it runs")?;
-        let told = Command::new("kill")
-            .args(["-HUP", &gateway.id().to_string()])
-            .status()
-            .await?;
-        ensure!(told.success(), "kill failed");
-        Ok(())
-    }
+async fn hang_up_signal(gateway: &mut Gateway) -> anyhow::Result<()> {
+    let process = gateway.peer().context("it runs")?;
+    let told = Command::new("kill")
+        .args(["-HUP", &process.id().to_string()])
+        .status()
+        .await?;
+    ensure!(told.success(), "kill failed");
+    Ok(())
 }
 
 #[test]
@@ -174,6 +174,19 @@ async fn directory(
     Ok((serving, url))
 }
 
+/// `[directory]` of a gateway that asks this one.
+fn asking(url: &str) -> String {
+    format!(
+        "url = {url:?}\nitems = \"items\"\ntoken = \"t0ken\"\n[directory.fields]\nuser = \"@{{email|localpart}}:localtest\"\n\
+         extension = \"{{exten}}\"\n\"register.password\" = \"{{sip.secret}}\"\n"
+    )
+}
+
+/// From now on the directory says this.
+fn says(answer: &Mutex<String>, text: String) {
+    *answer.lock().unwrap_or_else(PoisonError::into_inner) = text;
+}
+
 #[test]
 fn an_http_directory_is_read_anew_when_it_is_asked_for_and_not_missed_at_a_start_without_it() {
     namespace::test_beside_others(async |run| {
@@ -185,16 +198,12 @@ fn an_http_directory_is_read_anew_when_it_is_asked_for_and_not_missed_at_a_start
         };
         let answer = Arc::new(Mutex::new(people("null")));
         let (serving, url) = directory(answer.clone()).await?;
-        let more = format!(
-            "url = {url:?}\nitems = \"items\"\ntoken = \"t0ken\"\n[directory.fields]\nuser = \"@{{email|localpart}}:localtest\"\n\
-             extension = \"{{exten}}\"\n\"register.password\" = \"{{sip.secret}}\"\n"
-        );
-        let mut listed = start(&run, "", &more).await?;
+        let mut listed = start(&run, "", &asking(&url)).await?;
         listed.site.is_registered("2001", true).await?;
         ensure!(!listed.lines().await?.contains("@bob"), "Bob has a line");
 
-        *answer.lock().unwrap_or_else(PoisonError::into_inner) = people("2002");
-        listed.hang_up_signal().await?;
+        says(&answer, people("2002"));
+        hang_up_signal(&mut listed.site.gateway).await?;
         listed.site.logs("added=1 removed=0 changed=0", 1).await?;
         let told = listed.lines().await?;
         ensure!(
@@ -203,7 +212,7 @@ fn an_http_directory_is_read_anew_when_it_is_asked_for_and_not_missed_at_a_start
         );
 
         serving.abort();
-        listed.hang_up_signal().await?;
+        hang_up_signal(&mut listed.site.gateway).await?;
         listed.site.logs("what it said last holds", 1).await?;
         ensure!(
             listed.site.gateway.stop().await?.success(),
@@ -222,6 +231,79 @@ fn an_http_directory_is_read_anew_when_it_is_asked_for_and_not_missed_at_a_start
             !log.contains("t0ken") && !log.contains("desk-phone"),
             "a secret is told"
         );
+        Ok(())
+    });
+}
+
+/// The gateway runs, and has so many lines of the HTTP directory.
+async fn has_lines(gateway: &Gateway, count: usize) -> anyhow::Result<()> {
+    // The admin interface opens last.
+    until(&format!("{count} lines"), SOON, async || {
+        let told = command(gateway, &["lines"]).await.ok()?;
+        (told.matches("[http]").count() == count).then_some(())
+    })
+    .await
+}
+
+/// Whoever has a certificate renewed (SIGHUP), or starts the gateway, asks for no lines to go.
+#[test]
+fn a_directory_with_a_clash_or_with_nobody_in_it_takes_no_line_away_until_a_person_says_so() {
+    namespace::test_beside_others(async |run| {
+        let entries = |extensions: &[u32]| {
+            let entry = |(n, extension): (usize, &u32)| {
+                format!(r#"{{"email": "u{n}@x.org", "exten": "{extension}"}}"#)
+            };
+            let all: Vec<String> = extensions.iter().enumerate().map(entry).collect();
+            format!(r#"{{"items": [{}]}}"#, all.join(", "))
+        };
+        let _people = People::start().await?;
+        let answer = Arc::new(Mutex::new(entries(&[2001, 2002, 2003, 2004, 2005])));
+        let (_serving, url) = directory(answer.clone()).await?;
+        let config = format!(
+            "line = []\n[media]\nworkers = 1\n[directory]\n{}",
+            asking(&url)
+        );
+        let binary = Path::new(env!("CARGO_BIN_EXE_mxtrunk"));
+        let mut gateway = Gateway::configure(&run, binary, &[&config])?;
+        gateway.start().await?;
+        has_lines(&gateway, 5).await?;
+        let kept = gateway.database().with_extension("lines.json");
+        let five = std::fs::read(&kept)?;
+
+        says(&answer, entries(&[2001, 2002, 2003, 2004, 2001]));
+        let refused = command(&gateway, &["reload"]).await;
+        let refused = refused.err().context("a clash was taken")?.to_string();
+        ensure!(refused.contains("everything stays as it was"), "{refused}");
+        ensure!(std::fs::read(&kept)? == five, "a clash is kept");
+        ensure!(gateway.stop().await?.success(), "an unclean stop");
+        gateway.start().await?;
+        has_lines(&gateway, 5).await?;
+        ensure!(std::fs::read(&kept)? == five, "a clash is kept");
+
+        says(&answer, entries(&[]));
+        hang_up_signal(&mut gateway).await?;
+        until("the lines to stay", SOON, async || {
+            let log = gateway.logged();
+            log.contains("5 of 5 lines would go").then_some(())
+        })
+        .await?;
+        let told = command(&gateway, &["reload"]).await?;
+        ensure!(
+            told.contains("stays as it was:\n  the lines: 5 of 5"),
+            "{told}"
+        );
+        has_lines(&gateway, 5).await?;
+        ensure!(gateway.stop().await?.success(), "an unclean stop");
+        gateway.start().await?;
+        has_lines(&gateway, 5).await?;
+        ensure!(std::fs::read(&kept)? == five, "an empty list is kept");
+
+        let told = command(&gateway, &["reload", "--check", "--lines-may-go"]).await?;
+        ensure!(told.contains("-@u4:localtest"), "{told}");
+        has_lines(&gateway, 5).await?;
+        command(&gateway, &["reload", "--lines-may-go"]).await?;
+        has_lines(&gateway, 0).await?;
+        ensure!(std::fs::read(&kept)? == b"[]", "what may go is kept");
         Ok(())
     });
 }

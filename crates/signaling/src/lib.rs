@@ -86,7 +86,7 @@ pub use admission::{Admission, AdmissionCounts};
 pub use at_pbx::{AtPbx, AtPbxSettings, Families, FeatureCodes, Switch, is_on};
 pub use classes::{Class, Classes, Permissions};
 pub use directory::{Account, Directory, Line, LiveDirectory};
-pub use history::keep_history;
+pub use history::{count_behind, keep_history};
 pub use ids::LegIds;
 pub use limits::{Days, Limits, LineLimits, Night};
 pub use lines::Change;

@@ -10,14 +10,14 @@ use mxtrunk_media_io::Priority;
 use mxtrunk_sip::{AccountName, TrunkName};
 use mxtrunk_store::{Direction, LiveCall, MatrixSide};
 use ruma::UserId;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::Settings;
 use crate::call_task::CallTask;
 use crate::dialogs::Dialogs;
 use crate::directory::{Directory, Line, NotDialled};
 use crate::forward::caller_of;
-use crate::ids::random_text;
+use crate::ids::{new_record_id, random_text};
 use crate::inbox::CallInbox;
 use crate::legs::{LastWord, SipTarget};
 use crate::limits::{Charge, Pays, Refusal};
@@ -28,7 +28,11 @@ use crate::record::{Heard, OpenRecord};
 use crate::room_sender::{Address, Letter, RoomSender};
 use crate::router::{Router, lease_from_now};
 use crate::routes::TrunkStanding;
+use crate::trace::CallTracer;
 use crate::transfer::Transfers;
+
+/// What stands for the trunk of a call that none could take.
+const NO_TRUNK: &str = "-";
 
 /// An `m.call.invite`, and the event that it came in.
 pub(crate) struct Invited {
@@ -66,8 +70,10 @@ pub(crate) fn begin(router: &Router, invited: Invited) {
 pub(crate) fn refuse(router: &Router, invited: Invited, refusal: impl Into<Refusal>) {
     let refusal = refusal.into();
     let reason = refusal.reason;
-    let now = Instant::now();
-    let ids = invited.ids();
+    let directory = router.peers.directory.now();
+    if directory.line_of(&invited.event.sender).is_none() {
+        return turn_away(router, invited, &refusal);
+    }
     let record = invited.record(router, &invited.first_trunk(router));
     let span = record.span();
     let _in_call = span.enter();
@@ -75,33 +81,70 @@ pub(crate) fn refuse(router: &Router, invited: Invited, refusal: impl Into<Refus
     trace.heard(&invited.event.event);
     trace.ended(reason.word(), Side::Gateway);
     refusal.warn(&record.id().0);
-    let sender = RoomSender::start(
-        router.peers.app.clone(),
-        invited.address(&ids.our_party_id),
-        None,
-        router,
-    );
-    let Ok((mut leg, _offer)) = voip_v1::Leg::incoming(now, ids, invited.age(), invited.invite)
-    else {
-        // It has expired: nobody waits for an answer.
+    if !reject(router, invited, &refusal, Some(&trace)) {
         return;
-    };
+    }
     let (store, instance) = (router.peers.store.clone(), router.settings.instance.clone());
     router.spawn(async move {
         record
             .keep_refused(&store, &instance, reason, LastWord::default())
             .await
     });
-    leg.handle_action(now, LegAction::Refuse(reason));
+}
+
+/// Turns away who has no line. It has a name in the log, and neither a record nor a trace: those are lines', and any account
+/// of the homeserver may send as many invites as it lets through. For the same reason not each of them is told.
+fn turn_away(router: &Router, invited: Invited, refusal: &Refusal) {
+    let call = new_record_id();
+    let span = tracing::error_span!("call", call = %call.0);
+    let _in_call = span.enter();
+    let outcome = refusal.reason.word();
+    let tally = &router.peers.tally;
+    tally.ended(Direction::Outgoing, NO_TRUNK, refusal.reason);
+    debug!(call = %call.0, user = %invited.event.sender, number = %invited.event.number, "who it was");
+    if !router.peers.app.may_tell_stranger() {
+        debug!(call = %call.0, outcome, "call of a person without a line not answered: too many come");
+        return;
+    }
+    info!(call = %call.0, outcome, by = "gateway", "call of a person without a line refused");
+    reject(router, invited, refusal, None);
+}
+
+/// Tells the person's client, and the room. False for an invite that has expired: nobody waits for an answer.
+fn reject(
+    router: &Router,
+    invited: Invited,
+    refusal: &Refusal,
+    trace: Option<&CallTracer>,
+) -> bool {
+    let now = Instant::now();
+    let ids = invited.ids();
+    let sender = RoomSender::start(
+        router.peers.app.clone(),
+        invited.address(&ids.our_party_id),
+        None,
+        router,
+    );
+    let language = router.peers.app.language_of(&invited.event.sender);
+    let sentence = refusal.sentence(language, &invited.event.number);
+    let Ok((mut leg, _offer)) = voip_v1::Leg::incoming(now, ids, invited.age(), invited.invite)
+    else {
+        return false;
+    };
+    leg.handle_action(now, LegAction::Refuse(refusal.reason));
     while let Some(event) = leg.poll_send() {
-        trace.said(&event);
+        if let Some(trace) = trace {
+            trace.said(&event);
+        }
         sender.send(Letter::Call(event));
     }
-    let language = router.peers.app.language_of(&invited.event.sender);
-    if let Some(sentence) = refusal.sentence(language, &invited.event.number) {
-        trace.sentence(&sentence);
+    if let Some(sentence) = sentence {
+        if let Some(trace) = trace {
+            trace.sentence(&sentence);
+        }
         sender.send(Letter::Sentence(sentence));
     }
+    true
 }
 
 /// A call, and the way that it takes.
@@ -336,7 +379,7 @@ impl Invited {
         let trunks = router.settings.trunks.now();
         let ways = trunks.routes.ways(account, &self.event.number, false);
         let first = ways.first().map(|trunk| (*trunk).clone());
-        first.unwrap_or_else(|| TrunkName("-".to_owned()))
+        first.unwrap_or_else(|| TrunkName(NO_TRUNK.to_owned()))
     }
 
     fn ids(&self) -> Ids {

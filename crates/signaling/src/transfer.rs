@@ -1,6 +1,7 @@
 //! A telephone hands its side of a call to another (REFER, RFC 5589): who may be called in its place, over which trunk,
 //! and how the call's second telephone leg comes and goes. How the two change places is the call machine's.
 
+mod asked;
 mod charges;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,8 +9,7 @@ use std::time::Instant;
 
 use mxtrunk_call::{Input, Leg, LegEvent, LegId, LegKind, Reason, Sdp};
 use mxtrunk_media_io::Priority;
-use mxtrunk_sip::{self as sip, Replaces, TrunkName};
-use tracing::debug;
+use mxtrunk_sip::{Replaces, TrunkName};
 
 use crate::TransferPolicy;
 use crate::call_task::CallTask;
@@ -17,7 +17,7 @@ use crate::calls::{Awaited, LegEntry};
 use crate::forward::caller_of;
 use crate::inbox::{CallInbox, Replacing, Wish};
 use crate::incoming;
-use crate::legs::{self, LastWord, SipTarget};
+use crate::legs::{LastWord, SipTarget};
 use crate::limits::{Charge, Refusal};
 use crate::outgoing;
 use crate::phone_side::PhoneLeg;
@@ -223,45 +223,6 @@ impl PhoneLegs {
 }
 
 impl CallTask {
-    /// A telephone asks for another party in its place.
-    pub(crate) fn on_transfer_asked(
-        &mut self,
-        now: Instant,
-        leg: LegId,
-        to: String,
-        replaces: Option<Replaces>,
-        referred_by: Option<String>,
-    ) {
-        let place = match leg {
-            leg if leg == self.phone.id => Some(Place::Telephone),
-            leg if Some(leg) == self.transfers.in_persons_place => Some(Place::Person),
-            _ => None,
-        };
-        let is_free = self.transfers.party.is_none() && self.transfers.joining.is_none();
-        let place = place.filter(|_| is_free && !self.is_ending());
-        let way = match place {
-            Some(place) => self.way_to(place, to, replaces, referred_by),
-            None => Err(Reason::Unavailable.into()),
-        };
-        match way {
-            Ok((party, priority)) => {
-                self.note_help(priority);
-                self.call_party(now, leg, party, By::Us);
-            }
-            Err(refusal) => {
-                let reason = refusal.reason;
-                refusal.warn(&self.record.id().0);
-                self.trace.transfer(&format!("refused: {}", reason.word()));
-                debug!(call = %self.record.id().0, reason = reason.word(), "a transfer was refused");
-                let status = reason.sip_status();
-                let refused = sip::Command::ReportTransfer { status };
-                if let Err(refused) = self.peers.phones.send(legs::sip_leg(leg), refused) {
-                    debug!(%refused, "a transfer was not declined");
-                }
-            }
-        }
-    }
-
     /// A telephone calls to take the place of one of ours.
     pub(crate) fn on_replacing(&mut self, now: Instant, replacing: Replacing) {
         let Replacing {

@@ -8,6 +8,7 @@ use mxtrunk_call::EarlyMedia;
 use mxtrunk_media_io::PhoneProfile;
 use mxtrunk_sip::TrunkName;
 
+use crate::classes::{Class, Permissions};
 use crate::routes::Routes;
 use crate::rules::TrunkRules;
 
@@ -20,6 +21,9 @@ pub struct TrunkSettings {
     pub early_media: EarlyMedia,
     /// Who transfers a person's calls on it.
     pub transfers: TransferPolicy,
+    /// What its telephones may name in a REFER, for the person to whom they talk to be put through to, and to pay for; `None`:
+    /// whatever that person may call.
+    pub refer_to: Option<Permissions>,
     /// How it writes numbers.
     pub rules: TrunkRules,
     /// Over it a forwarded call shows the number of the line that forwards it, and not the caller's.
@@ -38,12 +42,14 @@ pub enum TransferPolicy {
 }
 
 impl Default for TrunkSettings {
-    /// As the site does, its PBX's transfers, and its sound heard before the answer.
+    /// As the site does, its PBX's transfers, and its sound heard before the answer; its telephones have nothing called that
+    /// costs.
     fn default() -> Self {
         TrunkSettings {
             profile: PhoneProfile::default(),
             early_media: EarlyMedia::Connect,
             transfers: TransferPolicy::default(),
+            refer_to: Some([Class::Internal].into_iter().collect()),
             rules: TrunkRules::default(),
             shows_line: false,
         }

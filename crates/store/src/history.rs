@@ -75,6 +75,13 @@ pub struct Mailbox {
     pub event: Option<String>,
 }
 
+/// What is behind, of calls that began after; of people without a history room nothing is ever told.
+const BEHIND: &str = " FROM history
+     JOIN call_records ON call_records.id = history.record_id
+     JOIN homes ON homes.user_id = call_records.user_id
+     WHERE history.told < history.due AND homes.settled = 1 AND homes.history_id IS NOT NULL
+         AND call_records.started_at > ";
+
 impl Store {
     /// Calls that began after `since` and whose history is behind, oldest first; `limit` at most. Those of people
     /// without a history room are left out, and those of the rooms `but`.
@@ -88,13 +95,10 @@ impl Store {
         but: &[&str],
     ) -> Result<Vec<Untold>, StoreError> {
         let mut query = QueryBuilder::<Sqlite>::new(
-            "SELECT call_records.*, history.told, history.event_id, homes.history_id FROM history
-             JOIN call_records ON call_records.id = history.record_id
-             JOIN homes ON homes.user_id = call_records.user_id
-             WHERE history.told < history.due AND homes.settled = 1 AND homes.history_id IS NOT NULL
-                 AND call_records.started_at > ",
+            "SELECT call_records.*, history.told, history.event_id, homes.history_id",
         );
         query
+            .push(BEHIND)
             .push_bind(since.0)
             .push(" AND homes.history_id NOT IN (");
         let mut rooms = query.separated(", ");
@@ -114,14 +118,15 @@ impl Store {
         untold.collect()
     }
 
-    /// How many calls there are whose history is behind.
+    /// How many calls there are that began after `since` and whose history is behind; those of people without a history
+    /// room are left out.
     ///
     /// # Errors
     /// [`StoreError::Query`].
-    pub async fn count_untold(&self) -> Result<u64, StoreError> {
-        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM history WHERE told < due")
-            .fetch_one(&self.pool)
-            .await?;
+    pub async fn count_untold(&self, since: UnixMillis) -> Result<u64, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT count(*)");
+        let query = query.push(BEHIND).push_bind(since.0);
+        let count: i64 = query.build_query_scalar().fetch_one(&self.pool).await?;
         Ok(count.unsigned_abs())
     }
 
@@ -266,6 +271,20 @@ mod tests {
         store.finish_call(&record).await.unwrap();
         store.forget_told(UnixMillis(1_000)).await.unwrap();
         assert!(stages(&store).await.is_empty());
+    }
+
+    /// With no telephony rooms at all it was the number of all calls that there ever were.
+    #[tokio::test]
+    async fn a_call_that_nobody_will_be_told_of_is_not_counted_as_behind() {
+        let store = store_with_a_home().await;
+        let behind = async |since| store.count_untold(UnixMillis(since)).await.unwrap();
+        let (mut record, _) = begin(&store, "other", "@bob:localtest").await;
+        record.ended_at = Some(UnixMillis(2_000));
+        store.finish_call(&record).await.unwrap();
+        assert_eq!(behind(0).await, 0);
+        begin(&store, "r", "@alice:localtest").await;
+        assert_eq!(behind(0).await, 1);
+        assert_eq!(behind(1_000).await, 0);
     }
 
     #[tokio::test]

@@ -1,13 +1,16 @@
 //! A telephone hands its call to another by REFER, in every way that it may.
 
+use std::net::{Ipv4Addr, UdpSocket};
+
 use anyhow::{Context as _, ensure};
 use mxtrunk_store::CallRecord;
 use mxtrunk_testbed::gateway;
+use mxtrunk_testbed::namespace;
 use mxtrunk_testbed::person::Call;
 use mxtrunk_testbed::process::{Peer, until};
 use mxtrunk_testbed::sipp::Scenario;
 
-use super::{PATIENCE, Script, Site, script};
+use super::{PATIENCE, PHONE, Script, Site, script};
 
 /// The person's browser was left alone: nothing rang anew, nothing ended.
 fn was_not_disturbed(site: &Site, call: &Call) -> anyhow::Result<()> {
@@ -81,6 +84,42 @@ pub(super) async fn a_transfer_that_fails_or_may_not_be_leaves_the_call_as_it_wa
     busy.ends_well().await?;
     let asks = script!("pbx-transfers-to-a-number-that-may-not-be-dialled");
     stays_and_is_hung_up(site, asks).await
+}
+
+/// As a carrier is: it lets its customers write what they like.
+const UNTRUSTED: &str = r#"
+[[trunk]]
+name = "carrier"
+target = "127.0.0.1:5060"
+options_seconds = 0
+[numbers]
+dialable = []
+"#;
+
+#[test]
+fn a_caller_over_a_trunk_that_is_not_trusted_has_an_extension_called_and_no_number_that_costs() {
+    namespace::test_beside_others(async |run| {
+        let site = Site::start_with(&run, UNTRUSTED).await?;
+        let comes = script!("phone-takes-a-transferred-call");
+        is_handed_on(&site, script!("pbx-transfers-blind"), comes).await?;
+
+        let phone = UdpSocket::bind((Ipv4Addr::LOCALHOST, PHONE))?;
+        phone.set_nonblocking(true)?;
+        stays_and_is_hung_up(&site, script!("pbx-transfers-to-a-number-that-costs")).await?;
+        let called = phone.recv(&mut [0; 1500]);
+        ensure!(
+            called.is_err(),
+            "something was sent where numbers are called"
+        );
+        let log = site.gateway.logged();
+        let told = log
+            .lines()
+            .find(|line| line.contains("refer_to of its [[trunk]]"));
+        let told = told.context("the log does not tell")?;
+        let is_told = told.contains("INFO") && told.contains("carrier") && !told.contains("49301");
+        ensure!(is_told, "{told}");
+        Ok(())
+    });
 }
 
 async fn stays_and_is_hung_up(site: &Site, asks: Script) -> anyhow::Result<()> {

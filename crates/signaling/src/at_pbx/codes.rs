@@ -103,6 +103,28 @@ impl FeatureCodes {
         }
     }
 
+    /// What is dialled for a setting of the PBX to be what it is here, as far as it may stand there, and what the PBX has been
+    /// told then; `None`: it has been told already, or cannot be.
+    fn due(
+        &self,
+        directory: &Directory,
+        line: &Line,
+        setting: Setting,
+        here: Option<String>,
+        told: Option<&str>,
+    ) -> Option<(String, Option<String>)> {
+        let may_stand = |here: &String| {
+            setting == Setting::DoNotDisturb
+                || as_pbx_writes(directory, line, &self.trunks, here).is_some()
+        };
+        let wanted = here.filter(may_stand);
+        if wanted.as_deref() == told {
+            return None;
+        }
+        let code = self.code(directory, line, setting, wanted.as_deref())?;
+        Some((code, wanted))
+    }
+
     /// What is dialled for a setting to be as wanted.
     fn code(
         &self,
@@ -197,12 +219,10 @@ impl Keeper {
             .unwrap_or_default();
         for setting in Setting::ALL {
             let key = key(line, account, setting);
-            let wanted = here(&settings, setting);
-            let stands = told.get(&key).and_then(|told| told.here.clone());
-            if wanted == stands {
-                continue;
-            }
-            let Some(code) = self.codes.code(directory, line, setting, wanted.as_deref()) else {
+            let before = told.get(&key).and_then(|told| told.here.as_deref());
+            let here = here(&settings, setting);
+            let due = self.codes.due(directory, line, setting, here, before);
+            let Some((code, wanted)) = due else {
                 continue;
             };
             let attempt = (line.user.clone(), setting, wanted.clone());
@@ -332,52 +352,4 @@ fn key(line: &Line, account: &Account, setting: Setting) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use mxtrunk_sip::AccountName;
-
-    use super::*;
-    use crate::numbers::NumberPlan;
-
-    #[test]
-    fn a_setting_is_switched_by_its_code_with_the_number_in_it_as_the_pbx_writes_it() {
-        let plan = NumberPlan::french();
-        let account = Account {
-            trunk: TrunkName("pbx".into()),
-            name: AccountName("2001".into()),
-        };
-        let user = UserId::parse("@alice:x").expect("a test user");
-        let line = Line {
-            account: Some(account),
-            ..Line::new(user, plan.normalise("2001").expect("a test number"))
-        };
-        let directory = Directory::new(NumberPlan::french(), vec![line.clone()]);
-        let directory = directory.expect("a directory");
-        let switch = |on: &str, off: &str| {
-            Some(Switch {
-                on: on.to_owned(),
-                off: off.to_owned(),
-            })
-        };
-        let codes = FeatureCodes {
-            do_not_disturb: switch("*78", "*79"),
-            forward_always: switch("*72{number}", "*73"),
-            ..FeatureCodes::default()
-        };
-        let code = |setting, wanted| codes.code(&directory, &line, setting, wanted);
-        for (setting, wanted, dialled) in [
-            (Setting::DoNotDisturb, Some("on"), Some("*78")),
-            (Setting::DoNotDisturb, None, Some("*79")),
-            (Setting::Always, Some("1002"), Some("*721002")),
-            (Setting::Always, None, Some("*73")),
-            (Setting::Always, Some("nobody"), None),
-            (Setting::Busy, Some("1002"), None),
-        ] {
-            assert_eq!(
-                code(setting, wanted).as_deref(),
-                dialled,
-                "{setting:?} {wanted:?}"
-            );
-        }
-        assert!(FeatureCodes::default().is_empty() && !codes.is_empty());
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use mxtrunk_store::{LineSettings, Store, StoreError};
 use tracing::{debug, info};
 
 use super::merge::{Pair, Setting, Verdict, verdict};
-use super::{AtPbxSettings, as_pbx_writes, device};
+use super::{AtPbxSettings, as_pbx_writes, device, may_stand_there};
 use crate::directory::{Directory, Line};
 use crate::line_settings::Settings;
 
@@ -110,27 +110,58 @@ impl Sides<'_> {
         let there = there.await?.filter(|value| is_set(setting, value));
         let here = here(&self.line_settings.of(&line.user), setting);
         let mut now = Pair { here, there };
+        let verdict = verdict(&now, agreed);
+        if verdict == Verdict::Take {
+            now.here = self.read(directory, line, setting, now.there.as_deref());
+            let taken = now.here.clone();
+            let change = |settings: &mut LineSettings| set(settings, setting, taken);
+            self.line_settings.change(&line.user, change).await?;
+            info!(?setting, "a line's setting was changed at the PBX");
+        }
+        let belongs = match verdict {
+            Verdict::Give => self.write(directory, line, setting, now.here.as_deref()),
+            Verdict::Take | Verdict::Nothing => self.stays(directory, line, setting, &now),
+        };
         let mut refused = None;
-        match verdict(&now, agreed) {
-            Verdict::Nothing => {}
-            Verdict::Take => {
-                now.here = self.read(directory, line, setting, now.there.as_deref());
-                let taken = now.here.clone();
-                let change = |settings: &mut LineSettings| set(settings, setting, taken);
-                self.line_settings.change(&line.user, change).await?;
-                info!(?setting, "a line's setting was changed at the PBX");
+        if belongs != now.there {
+            refused = self.show(line, setting, belongs.is_some()).await?;
+            let key = line.extension.as_str();
+            self.ami
+                .put_database(family, key, belongs.as_deref())
+                .await?;
+            match (verdict, &belongs) {
+                (Verdict::Take | Verdict::Nothing, None) => info!(
+                    ?setting,
+                    "a line's forward was taken away at the PBX: there it would get round what the line may call and how much of it"
+                ),
+                _ => debug!(?setting, "a line's setting was set at the PBX"),
             }
-            Verdict::Give => {
-                now.there = self.write(directory, line, setting, now.here.as_deref());
-                refused = self.show(line, setting, now.there.is_some()).await?;
-                let key = line.extension.as_str();
-                self.ami
-                    .put_database(family, key, now.there.as_deref())
-                    .await?;
-                debug!(?setting, "a line's setting was set at the PBX");
-            }
+            now.there = belongs;
         }
         Ok((now, refused))
+    }
+
+    /// What belongs at the PBX where neither side's change is to be brought there. What the line may call, and how much of it,
+    /// may be otherwise than it was when both agreed; and a telephone asks nobody here.
+    fn stays(
+        &self,
+        directory: &Directory,
+        line: &Line,
+        setting: Setting,
+        now: &Pair,
+    ) -> Option<String> {
+        let there = now.there.clone();
+        match now.here.as_deref() {
+            here @ Some(_) => {
+                let written = self.write(directory, line, setting, here);
+                written.map(|written| there.unwrap_or(written))
+            }
+            None => there.filter(|there| {
+                let number = self.number_there(directory, line, there);
+                let number = directory.plan().normalise(&number);
+                number.is_none_or(|number| may_stand_there(directory, line, &number))
+            }),
+        }
     }
 
     /// Shows at telephones what is about to be written. A PBX that refuses this has the setting all the same: the refusal
@@ -168,7 +199,7 @@ impl Sides<'_> {
         as_pbx_writes(directory, line, &self.settings.trunks, here)
     }
 
-    /// What stands here for what is written at the PBX. A number that the line may not call stays the PBX's own matter.
+    /// What stands here for what is written at the PBX; nothing for a number that the line may not call.
     fn read(
         &self,
         directory: &Directory,
@@ -180,16 +211,19 @@ impl Sides<'_> {
         if setting == Setting::DoNotDisturb {
             return Some("on".to_owned());
         }
-        let rules = line
-            .account
-            .as_ref()
-            .map(|account| self.settings.trunks.now().of(&account.trunk).rules);
-        let plan = directory.plan();
-        let number = rules.and_then(|rules| rules.caller(plan, there));
-        let number = number.map_or_else(|| there.to_owned(), |(number, _)| number.to_string());
+        let number = self.number_there(directory, line, there);
         let number = directory.dialled_by(line, &number).ok()?;
         let is_own = number == line.extension || Some(&number) == line.did.as_ref();
-        (!is_own && !plan.is_emergency(number.as_str())).then(|| number.to_string())
+        let is_emergency = directory.plan().is_emergency(number.as_str());
+        (!is_own && !is_emergency).then(|| number.to_string())
+    }
+
+    /// A number that is written at the PBX, as the site writes it; as it stands, where it is none.
+    fn number_there(&self, directory: &Directory, line: &Line, there: &str) -> String {
+        let account = line.account.as_ref();
+        let rules = account.map(|account| self.settings.trunks.now().of(&account.trunk).rules);
+        let number = rules.and_then(|rules| rules.caller(directory.plan(), there));
+        number.map_or_else(|| there.to_owned(), |(number, _)| number.to_string())
     }
 
     fn family(&self, setting: Setting) -> Option<&str> {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mxtrunk_matrix::HomeserverError;
-use mxtrunk_store::{CallRecord, RecordId, Stage, StoreError, UnixMillis, Untold};
+use mxtrunk_store::{CallRecord, RecordId, Stage, Store, StoreError, UnixMillis, Untold};
 use ruma::{EventId, OwnedEventId, RoomId, UserId};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -94,6 +94,14 @@ pub async fn keep_history(peers: Peers, stop: CancellationToken) {
             () = stop.cancelled() => return,
         }
     }
+}
+
+/// How many calls there are of which histories are still to tell.
+///
+/// # Errors
+/// [`StoreError::Query`].
+pub async fn count_behind(store: &Store) -> Result<u64, StoreError> {
+    store.count_untold(oldest()).await
 }
 
 fn oldest() -> UnixMillis {

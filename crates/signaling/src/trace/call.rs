@@ -8,7 +8,7 @@ use mxtrunk_matrix::call_events::{
 };
 use mxtrunk_media_io as media;
 
-use super::{Flow, Traces, sdp};
+use super::{Flow, Traces, clean, sdp};
 
 /// Tells one call's trace what passes.
 #[derive(Debug, Clone)]
@@ -160,8 +160,6 @@ impl CallTracer {
     }
 
     fn note(&self, flow: Flow, what: String, note: Option<String>) {
-        // A peer's words: bounded, and no control characters for a terminal.
-        let clean = |text: String| text.chars().filter(|c| !c.is_control()).take(300).collect();
         let notes = note.map(clean).into_iter().collect();
         self.traces.note(&self.call, flow, what, notes);
     }

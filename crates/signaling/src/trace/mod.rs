@@ -26,6 +26,10 @@ const LAST: usize = 60;
 
 /// How many bytes of whole SIP messages are remembered of one dialog; what comes then is kept without its text.
 const TEXT: usize = 48 * 1024;
+/// Characters that are kept of what a peer says in a line.
+const WORDS: usize = 300;
+/// Bytes of a Call-ID. A dialog with a longer one is nobody's who means well, and is not remembered.
+const LONGEST_NAME: usize = 512;
 
 /// Between whom something passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,13 +125,16 @@ struct Entries {
 impl Traces {
     /// Keeps a SIP message.
     pub fn sip(&self, seen: Seen) {
-        let notes = seen.sdp.as_deref().map(sdp::in_short);
+        if seen.call_id.len() > LONGEST_NAME {
+            return;
+        }
+        let notes = seen.sdp.as_deref().map(sdp::in_short).map(clean);
         let flow = match seen.received {
             true => Flow::FromPhone,
             false => Flow::ToPhone,
         };
         let mut kept = self.kept();
-        let mut entry = kept.entry(flow, seen.what, notes.into_iter().collect());
+        let mut entry = kept.entry(flow, clean(seen.what), notes.into_iter().collect());
         entry.text = Some(seen.text);
         kept.dialogs
             .get_or_insert(&seen.call_id, Entries::default)
@@ -226,6 +233,14 @@ impl Traces {
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A peer's words: bounded, and no control characters for a terminal.
+fn clean(text: String) -> String {
+    text.chars()
+        .filter(|c| !c.is_control())
+        .take(WORDS)
+        .collect()
 }
 
 fn about_dialog(call_id: &str, entries: &Entries) -> About {

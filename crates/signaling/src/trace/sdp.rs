@@ -1,8 +1,13 @@
 //! A session description in some words, for a person who reads a trace. Nothing is decided by it.
 
+/// Formats and lines that are looked at: a peer may write thousands, and each message is told before it is acted on.
+const FORMATS: usize = 16;
+const LINES: usize = 256;
+
 /// Where audio is to go, in which codecs, encrypted or not, and in which direction.
 pub(super) fn in_short(sdp: &str) -> String {
-    let value = |prefix: &str| sdp.lines().find_map(|line| line.strip_prefix(prefix));
+    let lines: Vec<&str> = sdp.lines().take(LINES).collect();
+    let value = |prefix: &str| lines.iter().find_map(|line| line.strip_prefix(prefix));
     let Some(media) = value("m=audio ") else {
         return "SDP without audio".to_owned();
     };
@@ -10,7 +15,7 @@ pub(super) fn in_short(sdp: &str) -> String {
     let port = fields.next().unwrap_or("?");
     let transport = fields.next().unwrap_or("?");
     let mut codecs: Vec<&str> = Vec::new();
-    for codec in fields.map(|format| codec(sdp, format)) {
+    for codec in fields.take(FORMATS).map(|format| codec(&lines, format)) {
         // Browsers have telephone-event at 8 and at 48 kHz.
         if !codecs.contains(&codec) {
             codecs.push(codec);
@@ -22,7 +27,8 @@ pub(super) fn in_short(sdp: &str) -> String {
     let direction = ["sendonly", "recvonly", "inactive"]
         .into_iter()
         .find(|word| {
-            sdp.lines()
+            lines
+                .iter()
                 .any(|line| line.strip_prefix("a=") == Some(word))
         });
     let at = match port {
@@ -38,8 +44,8 @@ pub(super) fn in_short(sdp: &str) -> String {
     )
 }
 
-fn codec<'a>(sdp: &'a str, format: &'a str) -> &'a str {
-    let name = sdp.lines().find_map(|line| {
+fn codec<'a>(lines: &[&'a str], format: &'a str) -> &'a str {
+    let name = lines.iter().find_map(|line| {
         let (number, name) = line.strip_prefix("a=rtpmap:")?.split_once(' ')?;
         (number == format).then(|| name.split('/').next().unwrap_or(name))
     });
@@ -69,5 +75,13 @@ mod tests {
         );
         assert_eq!(in_short("odd"), "SDP without audio");
         assert_eq!(in_short("m=audio "), "SDP ?:? ?: ");
+    }
+
+    #[test]
+    fn of_a_description_with_thousands_of_formats_and_lines_a_few_are_told() {
+        let formats: String = (0..8_000).map(|n| format!(" {n}")).collect();
+        let sdp = format!("m=audio 9 RTP/AVP{formats}\r\n{}", "\n".repeat(32_000));
+        let told = in_short(&sdp);
+        assert_eq!(told.split(' ').count(), 2 + FORMATS, "{told}");
     }
 }

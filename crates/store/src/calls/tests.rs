@@ -1,4 +1,5 @@
 use super::*;
+use crate::Home;
 
 const STARTED: UnixMillis = UnixMillis(1_795_344_967_000);
 const LEASE: UnixMillis = UnixMillis(1_795_344_972_000);
@@ -216,9 +217,15 @@ async fn a_call_whose_beginning_was_not_written_is_in_the_records_once_it_is_ove
     let (mut record, _) = call("a");
     record.ended_at = Some(UnixMillis(STARTED.0 + 9_000));
     record.reason = Some("hung_up".to_owned());
+    let home = Home {
+        history: Some("!history".to_owned()),
+        settled: true,
+        ..Home::nowhere(record.user.as_str())
+    };
+    store.put_home(&home).await.unwrap();
     store.finish_call(&record).await.unwrap();
     assert_eq!(store.records(10).await.unwrap(), [record]);
-    assert_eq!(store.count_untold().await.unwrap(), 1);
+    assert_eq!(store.count_untold(UnixMillis(0)).await.unwrap(), 1);
 }
 
 #[tokio::test]

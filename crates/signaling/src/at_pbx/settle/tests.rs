@@ -12,7 +12,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::super::Families;
 use super::*;
+use crate::classes::Class;
 use crate::directory::Account;
+use crate::limits::Limits;
 use crate::numbers::NumberPlan;
 use crate::trunks::LiveTrunks;
 
@@ -185,6 +187,14 @@ impl Site {
         changed.expect("kept");
     }
 
+    /// What is configured of Alice's line is another from now on.
+    fn reload(&mut self, change: impl FnOnce(&mut Line)) {
+        let mut lines = self.directory.lines().to_vec();
+        change(&mut lines[0]);
+        let directory = Directory::new(NumberPlan::french(), lines);
+        self.directory = directory.expect("a directory");
+    }
+
     fn here(&self) -> LineSettings {
         let user = UserId::parse(ALICE).expect("a test user");
         self.line_settings.of(&user)
@@ -281,4 +291,82 @@ async fn a_pbx_whose_database_was_wiped_erases_no_settings() {
     site.at_telephone(|pbx| _ = pbx.database.remove("CF/2001"));
     site.settle().await.expect("settled");
     assert_eq!(site.here().forward_always, None);
+}
+
+const PARIS: &str = "+33177123456";
+
+/// Every call goes there, as it is set here; what stands at the PBX is another matter.
+#[track_caller]
+fn forwards_here_to_paris(site: &Site) {
+    assert_eq!(site.here().forward_always.as_deref(), Some(PARIS));
+}
+
+#[tokio::test]
+async fn a_line_whose_calls_are_limited_forwards_to_outside_numbers_here_and_not_at_the_pbx() {
+    let mut site = Site::start().await;
+    site.reload(|alice| alice.limits.max_calls = Some(2));
+    site.set(|settings| {
+        settings.forward_always = Some(PARIS.into());
+        settings.forward_busy = Some("2002".into());
+    })
+    .await;
+    for _ in 0..2 {
+        site.settle().await.expect("settled");
+        forwards_here_to_paris(&site);
+        assert_eq!(site.there("CF/2001"), None);
+        assert_eq!(site.there("CFB/2001").as_deref(), Some("2002"));
+    }
+    // Without limits it stands there too, and goes when they are back.
+    site.reload(|alice| alice.limits = Limits::none());
+    site.settle().await.expect("settled");
+    assert_eq!(site.there("CF/2001").as_deref(), Some(PARIS));
+    site.reload(|alice| alice.limits.calls_per_day = Some(20));
+    site.settle().await.expect("settled");
+    forwards_here_to_paris(&site);
+    assert_eq!(site.there("CF/2001"), None);
+}
+
+#[tokio::test]
+async fn a_forward_to_a_number_that_the_line_may_call_no_more_is_taken_away_at_the_pbx() {
+    let mut site = Site::start().await;
+    site.set(|settings| settings.forward_always = Some(PARIS.into()))
+        .await;
+    site.settle().await.expect("settled");
+    assert_eq!(site.there("CF/2001").as_deref(), Some(PARIS));
+    site.reload(|alice| alice.permissions = [Class::Internal].into_iter().collect());
+    // A PBX that does not let it be taken away is asked again.
+    site.at_telephone(|pbx| pbx.refuses = Some("DBDel"));
+    site.settle().await.expect_err("it was refused");
+    site.at_telephone(|pbx| pbx.refuses = None);
+    site.settle().await.expect("settled");
+    assert_eq!(site.there("CF/2001"), None);
+    // It may be called again one day.
+    forwards_here_to_paris(&site);
+}
+
+#[tokio::test]
+async fn what_a_telephone_forwards_to_an_outside_number_is_counted_here_or_not_forwarded_at_all() {
+    let mut site = Site::start().await;
+    site.reload(|alice| alice.limits.calls_per_hour = Some(20));
+    site.settle().await.expect("settled");
+    let by_keys = |pbx: &mut Held, number: &str| {
+        pbx.database.insert("CF/2001".into(), number.into());
+    };
+    site.at_telephone(|pbx| by_keys(pbx, "0177123456"));
+    site.settle().await.expect("settled");
+    forwards_here_to_paris(&site);
+    assert_eq!(site.there("CF/2001"), None);
+    // Another country, which the line may not call.
+    site.reload(|alice| {
+        alice.permissions = [Class::Internal, Class::National].into_iter().collect()
+    });
+    site.at_telephone(|pbx| by_keys(pbx, "0049301234567"));
+    site.settle().await.expect("settled");
+    assert_eq!(site.here().forward_always, None);
+    assert_eq!(site.there("CF/2001"), None);
+    // Among extensions a telephone goes on as it did.
+    site.at_telephone(|pbx| by_keys(pbx, "2002"));
+    site.settle().await.expect("settled");
+    assert_eq!(site.here().forward_always.as_deref(), Some("2002"));
+    assert_eq!(site.there("CF/2001").as_deref(), Some("2002"));
 }
