@@ -263,6 +263,15 @@ guards! {
             "late_packets_of_an_old_call_are_not_heard_in_the_next_one";
     }
     "mxtrunk-signaling" LIB {
+        "8" "crates/signaling/src/transfer/asked.rs":
+            "!number.as_str().contains(['*', '#']) && refer_to.has(plan.class_of(&number).0)" => "true",
+            "a_telephone_of_a_trunk_that_is_not_trusted_names_extensions_and_help_and_nothing_that_costs";
+        "8" "crates/signaling/src/at_pbx/mod.rs":
+            "may_always && !is_counted && directory" => "directory",
+            "at_pbx::";
+        "19" "crates/signaling/src/trace/sdp.rs":
+            "fields.take(FORMATS)" => "fields",
+            "of_a_description_with_thousands_of_formats_and_lines_a_few_are_told";
         "18" "crates/signaling/src/admission.rs":
             "if self.is_draining() && priority == Priority::Normal {" => "if false {",
             "a_gateway_that_drains_takes_calls_for_help_alone";
@@ -330,6 +339,12 @@ guards! {
             "whoever_uses_up_the_look_ups_keeps_nobody_from_calling_for_help";
     }
     "mxtrunk" BIN {
+        "sources" "src/reload/refused.rs":
+            "match change.removes_most() {" => "match false {",
+            "reload::";
+        "records" "src/records/push.rs":
+            "let is_there = !matches!(error, NotTaken::Unreached(_));" => "let is_there = matches!(error, NotTaken::Answered(_));",
+            "a_record_that_is_never_answered_lets_the_others_go_first";
         "log" "src/reload/refused.rs":
             "let kind = problem.in_short();" => "let kind = problem.to_string();",
             "reload::refused::tests::";
