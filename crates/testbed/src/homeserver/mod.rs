@@ -128,11 +128,14 @@ struct Known {
 }
 
 impl Homeserver {
+    /// On port 0 it listens on one that is free.
+    ///
     /// # Errors
     /// When the address is taken.
-    pub async fn start(registration: Registration) -> anyhow::Result<Self> {
+    pub async fn start(mut registration: Registration) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(registration.listen).await;
         let listener = listener.with_context(|| registration.listen.to_string())?;
+        registration.listen = listener.local_addr()?;
         let (pushes, waiting) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             registration,

@@ -5,11 +5,8 @@ const ROOM: &str = "!room:localtest";
 const TEL: &str = "@tel_1:localtest";
 
 async fn homeserver() -> (Homeserver, String) {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let listen = free.local_addr().unwrap();
-    drop(free);
     let registration = Registration {
-        listen,
+        listen: ([127, 0, 0, 1], 0).into(),
         server_name: "localtest".to_owned(),
         gateway: "http://127.0.0.1:9".to_owned(),
         as_token: "as".to_owned(),
@@ -18,6 +15,7 @@ async fn homeserver() -> (Homeserver, String) {
         transactions: "test".to_owned(),
     };
     let homeserver = Homeserver::start(registration).await.unwrap();
+    let listen = homeserver.shared.registration.listen;
     homeserver.put_room(ROOM, &[TEL, "@alice:localtest"]);
     (
         homeserver,
