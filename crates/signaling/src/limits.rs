@@ -55,6 +55,21 @@ impl Limits {
         }
     }
 
+    /// Whether any outside call is counted, by whichever limit; nights count none.
+    pub(crate) fn count_any(&self) -> bool {
+        // Taken apart, so that no limit to come is forgotten here.
+        let Limits {
+            zone: _,
+            max_calls,
+            calls_per_hour,
+            calls_per_day,
+            dear_per_day,
+            nights: _,
+        } = self;
+        let calls = [max_calls, calls_per_hour, calls_per_day];
+        calls.into_iter().any(Option::is_some) || dear_per_day.is_some()
+    }
+
     /// The time at the site.
     fn local(&self, wall: Timestamp) -> DateTime {
         self.zone.to_datetime(wall)

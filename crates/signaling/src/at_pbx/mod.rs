@@ -73,14 +73,8 @@ fn is_at(line: &Line, trunk: Option<&TrunkName>) -> bool {
 /// itself, once the call is here.
 fn may_stand_there(directory: &Directory, line: &Line, number: &Number) -> bool {
     let class = directory.plan().class_of(number).0;
-    let limits = &line.limits;
-    let most = [
-        limits.max_calls,
-        limits.calls_per_hour,
-        limits.calls_per_day,
-    ];
-    let is_counted = most.iter().any(Option::is_some) || limits.dear_per_day.is_some();
-    let mut nights = limits.nights.iter();
+    let is_counted = line.limits.count_any();
+    let mut nights = line.limits.nights.iter();
     let may_always =
         line.permissions.has(class) && nights.all(|night| night.permissions.has(class));
     match class {
