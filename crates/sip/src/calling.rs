@@ -13,7 +13,8 @@ use crate::attempts::Attempts;
 use crate::body::{offer_of, sdp_of};
 use crate::digest::Authorization;
 use crate::established::{Beginning, Established};
-use crate::event::{Command, Happened, ReasonHeader};
+use crate::event::{Command, EndCause, Happened, ReasonHeader};
+use crate::forgotten;
 use crate::forks::{Forks, NotNow};
 use crate::inbound;
 use crate::keys::Keys;
@@ -161,8 +162,16 @@ impl Calling {
                 self.press(key);
                 Next::Wait
             }
+            Input::Command(Command::Check) => {
+                self.ask_whether_it_is_known();
+                Next::Wait
+            }
             Input::Command(command) => {
                 self.leg.ignore(&command);
+                Next::Wait
+            }
+            Input::Forgotten { .. } => {
+                self.on_forgotten().await;
                 Next::Wait
             }
             Input::Response(cseq, response) if cseq == self.invite.cseq => {
@@ -225,6 +234,28 @@ impl Calling {
         }
         self.invite.abandon();
         Next::Over
+    }
+
+    fn ask_whether_it_is_known(&mut self) {
+        let is_wanted = matches!(self.giving_up, GivingUp::No);
+        let Some(early) = self.forks.only_one().filter(|_| is_wanted) else {
+            return self.leg.ignore(&Command::Check);
+        };
+        let mut early = DialogSnapshot {
+            local_cseq: self.dialog.local_cseq,
+            ..early.clone()
+        };
+        forgotten::ask(&self.leg, &mut early, Vec::new());
+        self.dialog.local_cseq = early.local_cseq;
+    }
+
+    async fn on_forgotten(&mut self) {
+        // It may have rung another phone meanwhile.
+        if matches!(self.giving_up, GivingUp::No) && self.forks.only_one().is_some() {
+            let (reason, cause) = (None, EndCause::Unknown);
+            self.leg.tell_last(Happened::Ended { reason, cause }).await;
+            self.give_up(None);
+        }
     }
 
     /// Ends the call as soon as the protocol lets us.

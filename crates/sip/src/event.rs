@@ -107,8 +107,10 @@ pub enum Command {
         /// Which, and how long.
         key: Key,
     },
-    /// Established leg: ask the peer whether it still knows the call. One that
-    /// does not ends it ([`EndCause::Unknown`]); else nothing is told.
+    /// Ask the peer whether it still knows the call. One that does not ends
+    /// it ([`EndCause::Unknown`]); else nothing is told. Before the call is
+    /// established only a peer that takes UPDATE can be asked, and none that
+    /// rings several phones.
     Check,
     /// End the leg: CANCEL, BYE or 480, whichever its state asks for. No
     /// event follows.
@@ -298,7 +300,8 @@ pub enum EndCause {
     /// The session timer ran out (RFC 4028 §10); a BYE was sent.
     Expired,
     /// The peer does not know the call any more: 481 or 408 to a request of
-    /// ours in it (RFC 3261 §12.2.1.2). A BYE was sent.
+    /// ours in it (RFC 3261 §12.2.1.2). A BYE was sent where it was
+    /// established.
     Unknown,
     /// A fault in this leg of ours; the rest goes on.
     Fault,

@@ -29,6 +29,8 @@ pub(crate) struct Fork {
     said: Option<String>,
     /// CSeq number of the peer's last request.
     remote_cseq: Option<u32>,
+    /// It has said that it knows UPDATE (RFC 3311).
+    takes_update: bool,
 }
 
 /// An offer in an UPDATE.
@@ -76,22 +78,33 @@ impl Forks {
                     updated: None,
                     said: None,
                     remote_cseq: None,
+                    takes_update: false,
                 });
                 self.all.len() - 1
             }
         };
         let fork = self.all.get_mut(index)?;
         fork.dialog.learn_from_response(response);
+        fork.takes_update |= snapshot::takes_update(response);
         Some(fork)
     }
 
     /// The dialog that is heard: the last one that has described early media, else the last there is.
     pub(crate) fn heard(&self) -> Option<&DialogSnapshot> {
-        let is_dialog = |fork: &&Fork| !fork.dialog.remote_tag.is_empty();
-        let mut forks = self.all.iter().rev().filter(is_dialog).peekable();
+        let forks = self.all.iter().rev();
+        let mut forks = forks.filter(|fork| fork.is_dialog()).peekable();
         let last = forks.peek().copied();
         let heard = forks.find(|fork| fork.is_described()).or(last);
         heard.map(|fork| &fork.dialog)
+    }
+
+    /// The one early dialog there is, if it takes UPDATE. Of several each may be over without the others.
+    pub(crate) fn only_one(&self) -> Option<&DialogSnapshot> {
+        let mut dialogs = self.all.iter().filter(|fork| fork.is_dialog());
+        match (dialogs.next(), dialogs.next()) {
+            (Some(only), None) if only.takes_update => Some(&only.dialog),
+            _ => None,
+        }
     }
 
     fn position(&self, tag: &str) -> Option<usize> {
@@ -187,6 +200,11 @@ impl Fork {
         }
         self.answer = Some(sdp.to_owned());
         true
+    }
+
+    /// What 100 Trying has begun has no tag, and is none (§12.1).
+    fn is_dialog(&self) -> bool {
+        !self.dialog.remote_tag.is_empty()
     }
 
     /// Whether it has described early media.

@@ -1,19 +1,20 @@
 //! An incoming leg until it is established, refused or cancelled.
 
+mod answered;
 mod early;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use rsipstack::sip::{Method, Request, StatusCode};
+use rsipstack::sip::{Method, StatusCode};
 use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
 
 use crate::arrival::{self, Arrival};
 use crate::core::Core;
-use crate::established::{Beginning, Established};
+use crate::established::Beginning;
 use crate::event::{Command, EndCause, Happened, ReasonHeader};
-use crate::inbound;
+use crate::forgotten;
 use crate::keys::Keys;
 use crate::leg::{Leg, sleep_until};
 use crate::legs::{Input, NoEntry};
@@ -24,12 +25,11 @@ use crate::snapshot::{self, DialogSnapshot};
 use crate::target::{Hop, InDialog};
 use crate::transact::{self, InviteReceived};
 use crate::trunk::Trunk;
+use answered::Answered;
 
 /// How often a provisional response is repeated, so that no proxy on the way
 /// gives up on the call (§13.3.1.1: at least every minute).
 const PROVISIONAL_EVERY: Duration = Duration::from_secs(60);
-/// Requests that may wait for an ACK.
-const WAITING: usize = 8;
 
 /// A call of a trunk arrives.
 pub(crate) fn arrive(core: &Arc<Core>, trunk: &Arc<Trunk>, hop: Hop, tx: Transaction) {
@@ -189,6 +189,7 @@ impl Offered {
                 self.leg.tell(Happened::PeerSilent).await;
                 Next::Wait
             }
+            Input::Forgotten { .. } => self.on_forgotten().await,
             Input::Ack(..) | Input::Response(..) | Input::RequestOver(_) => Next::Wait,
         }
     }
@@ -215,10 +216,25 @@ impl Offered {
             Command::Invite { .. }
             | Command::Reoffer { .. }
             | Command::ReportTransfer { .. }
-            | Command::Press { .. }
-            | Command::Check => self.leg.ignore(&command),
+            | Command::Press { .. } => self.leg.ignore(&command),
+            Command::Check => self.ask_whether_it_is_known(),
         }
         Next::Wait
+    }
+
+    /// Our first provisional response makes the dialog in which that can be asked.
+    fn ask_whether_it_is_known(&mut self) {
+        match self.provisional.is_some() && snapshot::takes_update(&self.invite.request) {
+            true => forgotten::ask(&self.leg, &mut self.dialog, Vec::new()),
+            false => self.leg.ignore(&Command::Check),
+        }
+    }
+
+    async fn on_forgotten(&mut self) -> Next {
+        let over = self.refuse(StatusCode::RequestTerminated, None);
+        let (reason, cause) = (None, EndCause::Unknown);
+        self.leg.tell(Happened::Ended { reason, cause }).await;
+        over
     }
 
     fn proceed(&mut self, status: StatusCode, sdp: Option<String>) {
@@ -305,143 +321,5 @@ impl Offered {
             hang_up: None,
             _in_dialog: self.in_dialog,
         }
-    }
-}
-
-/// An INVITE of the peer with our 200, whose ACK is due.
-struct Answered {
-    leg: Leg,
-    beginning: Beginning,
-    invite: InviteReceived,
-    reliable: Reliable,
-    /// The INVITE held no offer: the 200 has ours, and the ACK its answer.
-    asked: bool,
-    /// Our side offered anew meanwhile; so that waits for the ACK too.
-    reoffer: Option<String>,
-    /// Our side asks for a transfer meanwhile: in the dialog that the ACK confirms.
-    refer: Option<Command>,
-    /// What the peer asked for meanwhile: over UDP its ACK may be overtaken, or lost at first (RFC 5407 section 3.1.4).
-    requests: Vec<Transaction>,
-    /// When the ACK is given up on.
-    until: Instant,
-    /// Our side hung up meanwhile; §15 forbids BYE before the ACK.
-    hang_up: Option<Option<ReasonHeader>>,
-    _in_dialog: InDialog,
-}
-
-impl Answered {
-    async fn run(mut self) -> Option<Established> {
-        loop {
-            let input = tokio::select! {
-                input = self.leg.inbox.recv() => *input?,
-                () = tokio::time::sleep_until(self.until) => {
-                    self.unacknowledged().await;
-                    return None;
-                }
-            };
-            match input {
-                Input::Ack(_, answer) => return self.established(answer).await,
-                Input::Unacknowledged(_) => {
-                    self.unacknowledged().await;
-                    return None;
-                }
-                Input::Command(Command::HangUp { reason }) => {
-                    self.leg.place.settle();
-                    self.hang_up = Some(reason);
-                }
-                Input::Command(Command::Reoffer { sdp }) => self.reoffer = Some(sdp),
-                Input::Command(refer @ Command::Refer { .. }) => self.refer = Some(refer),
-                Input::Command(Command::Press { key }) => self.beginning.keys.press(&self.leg, key),
-                Input::Command(command) => self.leg.ignore(&command),
-                Input::Request(tx) if tx.original.method == Method::Bye => {
-                    let reason = snapshot::reason_of(&tx.original);
-                    self.refuse_requests();
-                    transact::reply(&self.leg.core, *tx, StatusCode::OK, Vec::new());
-                    self.tell_end(reason, EndCause::Bye).await;
-                    return None;
-                }
-                Input::Request(tx) if tx.original.method == Method::PRack => {
-                    let (core, cseq) = (&self.leg.core, self.invite.cseq);
-                    // §3: one of a response without SDP may come after the 200.
-                    self.reliable.take_prack(core, *tx, Instant::now(), cseq);
-                }
-                Input::Request(tx) if self.waits(&tx.original) => self.requests.push(*tx),
-                Input::Request(tx) => inbound::reply_early(&self.leg, *tx),
-                // Without its ACK the call ends soon enough.
-                Input::PeerSilent => {}
-                Input::Cancel(..) | Input::Response(..) | Input::RequestOver(_) => {}
-            }
-        }
-    }
-
-    /// Whether a request means the call as it will be after the ACK.
-    fn waits(&self, request: &Request) -> bool {
-        let means = matches!(
-            request.method,
-            Method::Invite | Method::Update | Method::Refer | Method::Info
-        );
-        means && self.hang_up.is_none() && self.requests.len() < WAITING
-    }
-
-    /// What waits for the ACK means nothing any more.
-    fn refuse_requests(&mut self) {
-        for tx in self.requests.drain(..) {
-            let status = StatusCode::RequestTerminated;
-            transact::reply(&self.leg.core, tx, status, Vec::new());
-        }
-    }
-
-    async fn unacknowledged(&mut self) {
-        self.refuse_requests();
-        let reason = self.hang_up.take().flatten();
-        transact::farewell(
-            &self.leg.core,
-            &self.leg.trunk,
-            &self.beginning.dialog,
-            reason,
-        );
-        self.tell_end(None, EndCause::NoAck).await;
-    }
-
-    async fn tell_end(&self, reason: Option<ReasonHeader>, cause: EndCause) {
-        if !self.leg.place.is_settled() {
-            self.leg.tell_last(Happened::Ended { reason, cause }).await;
-        }
-    }
-
-    async fn established(mut self, answer: Option<String>) -> Option<Established> {
-        let answer = answer.filter(|_| self.asked);
-        if self.asked && answer.is_none() && self.hang_up.is_none() {
-            // §13.2.1: without it there is no session.
-            self.unacknowledged().await;
-            return None;
-        }
-        if let Some(reason) = self.hang_up.take() {
-            self.refuse_requests();
-            let dialog = &self.beginning.dialog;
-            transact::farewell(&self.leg.core, &self.leg.trunk, dialog, reason);
-            return None;
-        }
-        self.leg
-            .tell(Happened::Established {
-                sdp: answer.clone(),
-                dialog: self.beginning.dialog.clone(),
-            })
-            .await;
-        let cseq = Some(self.invite.cseq);
-        if let Some(answer) = answer {
-            self.beginning.heard = answer;
-        }
-        let mut established = Established::incoming(self.leg, self.beginning, cseq);
-        if let Some(sdp) = self.reoffer {
-            established.wish_for(sdp).await;
-        }
-        if let Some(Command::Refer { to, replaces, by }) = self.refer {
-            established.refer(&to, replaces, &by).await;
-        }
-        for tx in self.requests {
-            established.begin_with(tx).await;
-        }
-        Some(established)
     }
 }

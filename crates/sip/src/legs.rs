@@ -46,6 +46,9 @@ pub(crate) enum Input {
     Request(Box<Transaction>),
     /// The trunk does not answer any more.
     PeerSilent,
+    /// The peer does not know the dialog with this tag of its own, which was
+    /// not confirmed yet when it was asked.
+    Forgotten { remote_tag: String },
 }
 
 /// Sender to a leg's task. Boxes: a queue holds room for 32, were it empty.

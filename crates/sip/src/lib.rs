@@ -28,6 +28,7 @@ mod established;
 mod event;
 mod extra_header;
 mod fence;
+mod forgotten;
 mod forks;
 mod forwarded;
 #[doc(hidden)]

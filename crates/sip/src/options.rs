@@ -45,6 +45,10 @@ pub(crate) async fn watch(core: Arc<Core>, trunk: Arc<Trunk>, target: Arc<Target
             look_after(&core, &trunk, &target);
         }
         vigil.note(found, dialog_began);
+        if found == Found::Silence {
+            let (name, silent) = (&trunk.config.name, vigil.silent);
+            debug!(trunk = %name, target = %target.hop.address, silent, "OPTIONS not answered");
+        }
         if let Some(up) = vigil.verdict(found) {
             report(&trunk, &target, up);
         }

@@ -277,6 +277,11 @@ impl Established {
                 self.leg.tell(Happened::PeerSilent).await;
                 Next::Wait
             }
+            Input::Forgotten { remote_tag } if remote_tag == self.dialog.remote_tag => {
+                self.end(EndCause::Unknown, None).await
+            }
+            // Another phone that was rung, too.
+            Input::Forgotten { .. } => Next::Wait,
         }
     }
 

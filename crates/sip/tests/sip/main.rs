@@ -14,6 +14,7 @@ mod early;
 mod early_keys;
 mod failover;
 mod fence;
+mod forgotten;
 mod identified;
 mod keys;
 mod log;
