@@ -317,7 +317,7 @@ pub(super) mod tests {
         for (sound, broken, complaint) in [
             ("connect_ms = 1000", "connect_ms = 5000", "calls.connect_ms"),
             (
-                "join_seconds = 5",
+                "join_seconds = 10",
                 "join_seconds = 30",
                 "matrix.join_seconds",
             ),

@@ -52,7 +52,7 @@ fn default_user_prefix() -> String {
 }
 
 fn default_join_seconds() -> u64 {
-    5
+    10
 }
 
 fn default_lookups() -> u32 {
@@ -164,11 +164,11 @@ impl Matrix {
                 "use 20, or more where very many people dial at once",
             ));
         }
-        if !(1..=7).contains(&self.join_seconds) {
+        if !(1..=20).contains(&self.join_seconds) {
             problems.push(Problem::new(
                 "matrix.join_seconds",
-                format!("{} is not between 1 and 7", self.join_seconds),
-                "use 5: the telephone hears within 10 s that a person cannot be reached",
+                format!("{} is not between 1 and 20", self.join_seconds),
+                "use 10: whoever calls hears nothing meanwhile",
             ));
         }
         problems

@@ -10,7 +10,7 @@ use super::homeserver::{Api, escaped};
 use super::report::Report;
 
 /// How long an invite may take to be accepted: as long as a call waits for it by default (`join_seconds`).
-const LOOKS: u32 = 25;
+const LOOKS: u32 = 50;
 const BETWEEN: Duration = Duration::from_millis(200);
 /// More at once than Synapse lets pass by default.
 const PRESENCES: usize = 4;

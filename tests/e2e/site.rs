@@ -8,7 +8,7 @@ use mxtrunk_store::{CallRecord, Store};
 use mxtrunk_testbed::browser::{Browser, CallState, Family, Softphone, State};
 use mxtrunk_testbed::demo::site::{PASSWORD, Peers, Wanted, write_spoken};
 use mxtrunk_testbed::demo::{self, Check};
-use mxtrunk_testbed::gateway::Gateway;
+use mxtrunk_testbed::gateway::{self, Gateway, Line};
 use mxtrunk_testbed::judge::{Clip, Sound};
 use mxtrunk_testbed::process::until;
 use mxtrunk_testbed::run::Run;
@@ -17,6 +17,9 @@ use tokio::process::Command;
 
 /// How long a step may take on a busy machine, where the test is not about time.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a homeserver that starts beside others may take to have all rooms made.
+const STARTED: Duration = Duration::from_secs(60);
 
 /// A tone that is heard, dB below full scale; silence is below -60.
 const LOUD: f32 = -40.0;
@@ -53,7 +56,26 @@ impl Site {
         let browser = Browser::start(run, "browser-alice", Family::Chromium).await?;
         let url = peers.page.url();
         let alice = Softphone::sign_in(browser, &url, synapse::URL, "alice", PASSWORD).await?;
-        Ok(Site { peers, alice })
+        let site = Site { peers, alice };
+        site.has_its_rooms(changes).await?;
+        Ok(site)
+    }
+
+    /// The lines' telephony rooms are there: a homeserver that makes them has no time for calls.
+    async fn has_its_rooms(&self, changes: &str) -> anyhow::Result<()> {
+        let has_own_lines = changes.contains("[[line]]");
+        let lines = gateway::LINES.iter();
+        let lines = lines.filter(|line| !has_own_lines || changes.contains(line.user));
+        for Line { user, .. } in lines {
+            let theirs = format!("user=@{user}:");
+            until(&format!("{user}'s telephony rooms"), STARTED, async || {
+                let log = self.peers.gateway.logged();
+                let mut there = log.lines().filter(|line| line.contains("rooms are there"));
+                there.any(|line| line.contains(&theirs)).then_some(())
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// Alice dials, and the call is connected.

@@ -21,7 +21,7 @@ use super::hold::{shows, told};
 use super::site::{PATIENCE, Site, hum_of};
 
 /// Longer than a telephone speaks in any of these.
-const ALL_THE_TIME: Duration = Duration::from_secs(60);
+const ALL_THE_TIME: Duration = Duration::from_secs(240);
 /// How much of what was heard last is judged.
 const LAST: Duration = Duration::from_secs(1);
 

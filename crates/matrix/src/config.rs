@@ -54,7 +54,7 @@ pub struct MatrixConfig {
     pub widget: Option<String>,
     /// How many look-ups of numbers are answered a second, five seconds' worth of them at once.
     pub lookups_per_second: u32,
-    /// How long one request to the homeserver may take.
+    /// How long one request to the homeserver may take; one that is not repeated, half as long again.
     pub request_timeout: Duration,
 }
 

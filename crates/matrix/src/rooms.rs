@@ -84,8 +84,8 @@ enum Fitness {
 
 impl AppService {
     /// A room for one call, in which `user` is joined and alone with the virtual user of `number`: one that is
-    /// known and has no call, or a new one. Waits up to `wait` for the user to join it; the homeserver's own part in
-    /// this may take 8 s at most.
+    /// known and has no call, or a new one. The homeserver's part in this may take 8 s at most; then the user is waited
+    /// for, who may take `wait` to join it: one that makes rooms is there, and may only be slow.
     ///
     /// # Errors
     /// [`RoomError`].
@@ -96,34 +96,30 @@ impl AppService {
         display: &str,
         wait: Duration,
     ) -> Result<CallRoom, RoomError> {
-        let found = self.find_room_and_user(user, number, display, wait);
-        match timeout(wait.max(BUDGET), found).await {
-            Ok(result) => result,
-            Err(_) => Err(HomeserverError::Timeout.into()),
-        }
-    }
-
-    async fn find_room_and_user(
-        &self,
-        user: &UserId,
-        number: &str,
-        display: &str,
-        wait: Duration,
-    ) -> Result<CallRoom, RoomError> {
-        let deadline = Instant::now() + wait;
-        let virtual_user = self.ensure_virtual_user(number, display).await?;
         // Before the invite goes out: the news of the join may be faster than its answer.
         let joins = self.inner.joins.subscribe();
-        let (room, ready) = {
-            let _pair = self.inner.pairs.lock(user, &virtual_user).await;
-            self.inner.find_or_create(user, &virtual_user).await?
-        };
+        let found = timeout(BUDGET, self.find_room_and_user(user, number, display)).await;
+        let (virtual_user, room, ready) = found.map_err(|_| HomeserverError::Timeout)??;
         if !ready {
+            let deadline = Instant::now() + wait;
             self.inner
                 .await_join(joins, room.id(), user, &virtual_user, deadline)
                 .await?;
         }
         Ok(room)
+    }
+
+    /// The virtual user, its room with this person, and whether they are in it.
+    async fn find_room_and_user(
+        &self,
+        user: &UserId,
+        number: &str,
+        display: &str,
+    ) -> Result<(OwnedUserId, CallRoom, bool), RoomError> {
+        let virtual_user = self.ensure_virtual_user(number, display).await?;
+        let _pair = self.inner.pairs.lock(user, &virtual_user).await;
+        let (room, ready) = self.inner.find_or_create(user, &virtual_user).await?;
+        Ok((virtual_user, room, ready))
     }
 
     /// Whether `user` is joined to the room.

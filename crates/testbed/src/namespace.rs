@@ -214,8 +214,9 @@ enum Turn {
     BesideOthers,
 }
 
-/// So many run beside each other: each has a Synapse that takes a core while it starts, and then mostly waits.
-const PLACES: usize = 4;
+/// So many run beside each other: each has a Synapse that takes a core while it starts, and then mostly waits. With four, a
+/// slow machine's Synapses took 5 s to make a room.
+const PLACES: usize = 3;
 /// How often a free place is looked for: a file's lock cannot be waited for together with another's.
 const LOOK: Duration = Duration::from_millis(50);
 

@@ -19,8 +19,6 @@ const PRESSED: u8 = 5;
 async fn is_heard_at_the_last(call: &Call, ears: &[UdpSocket; 2]) -> anyhow::Result<()> {
     let [first, last] = ears;
     let mut packet = [0; 2_048];
-    // What came before the answer came to whoever it was for then.
-    while first.try_recv(&mut packet).is_ok() {}
     call.press(PRESSED);
     let hears_the_key = async {
         loop {
@@ -32,6 +30,13 @@ async fn is_heard_at_the_last(call: &Call, ears: &[UdpSocket; 2]) -> anyhow::Res
     };
     let heard = timeout(PATIENCE, hears_the_key).await;
     heard.context("nobody hears the person")??;
+    // By now the media plane knows of the answer: what follows goes one way.
+    for ear in ears {
+        while ear.try_recv(&mut packet).is_ok() {}
+    }
+    for _ in 0..5 {
+        timeout(PATIENCE, last.recv(&mut packet)).await??;
+    }
     let elsewhere = first.try_recv(&mut packet);
     ensure!(elsewhere.is_err(), "sound goes to the other one, too");
     Ok(())

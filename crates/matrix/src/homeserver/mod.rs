@@ -58,6 +58,7 @@ pub(crate) struct Homeserver {
     http: HttpClient,
     /// Without a slash at its end.
     base: String,
+    request_timeout: Duration,
 }
 
 /// Whether a request may be repeated when it is unknown whether it was carried out.
@@ -70,7 +71,7 @@ pub(crate) enum Repeat {
 impl Homeserver {
     pub(crate) async fn new(config: &MatrixConfig) -> Result<Self, StartError> {
         let http = HttpClient::builder()
-            .timeout(config.request_timeout)
+            .timeout(BUDGET)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             // The homeserver is next door: a proxy of the environment is for the internet.
@@ -87,7 +88,12 @@ impl Homeserver {
             .http_client(http.clone())
             .await
             .map_err(|error| StartError::HttpClient(error.to_string()))?;
-        Ok(Homeserver { client, http, base })
+        Ok(Homeserver {
+            client,
+            http,
+            base,
+            request_timeout: config.request_timeout,
+        })
     }
 
     /// Asks the homeserver to reach us, and gives the time that took. A success also makes Synapse
@@ -282,9 +288,15 @@ impl Homeserver {
         HomeserverError: From<Answer<R::EndpointError>>,
     {
         let deadline = Instant::now() + BUDGET;
+        let each = match repeat {
+            Repeat::Safe => self.request_timeout,
+            // It has the time of the second try that it does not get: a room in which to ring may take so long.
+            Repeat::Never => self.request_timeout * 3 / 2,
+        };
         let mut pause = FIRST_PAUSE;
         loop {
-            let attempt = timeout_at(deadline, self.attempt(as_user, request.clone())).await;
+            let until = deadline.min(Instant::now() + each);
+            let attempt = timeout_at(until, self.attempt(as_user, request.clone())).await;
             let error = match attempt.unwrap_or(Err(HomeserverError::Timeout)) {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,

@@ -25,7 +25,12 @@ impl Homeserver {
         let path = format!("{}/_matrix/federation/v1/openid/userinfo", self.base);
         let mut url = Url::parse(&path).map_err(|error| malformed(&error))?;
         url.query_pairs_mut().append_pair("access_token", token);
-        let sent = self.http.get(url).send().await;
+        let sent = self
+            .http
+            .get(url)
+            .timeout(self.request_timeout)
+            .send()
+            .await;
         let mut answer = sent.map_err(HomeserverError::from_http)?;
         let status = answer.status();
         match status {

@@ -1,7 +1,5 @@
 //! Where a call goes on that a line got: in the person's room, or where the line has it sent.
 
-use std::time::Duration;
-
 use mxtrunk_call::{LegEvent, Reason, Side};
 use mxtrunk_matrix::{CallRoom, RoomError};
 use tracing::warn;
@@ -11,10 +9,6 @@ use crate::inbox::{CallMail, Told};
 use crate::legs::{self, SipNews};
 use crate::router::Router;
 use crate::treatment::{self, Forward};
-
-/// How long everything before the invite may take: the telephone hears within 10 s that the
-/// homeserver is down.
-const PREPARATION: Duration = Duration::from_secs(8);
 
 /// Where a call goes on.
 pub(super) enum Place {
@@ -29,8 +23,7 @@ pub(super) async fn place_for(
     router: &Router,
     admitted: &Admitted,
 ) -> Result<Place, (Side, Reason)> {
-    let room = tokio::time::timeout(PREPARATION, room_for(router, admitted)).await;
-    let reason = match room.unwrap_or(Err(Reason::Unreachable)) {
+    let reason = match room_for(router, admitted).await {
         Ok(room) => return Ok(Place::Room(room)),
         Err(reason) => reason,
     };

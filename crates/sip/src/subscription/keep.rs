@@ -61,7 +61,7 @@ pub(crate) async fn keep(core: Arc<Core>, trunk: Arc<Trunk>, interest: Arc<Inter
         let over = match keeper.next().await {
             Next::Nothing => false,
             Next::Input(input) => keeper.step(input),
-            Next::Notify(tx) => keeper.hear(*tx),
+            Next::Notify(tx) => keeper.hear(*tx).await,
         };
         if over {
             return;

@@ -17,7 +17,7 @@ use crate::transact;
 
 impl Keeper {
     /// Answers a NOTIFY, and has the machine know of it; whether all is over.
-    pub(super) fn hear(&mut self, tx: Transaction) -> bool {
+    pub(super) async fn hear(&mut self, tx: Transaction) -> bool {
         match self.judge(&tx.original) {
             Err((status, headers)) => {
                 transact::reply(&self.core, tx, status, headers);
@@ -28,7 +28,7 @@ impl Keeper {
                     Ok(fit) => ((StatusCode::OK, Vec::new()), fit == Fit::Gap),
                     Err(refusal) => (refusal, false),
                 };
-                transact::reply(&self.core, tx, refusal.0, refusal.1);
+                self.reply(tx, refusal).await;
                 let now = Instant::now();
                 let turn = match substate {
                     Substate::Terminated { .. } => self.trunk.registration_turn(now),
@@ -37,6 +37,17 @@ impl Keeper {
                 let over = self.step(Input::Notified(substate, turn));
                 over || behind && self.step(Input::Behind)
             }
+        }
+    }
+
+    async fn reply(&mut self, tx: Transaction, (status, headers): Refusal) {
+        match self.stopped {
+            // With the last NOTIFY the user agent is over, and an answer that has not left by then never does.
+            true => {
+                let t1 = self.core.config.timers.t1;
+                transact::reply_first(tx, status, headers, t1).await;
+            }
+            false => transact::reply(&self.core, tx, status, headers),
         }
     }
 
