@@ -1,5 +1,6 @@
 //! A homeserver that answers after 30 s, in each phase of a call at once, between the real gateway and a real Asterisk: each
-//! call has a person, and a piece of bad luck, of its own. The gateway waits 5 s for an answer, and 8 s in all. Each
+//! call has a person, and a piece of bad luck, of its own. The gateway waits 5 s for an answer, 7.5 s for what it does not
+//! ask for again, and 8 s in all. Each
 //! request's own fate is in `crates/matrix/src/tests/bad_days.rs`.
 
 use std::collections::HashSet;

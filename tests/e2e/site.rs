@@ -66,12 +66,12 @@ impl Site {
         let has_own_lines = changes.contains("[[line]]");
         let lines = gateway::LINES.iter();
         let lines = lines.filter(|line| !has_own_lines || changes.contains(line.user));
+        let store = Store::open(&self.peers.gateway.database()).await?;
         for Line { user, .. } in lines {
-            let theirs = format!("user=@{user}:");
-            until(&format!("{user}'s telephony rooms"), STARTED, async || {
-                let log = self.peers.gateway.logged();
-                let mut there = log.lines().filter(|line| line.contains("rooms are there"));
-                there.any(|line| line.contains(&theirs)).then_some(())
+            let whose = format!("@{user}:{}", synapse::SERVER_NAME);
+            until(&format!("the rooms of {whose}"), STARTED, async || {
+                let settled = store.settled_homes().await.ok()?;
+                settled.contains_key(&whose).then_some(())
             })
             .await?;
         }

@@ -348,12 +348,17 @@ impl Inner {
             {
                 return Ok(());
             }
-            let members = self
-                .homeserver
-                .joined_members(room, Some(virtual_user))
-                .await?;
-            if members.contains(user) {
-                return Ok(());
+            let members = self.homeserver.joined_members(room, Some(virtual_user));
+            // The last question is put at the deadline.
+            let members = timeout_at(deadline + JOIN_CHECK, members);
+            let members = tokio::select! {
+                () = is_told_of(&mut joins, room, user) => return Ok(()),
+                members = members => members,
+            };
+            match members {
+                Ok(Ok(members)) if members.contains(user) => return Ok(()),
+                Ok(Err(error)) if !error.is_transient() => return Err(error.into()),
+                Ok(_) | Err(_) => {}
             }
         }
         Err(RoomError::NotJoined {

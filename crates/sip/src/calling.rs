@@ -5,6 +5,8 @@ mod failover;
 mod keys;
 mod prack;
 
+use std::time::Duration;
+
 use rsipstack::sip::{Header, Method, Response, StatusCode, StatusCodeKind};
 use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
@@ -56,6 +58,8 @@ pub(crate) struct Calling {
     pracks: Vec<Prack>,
     keys: Keys,
     forks: Forks,
+    /// The peer did not know the early dialog, when it was asked last.
+    denied: bool,
     giving_up: GivingUp,
     deadline: Option<Instant>,
     attempts: Attempts,
@@ -110,6 +114,7 @@ impl Calling {
             pracks: Vec::new(),
             keys: Keys::default(),
             forks: Forks::default(),
+            denied: false,
             giving_up: GivingUp::No,
             deadline,
             attempts,
@@ -163,15 +168,16 @@ impl Calling {
                 Next::Wait
             }
             Input::Command(Command::Check) => {
-                self.ask_whether_it_is_known();
+                self.denied = false;
+                self.ask_whether_it_is_known(Duration::ZERO);
                 Next::Wait
             }
             Input::Command(command) => {
                 self.leg.ignore(&command);
                 Next::Wait
             }
-            Input::Forgotten { .. } => {
-                self.on_forgotten().await;
+            Input::Forgotten { remote_tag } => {
+                self.on_forgotten(&remote_tag).await;
                 Next::Wait
             }
             Input::Response(cseq, response) if cseq == self.invite.cseq => {
@@ -236,7 +242,7 @@ impl Calling {
         Next::Over
     }
 
-    fn ask_whether_it_is_known(&mut self) {
+    fn ask_whether_it_is_known(&mut self, after: Duration) {
         let is_wanted = matches!(self.giving_up, GivingUp::No);
         let Some(early) = self.forks.only_one().filter(|_| is_wanted) else {
             return self.leg.ignore(&Command::Check);
@@ -245,17 +251,23 @@ impl Calling {
             local_cseq: self.dialog.local_cseq,
             ..early.clone()
         };
-        forgotten::ask(&self.leg, &mut early, Vec::new());
+        forgotten::ask(&self.leg, &mut early, Vec::new(), after);
         self.dialog.local_cseq = early.local_cseq;
     }
 
-    async fn on_forgotten(&mut self) {
+    async fn on_forgotten(&mut self, remote_tag: &str) {
         // It may have rung another phone meanwhile.
-        if matches!(self.giving_up, GivingUp::No) && self.forks.only_one().is_some() {
-            let (reason, cause) = (None, EndCause::Unknown);
-            self.leg.tell_last(Happened::Ended { reason, cause }).await;
-            self.give_up(None);
+        let only_one = self.forks.only_one();
+        let is_it = only_one.is_some_and(|early| early.remote_tag == remote_tag);
+        if !is_it || !matches!(self.giving_up, GivingUp::No) {
+            return;
         }
+        if !std::mem::replace(&mut self.denied, true) {
+            return self.ask_whether_it_is_known(forgotten::patience(&self.leg));
+        }
+        let (reason, cause) = (None, EndCause::Unknown);
+        self.leg.tell_last(Happened::Ended { reason, cause }).await;
+        self.give_up(None);
     }
 
     /// Ends the call as soon as the protocol lets us.

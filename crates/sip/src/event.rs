@@ -222,7 +222,8 @@ pub enum Happened {
         /// was answered elsewhere.
         reason: Option<ReasonHeader>,
     },
-    /// An established leg ended without our doing.
+    /// An established leg ended without our doing, or one whose peer has
+    /// forgotten it ([`EndCause::Unknown`]).
     Ended {
         /// Reason header of the BYE.
         reason: Option<ReasonHeader>,
@@ -288,7 +289,7 @@ pub enum Happened {
     },
 }
 
-/// How an established leg ended.
+/// How a leg ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndCause {
     /// The peer said BYE.
@@ -300,8 +301,8 @@ pub enum EndCause {
     /// The session timer ran out (RFC 4028 §10); a BYE was sent.
     Expired,
     /// The peer does not know the call any more: 481 or 408 to a request of
-    /// ours in it (RFC 3261 §12.2.1.2). A BYE was sent where it was
-    /// established.
+    /// ours in it (RFC 3261 §12.2.1.2), and a BYE was sent; or 481 twice to
+    /// [`Command::Check`] while it rang, or once before its ACK.
     Unknown,
     /// A fault in this leg of ours; the rest goes on.
     Fault,

@@ -85,7 +85,9 @@ impl Forks {
         };
         let fork = self.all.get_mut(index)?;
         fork.dialog.learn_from_response(response);
-        fork.takes_update |= snapshot::takes_update(response);
+        // Without its route (RFC 3262 makes it known early) a request would come to nobody who knows the dialog.
+        let is_reached = !fork.dialog.route_set.is_empty() || !snapshot::is_routed(response);
+        fork.takes_update |= is_reached && snapshot::takes_update(response);
         Some(fork)
     }
 

@@ -101,6 +101,8 @@ async fn answer_call(leg: Leg, arrived: Arrival, tx: Transaction) {
         answer: None,
         early_offer: None,
         provisional: None,
+        is_to_be_asked: false,
+        denied: false,
     };
     // Boxes: a call that talks should not hold the room of how it was answered.
     let Some(answered) = Box::pin(offered.run()).await else {
@@ -128,6 +130,10 @@ struct Offered {
     early_offer: Option<early::Offer>,
     /// The last provisional response, and when it is due again.
     provisional: Option<(StatusCode, Option<String>, Instant)>,
+    /// It is to be asked whether it knows the call, once there is a dialog.
+    is_to_be_asked: bool,
+    /// It did not know the dialog, when it was asked last.
+    denied: bool,
 }
 
 enum Next {
@@ -217,20 +223,33 @@ impl Offered {
             | Command::Reoffer { .. }
             | Command::ReportTransfer { .. }
             | Command::Press { .. } => self.leg.ignore(&command),
-            Command::Check => self.ask_whether_it_is_known(),
+            Command::Check => {
+                self.denied = false;
+                self.ask_whether_it_is_known(Duration::ZERO);
+            }
         }
         Next::Wait
     }
 
-    /// Our first provisional response makes the dialog in which that can be asked.
-    fn ask_whether_it_is_known(&mut self) {
-        match self.provisional.is_some() && snapshot::takes_update(&self.invite.request) {
-            true => forgotten::ask(&self.leg, &mut self.dialog, Vec::new()),
+    /// Our first provisional response makes the dialog in which that can be asked; of one whose PRACK is due, that shows.
+    fn ask_whether_it_is_known(&mut self, after: Duration) {
+        self.is_to_be_asked = self.provisional.is_none();
+        let has_dialog = self.provisional.is_some() && self.reliable.poll_timeout().is_none();
+        match has_dialog && snapshot::takes_update(&self.invite.request) {
+            true => forgotten::ask(&self.leg, &mut self.dialog, Vec::new(), after),
             false => self.leg.ignore(&Command::Check),
         }
     }
 
     async fn on_forgotten(&mut self) -> Next {
+        if !std::mem::replace(&mut self.denied, true) {
+            // It may have been lost on its way, and with it the dialog.
+            if let Some((status, sdp, _)) = self.provisional.take() {
+                self.proceed(status, sdp);
+            }
+            self.ask_whether_it_is_known(forgotten::patience(&self.leg));
+            return Next::Wait;
+        }
         let over = self.refuse(StatusCode::RequestTerminated, None);
         let (reason, cause) = (None, EndCause::Unknown);
         self.leg.tell(Happened::Ended { reason, cause }).await;
@@ -243,6 +262,9 @@ impl Offered {
         let response = Provisional { status, sdp };
         let to_send = self.reliable.respond(now, response);
         self.send(to_send);
+        if self.is_to_be_asked {
+            self.ask_whether_it_is_known(forgotten::patience(&self.leg));
+        }
     }
 
     fn send(&self, to_send: Option<ToSend>) {

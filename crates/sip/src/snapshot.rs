@@ -101,6 +101,12 @@ impl DialogSnapshot {
     }
 }
 
+/// Whether proxies want to stay on the way of a dialog.
+pub(crate) fn is_routed(message: &impl HasHeaders) -> bool {
+    let mut headers = message.headers().iter();
+    headers.any(|header| matches!(header, Header::RecordRoute(_)))
+}
+
 /// URI of the first Contact.
 pub(crate) fn contact_uri(message: &impl HeadersExt) -> Option<String> {
     let contact = NameAddr::parse_first(message.contact_header().ok()?.value())?;

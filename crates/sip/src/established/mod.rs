@@ -278,7 +278,8 @@ impl Established {
                 Next::Wait
             }
             Input::Forgotten { remote_tag } if remote_tag == self.dialog.remote_tag => {
-                self.end(EndCause::Unknown, None).await
+                // It has confirmed the call since.
+                self.check().await
             }
             // Another phone that was rung, too.
             Input::Forgotten { .. } => Next::Wait,

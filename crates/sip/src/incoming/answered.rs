@@ -1,5 +1,7 @@
 //! An incoming leg with our 200, until its ACK has come.
 
+use std::time::Duration;
+
 use rsipstack::sip::{Method, Request, StatusCode};
 use rsipstack::transaction::Transaction;
 use tokio::time::Instant;
@@ -80,9 +82,9 @@ impl Answered {
                 Input::Request(tx) if self.waits(&tx.original) => self.requests.push(*tx),
                 Input::Request(tx) => inbound::reply_early(&self.leg, *tx),
                 Input::Forgotten { .. } => {
-                    self.refuse_requests();
                     self.tell_end(None, EndCause::Unknown).await;
-                    return None;
+                    // Where our answer was only late, its ACK is followed by BYE.
+                    self.hang_up.get_or_insert(None);
                 }
                 // Without its ACK the call ends soon enough.
                 Input::PeerSilent => {}
@@ -100,7 +102,8 @@ impl Answered {
         // RFC 4028 section 7.4: one without them would end the timer.
         let timer = self.beginning.timer;
         let kept = Asked::to_keep(timer, least).headers(timer);
-        forgotten::ask(&self.leg, &mut self.beginning.dialog, kept);
+        let dialog = &mut self.beginning.dialog;
+        forgotten::ask(&self.leg, dialog, kept, Duration::ZERO);
     }
 
     /// Whether a request means the call as it will be after the ACK.
