@@ -148,10 +148,10 @@ guards! {
     }
     "mxtrunk-sip" WIRE {
         "a PBX that forgets" "crates/sip/src/calling.rs":
-            "if matches!(self.giving_up, GivingUp::No) && self.forks.only_one().is_some() {" => "if matches!(self.giving_up, GivingUp::No) {",
+            "if !is_it || !matches!(self.giving_up, GivingUp::No) {" => "if !matches!(self.giving_up, GivingUp::No) {",
             "a_call_that_rings_several_phones_is_not_over_when_one_of_them_is_unknown";
         "a PBX that forgets" "crates/sip/src/incoming.rs":
-            "match self.provisional.is_some() && snapshot::takes_update(&self.invite.request) {" => "match false {",
+            "match has_dialog && snapshot::takes_update(&self.invite.request) {" => "match false {",
             "a_caller_that_has_forgotten_its_call_while_it_rang_is_not_rung_for_any_more";
         "a PBX that forgets" "crates/sip/src/incoming/answered.rs":
             "Input::Command(Command::Check) => self.ask_whether_it_is_known()," => "Input::Command(Command::Check) => {}",
