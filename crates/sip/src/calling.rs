@@ -2,6 +2,7 @@
 
 mod again;
 mod failover;
+mod forgotten;
 mod keys;
 mod prack;
 
@@ -15,8 +16,7 @@ use crate::attempts::Attempts;
 use crate::body::{offer_of, sdp_of};
 use crate::digest::Authorization;
 use crate::established::{Beginning, Established};
-use crate::event::{Command, EndCause, Happened, ReasonHeader};
-use crate::forgotten;
+use crate::event::{Command, Happened, ReasonHeader};
 use crate::forks::{Forks, NotNow};
 use crate::inbound;
 use crate::keys::Keys;
@@ -240,34 +240,6 @@ impl Calling {
         }
         self.invite.abandon();
         Next::Over
-    }
-
-    fn ask_whether_it_is_known(&mut self, after: Duration) {
-        let is_wanted = matches!(self.giving_up, GivingUp::No);
-        let Some(early) = self.forks.only_one().filter(|_| is_wanted) else {
-            return self.leg.ignore(&Command::Check);
-        };
-        let mut early = DialogSnapshot {
-            local_cseq: self.dialog.local_cseq,
-            ..early.clone()
-        };
-        forgotten::ask(&self.leg, &mut early, Vec::new(), after);
-        self.dialog.local_cseq = early.local_cseq;
-    }
-
-    async fn on_forgotten(&mut self, remote_tag: &str) {
-        // It may have rung another phone meanwhile.
-        let only_one = self.forks.only_one();
-        let is_it = only_one.is_some_and(|early| early.remote_tag == remote_tag);
-        if !is_it || !matches!(self.giving_up, GivingUp::No) {
-            return;
-        }
-        if !std::mem::replace(&mut self.denied, true) {
-            return self.ask_whether_it_is_known(forgotten::patience(&self.leg));
-        }
-        let (reason, cause) = (None, EndCause::Unknown);
-        self.leg.tell_last(Happened::Ended { reason, cause }).await;
-        self.give_up(None);
     }
 
     /// Ends the call as soon as the protocol lets us.

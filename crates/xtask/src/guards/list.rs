@@ -147,7 +147,7 @@ guards! {
             "fence::stream::tests::";
     }
     "mxtrunk-sip" WIRE {
-        "a PBX that forgets" "crates/sip/src/calling.rs":
+        "a PBX that forgets" "crates/sip/src/calling/forgotten.rs":
             "if !is_it || !matches!(self.giving_up, GivingUp::No) {" => "if !matches!(self.giving_up, GivingUp::No) {",
             "a_call_that_rings_several_phones_is_not_over_when_one_of_them_is_unknown";
         "a PBX that forgets" "crates/sip/src/incoming.rs":
